@@ -1,0 +1,291 @@
+"""Op: a function on arrays with one vjp formula per array argument."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import partial, update_wrapper
+from types import MethodType
+from typing import Any, Generic, ParamSpec, overload
+
+import numpy as np
+
+from tensorgrad.core.registry import NUMPY, OPS
+from tensorgrad.core.tensor import Array, Tensor, _clock, _recording, as_numeric
+
+P = ParamSpec("P")
+
+#: A formula ``(g, out, *args, **params) -> cotangent``; None says that the derivative is zero.
+Vjp = Callable[..., Array] | None
+
+_new = object.__new__
+
+
+class Op(Generic[P]):
+    """A differentiable function: ``forward`` on arrays, and a vjp formula per array argument.
+
+    Made by `op` and `differentiate`. Called with arrays it computes arrays. Called with a Tensor it
+    computes a Tensor, which remembers the call if one of its inputs requires grad.
+    """
+
+    def __init__(
+        self,
+        forward: Callable[P, Any],
+        name: str,
+        arrays: tuple[str, ...],
+        *,
+        elementwise: bool,
+        native: bool,
+    ) -> None:
+        update_wrapper(self, forward)
+        self.name = self.__name__ = name
+        self.forward = forward
+        self.arrays = arrays
+        self.elementwise = elementwise
+        self.vjps: dict[str, Vjp] = {}
+        self._formulas: list[Vjp | bool] = []  # by position; False where none was declared
+        # A NumPy function's own options are not ours: what it takes beside arrays is given at the call.
+        signature = [] if native else list(inspect.signature(forward).parameters.values())
+        self.variadic = any(p.kind is p.VAR_POSITIONAL for p in signature)
+        self._arity = -1 if self.variadic else len(arrays)
+        defaults = {p.name: p.default for p in signature if p.default is not p.empty}
+        self._optional = {name: default for name, default in defaults.items() if name in arrays}
+        self._defaults = {name: default for name, default in defaults.items() if name not in arrays}
+        if name in OPS:
+            raise ValueError(f"an op named {name} exists already ({OPS[name].__module__}); choose another name")
+        OPS[name] = self
+
+    def defvjp(self, **formulas: Vjp) -> None:
+        """Declare the vjp of each array argument, by the argument's name.
+
+        A formula takes the cotangent ``g`` of the output, the output, and the call's arguments with all
+        defaults filled in; it returns the cotangent of its argument. It is made of ops and NumPy functions,
+        so it can be differentiated in turn. None declares a derivative that is zero everywhere. The formula
+        of a ``*arguments`` parameter takes the position first: ``(i, g, out, *arguments, **params)``.
+
+        >>> @tg.op
+        ... def cube(x):
+        ...     return x * x * x
+        >>> cube.defvjp(x=lambda g, out, x: g * 3 * x * x)
+        >>> tg.grad(cube)(2.0), tg.grad(tg.grad(cube))(2.0)
+        (array(12.), array(12.))
+        """
+        unknown = formulas.keys() - set(self.arrays)
+        if unknown:
+            raise TypeError(
+                f"{self.name}: no array argument {', '.join(sorted(unknown))}; it has {', '.join(self.arrays)}"
+            )
+        self.vjps.update(formulas)
+        self._formulas = [self.vjps.get(name, False) for name in self.arrays]
+
+    def vjp(self, position: int) -> Vjp:
+        """The formula for the argument at ``position``; NotImplementedError if none was declared."""
+        index = 0 if self.variadic else position
+        formula = self._formulas[index] if self._formulas else False
+        if isinstance(formula, bool):
+            raise NotImplementedError(
+                f"{self.name} has no vjp with respect to {self.arrays[index]}; "
+                f"declare it with {self.name}.defvjp({self.arrays[index]}=...)"
+            )
+        return partial(formula, position) if self.variadic and formula else formula
+
+    def __call__(self, *args: P.args, **params: P.kwargs) -> Any:
+        if len(args) != self._arity:
+            args = self._complete(args, params)
+        traced = record = raw = False
+        arrays = []
+        for x in args:
+            if isinstance(x, Tensor):
+                traced = True
+                if x._requires_grad:
+                    record = True
+                arrays.append(x._data)
+            else:
+                raw = True
+                arrays.append(x)
+        record = record and _recording.get()
+        if record and raw:
+            # The graph must not see later changes to an array that is not its own.
+            args = tuple(x if isinstance(x, Tensor) else self._constant(x) for x in args)
+            arrays = [x._data if isinstance(x, Tensor) else x for x in args]
+        try:
+            out = self.forward(*arrays, **params)  # type: ignore[arg-type]
+        except (TypeError, ValueError, IndexError) as error:
+            raise self._explained(error, arrays) from error
+        if not traced:
+            return out
+        if type(out) is not np.ndarray:
+            out = np.asarray(out)
+        node = _new(Tensor)
+        node._data = out
+        node._grad = node.name = None
+        node._requires_grad = record
+        node._serial = next(_clock)
+        if record:
+            dtype = out.dtype
+            for x in args:
+                if isinstance(x, Tensor) and x._requires_grad and x._data.dtype is not dtype:
+                    self._check_dtype(x, arrays, dtype)
+            node._op = self
+            node._inputs = args
+            node._params = self._frozen(params) if self._defaults or params else params
+        else:
+            node._op = None
+            node._inputs = ()
+            node._params = {}
+            if out.base is not None:
+                _separate(node, args)
+        return node
+
+    def __get__(self, instance: object, owner: type | None = None) -> Any:
+        """Bind like a function, so that help, doctest and inspect treat an op as one."""
+        return self if instance is None else MethodType(self, instance)
+
+    def __repr__(self) -> str:
+        return f"<op {self.name}({', '.join(self.arrays)})>"
+
+    def _complete(self, args: tuple[Any, ...], params: dict[str, Any]) -> tuple[Any, ...]:
+        """Move array arguments given by keyword to their places, and fill in the optional ones."""
+        if self.variadic:
+            return args
+        for name in self.arrays[len(args) :]:
+            if name in params:
+                args += (params.pop(name),)
+            elif name in self._optional:
+                args += (self._optional[name],)
+            else:
+                raise TypeError(f"{self.name}: missing argument {name}")
+        return args
+
+    def _constant(self, x: Any) -> Any:
+        """A raw operand as the graph keeps it: scalars as they are, everything else as an array of its own."""
+        if x is None or isinstance(x, (int, float, np.generic)):
+            return x
+        return x.copy() if isinstance(x, np.ndarray) else as_numeric(x, None, self.name)
+
+    def _frozen(self, params: dict[str, Any]) -> dict[str, Any]:
+        return {**self._defaults, **{key: _frozen(value) for key, value in params.items()}}
+
+    def _check_dtype(self, x: Tensor, arrays: list[Any], dtype: np.dtype[Any]) -> None:
+        if dtype != x.dtype and self.name != "astype":
+            raise TypeError(
+                f"{self.name}: the {x.dtype} tensor would silently become {dtype} "
+                f"({self._describe(arrays)}); cast one side with .astype"
+            )
+
+    def _describe(self, arrays: list[Any]) -> str:
+        names = [f"{self.arrays[0]}[{i}]" for i in range(len(arrays))] if self.variadic else self.arrays
+        return ", ".join(
+            f"{name} {x.dtype} {x.shape}" if hasattr(x, "shape") else f"{name} {type(x).__name__}"
+            for name, x in zip(names, arrays, strict=False)
+        )
+
+    def _explained(self, error: Exception, arrays: list[Any]) -> Exception:
+        message = str(error)
+        kind = next(kind for kind in (TypeError, IndexError, ValueError) if isinstance(error, kind))
+        if not message.startswith(self.name):
+            message = f"{self.name}: {message} ({self._describe(arrays)})"
+        return kind(message)
+
+
+@overload
+def op(forward: Callable[P, Any], /) -> Op[P]: ...
+@overload
+def op(
+    *, elementwise: bool = False, numpy: Callable[..., Any] | None = None
+) -> Callable[[Callable[P, Any]], Op[P]]: ...
+def op(
+    forward: Callable[P, Any] | None = None,
+    /,
+    *,
+    elementwise: bool = False,
+    numpy: Callable[..., Any] | None = None,
+) -> Any:
+    """Register a function on arrays as a differentiable op; its vjps follow by `Op.defvjp`.
+
+    Array arguments are the positional ones, metadata (an axis, a stride) the keyword-only ones. The forward
+    must not change its arguments.
+
+    Parameters
+    ----------
+    elementwise : bool
+        The arguments broadcast against one another; the cotangents are then summed back to their shapes.
+    numpy : function, optional
+        The NumPy function that this op stands in for when it is called with a Tensor.
+
+    >>> @tg.op(elementwise=True)
+    ... def softplus(x):
+    ...     return np.logaddexp(x, 0)
+    >>> softplus.defvjp(x=lambda g, out, x: g * tg.sigmoid(x))
+    >>> tg.gradcheck(softplus, np.array([-1.0, 0.5])).ok
+    True
+    """
+    if forward is None:
+        return partial(_register, elementwise=elementwise, numpy=numpy)
+    return _register(forward, elementwise=elementwise, numpy=numpy)
+
+
+def _register(
+    forward: Callable[P, Any], *, elementwise: bool, numpy: Callable[..., Any] | None
+) -> Op[P]:
+    positional = tuple(
+        p.name for p in inspect.signature(forward).parameters.values() if p.kind is not p.KEYWORD_ONLY
+    )
+    new = Op(forward, forward.__name__, positional, elementwise=elementwise, native=False)
+    if numpy is not None:
+        NUMPY[numpy] = partial(_as_numpy, new, tuple(inspect.signature(numpy).parameters))
+    return new
+
+
+def _as_numpy(stand_in: Op[Any], names: tuple[str, ...], *args: Any, **kwargs: Any) -> Any:
+    """Call an op by the signature of its NumPy function, where metadata may be positional."""
+    arity = len(stand_in.arrays)
+    for name in names[len(args) : arity]:
+        if name in kwargs:
+            args += (kwargs.pop(name),)
+    kwargs.update(zip(names[arity:], args[arity:], strict=False))
+    return stand_in(*args[:arity], **kwargs)
+
+
+def differentiate(function: Callable[..., Any], /, **formulas: Vjp) -> Op[...]:
+    """Make a NumPy function differentiable: declare its vjps by argument, and get it back as an op.
+
+    The formulas are as in `Op.defvjp`. The keywords name the positional array arguments, in order.
+
+    >>> expm1 = tg.differentiate(np.expm1, x=lambda g, out, x: g * (out + 1))
+    >>> x = tg.Tensor([0.0, 1.0], requires_grad=True)
+    >>> np.expm1(x).sum().backward()
+    >>> x.grad
+    array([1.        , 2.71828183])
+    """
+    elementwise = isinstance(function, np.ufunc)
+    NUMPY[function] = new = Op(function, function.__name__, tuple(formulas), elementwise=elementwise, native=True)
+    new.defvjp(**formulas)
+    return new
+
+
+def nondifferentiable(function: Callable[..., Any], /) -> None:
+    """Let a NumPy function whose result is boolean or integer take Tensors: it gives plain arrays."""
+
+    def on_values(*args: Any, **kwargs: Any) -> Any:
+        values = {key: x._data if isinstance(x, Tensor) else x for key, x in kwargs.items()}
+        return function(*(x._data if isinstance(x, Tensor) else x for x in args), **values)
+
+    NUMPY[function] = on_values
+
+
+def _frozen(value: Any) -> Any:
+    """``value`` with a copy of every array and list in it, so that the graph alone holds them."""
+    if isinstance(value, Tensor):
+        return value.numpy()
+    if isinstance(value, np.ndarray):
+        return value.copy()
+    if isinstance(value, (tuple, list)):
+        return type(value)(_frozen(item) for item in value)
+    return value
+
+
+def _separate(node: Tensor, inputs: tuple[Any, ...]) -> None:
+    """Give an unrecorded view of a leaf its own memory: a later assignment must not reach it."""
+    if any(isinstance(x, Tensor) and x._op is None and np.may_share_memory(node._data, x._data) for x in inputs):
+        node._data = node._data.copy(order="K")
