@@ -17,3 +17,5 @@ from tensorgrad.core import sum_to as sum_to
 from tensorgrad.core import value_and_grad as value_and_grad
 from tensorgrad.core import vjp as vjp
 from tensorgrad.ops import *  # noqa: F403
+from tensorgrad.data import minibatches as minibatches
+from tensorgrad.nn import *  # noqa: F403

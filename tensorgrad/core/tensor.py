@@ -394,7 +394,8 @@ class Tensor:
                 f"{symbol}= would change {self._label()}, a leaf that requires grad, while recording; "
                 f"put it under tg.no_grad(), or write x = x {symbol} ..."
             )
-        self.data = update(self._data, other._data if isinstance(other, Tensor) else other)
+        update(self._data, other._data if isinstance(other, Tensor) else other, out=self._data)
+        self._serial = next(_clock)
         return self
 
     def __iadd__(self, other: Array) -> Tensor:

@@ -1,5 +1,6 @@
 """The ops, one family a file. Forward and vjp stand side by side; `tensorgrad.core.OPS` lists them all."""
 
+from tensorgrad.ops import discrete as discrete
 from tensorgrad.ops.elementwise import add as add
 from tensorgrad.ops.elementwise import astype as astype
 from tensorgrad.ops.elementwise import divide as divide

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tensorgrad.core import Array, differentiate, nondifferentiable, op
+from tensorgrad.core import Array, differentiate, op
 
 add = differentiate(np.add, x=lambda g, out, x, y: g, y=lambda g, out, x, y: g)
 subtract = differentiate(np.subtract, x=lambda g, out, x, y: g, y=lambda g, out, x, y: -g)
@@ -99,16 +99,3 @@ def astype(x: Array, *, dtype: np.dtype[np.floating] | type[np.floating] | str) 
 
 
 astype.defvjp(x=lambda g, out, x, dtype: astype(g, dtype=x.dtype))
-
-for comparison in (
-    np.equal,
-    np.not_equal,
-    np.less,
-    np.less_equal,
-    np.greater,
-    np.greater_equal,
-    np.isfinite,
-    np.isinf,
-    np.isnan,
-):
-    nondifferentiable(comparison)

@@ -1,0 +1,68 @@
+"""The two networks of the notebook."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from tensorgrad.nn.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU, Seed, Sigmoid
+from tensorgrad.nn.network import Network
+
+
+def dense_network(
+    image_shape: tuple[int, int, int], classes: int, *, dtype: DTypeLike = np.float32, rng: Seed = None
+) -> Network:
+    """The notebook's first network: pixels-256-256-classes, sigmoids throughout, its initial values.
+
+    >>> print(tg.dense_network((28, 28, 1), 10, rng=0).summary((28, 28, 1)))
+    layer                output shape    parameters
+    0  Flatten()         (N, 784)                 0
+    1  Dense(784, 256)   (N, 256)           200,960
+    2  Sigmoid()         (N, 256)                 0
+    3  Dense(256, 256)   (N, 256)            65,792
+    4  Sigmoid()         (N, 256)                 0
+    5  Dense(256, 10)    (N, 10)              2,570
+    6  Sigmoid()         (N, 10)                  0
+    total                                   269,322
+    """
+    rng = np.random.default_rng(rng)
+    network = Network([Flatten()])
+    inputs = int(np.prod(image_shape))
+    for outputs in (256, 256, classes):
+        network.add(
+            Dense(inputs, outputs, init="notebook_dense", bias_init="notebook_dense", dtype=dtype, rng=rng)
+        )
+        network.add(Sigmoid())
+        inputs = outputs
+    return network
+
+
+def convolutional_network(
+    image_shape: tuple[int, int, int], classes: int, *, dtype: DTypeLike = np.float32, rng: Seed = None
+) -> Network:
+    """The notebook's second network: two 3x3 convolutions with pooling, then 128-64-classes.
+
+    Images too small for the notebook's unpadded convolutions (under 10 pixels a side) are padded by 1.
+    Weights are drawn by the Glorot and He rules.
+
+    >>> print(tg.convolutional_network((28, 28, 1), 10, rng=0).summary((28, 28, 1)))
+    layer                    output shape    parameters
+    0   Conv2D(1, 16, 3x3)    (N, 26, 26, 16)        160
+    """
+    height, width, channels = image_shape
+    padding = 1 if min(height, width) < 10 else 0
+    rng = np.random.default_rng(rng)
+    network = Network()
+    for filters in (16, 32):
+        network.add(Conv2D(channels, filters, 3, padding=padding, init="he_normal", dtype=dtype, rng=rng))
+        network.add(MaxPool2D(2))
+        height, width, channels = (height + 2 * padding - 2) // 2, (width + 2 * padding - 2) // 2, filters
+    network.add(Flatten())
+    inputs = height * width * channels
+    for outputs in (128, 64):
+        network.add(Dense(inputs, outputs, init="he_normal", dtype=dtype, rng=rng))
+        network.add(ReLU())
+        inputs = outputs
+    network.add(Dense(inputs, classes, init="glorot_uniform", dtype=dtype, rng=rng))
+    network.add(Sigmoid())
+    return network

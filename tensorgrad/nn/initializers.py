@@ -1,0 +1,66 @@
+"""Initial values of weights, chosen by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+Shape: TypeAlias = tuple[int, ...]
+Initializer: TypeAlias = Callable[[np.random.Generator, Shape, int, int], np.ndarray[Any, Any]]
+
+
+def _uniform(limit: float, rng: np.random.Generator, shape: Shape) -> np.ndarray[Any, Any]:
+    return rng.uniform(-limit, limit, shape)
+
+
+#: Name -> function of (rng, shape, fan_in, fan_out). Glorot keeps the variance of signals through sigmoid and
+#: tanh layers (Glorot and Bengio 2010), He through relu layers (He et al. 2015), LeCun is the first of the kind
+#: (LeCun et al. 1998). The last two are the notebook's: U[-1/2, 1/2) for dense layers, N(0, 1) / K^2 for filters.
+INITIALIZERS: dict[str, Initializer] = {
+    "zeros": lambda rng, shape, fan_in, fan_out: np.zeros(shape),
+    "glorot_uniform": lambda rng, shape, fan_in, fan_out: _uniform((6 / (fan_in + fan_out)) ** 0.5, rng, shape),
+    "glorot_normal": lambda rng, shape, fan_in, fan_out: (
+        rng.standard_normal(shape) * (2 / (fan_in + fan_out)) ** 0.5
+    ),
+    "he_uniform": lambda rng, shape, fan_in, fan_out: _uniform((6 / fan_in) ** 0.5, rng, shape),
+    "he_normal": lambda rng, shape, fan_in, fan_out: rng.standard_normal(shape) * (2 / fan_in) ** 0.5,
+    "lecun_normal": lambda rng, shape, fan_in, fan_out: rng.standard_normal(shape) * (1 / fan_in) ** 0.5,
+    "notebook_dense": lambda rng, shape, fan_in, fan_out: rng.random(shape) - 0.5,
+    "notebook_conv": lambda rng, shape, fan_in, fan_out: (
+        rng.standard_normal(shape) / (shape[-1] * shape[-2])
+    ),
+}
+
+
+def initialize(
+    name: str, rng: np.random.Generator, shape: Shape, fan_in: int, fan_out: int, dtype: DTypeLike
+) -> np.ndarray[Any, Any]:
+    """Draw initial values from the initializer called ``name``.
+
+    Parameters
+    ----------
+    name : str
+        A key of ``INITIALIZERS``: zeros, glorot_uniform, glorot_normal, he_uniform, he_normal,
+        lecun_normal, notebook_dense, notebook_conv.
+    rng : numpy.random.Generator
+        Where all randomness comes from.
+    shape : tuple of int
+    fan_in, fan_out : int
+        Inputs that reach one output, and outputs that one input reaches.
+    dtype : dtype
+
+    Raises
+    ------
+    ValueError
+        If there is no initializer of that name.
+
+    >>> from tensorgrad.nn.initializers import initialize
+    >>> initialize("he_normal", np.random.default_rng(0), (2, 2), 2, 2, np.float32).dtype
+    dtype('float32')
+    """
+    if name not in INITIALIZERS:
+        raise ValueError(f"no initializer {name!r}; there are {', '.join(INITIALIZERS)}")
+    return INITIALIZERS[name](rng, shape, fan_in, fan_out).astype(dtype)
