@@ -11,11 +11,11 @@ from tensorgrad.core.op import Op as Op
 from tensorgrad.core.op import differentiate as differentiate
 from tensorgrad.core.op import nondifferentiable as nondifferentiable
 from tensorgrad.core.op import op as op
+from tensorgrad.core.recording import no_grad as no_grad
 from tensorgrad.core.registry import OPS as OPS
 from tensorgrad.core.tensor import Array as Array
 from tensorgrad.core.tensor import Parameter as Parameter
 from tensorgrad.core.tensor import Tensor as Tensor
-from tensorgrad.core.tensor import no_grad as no_grad
 from tensorgrad.core.transforms import grad as grad
 from tensorgrad.core.transforms import value_and_grad as value_and_grad
 from tensorgrad.core.transforms import vjp as vjp

@@ -122,7 +122,7 @@ def seed(output: Tensor, g: Array | None) -> Array:
         g = np.array(g, dtype=output.dtype)
     if g.shape != output.shape or g.dtype != output.dtype:
         raise ValueError(
-            f"backward: expected a cotangent of shape {output.shape}, {output.dtype}, got {g.shape}, {g.dtype}"
+            f"backward: expected a cotangent {output.dtype} {output.shape}, got {g.dtype} {g.shape}"
         )
     return g
 

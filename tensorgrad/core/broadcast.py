@@ -34,7 +34,7 @@ def broadcast_to(x: Array, *, shape: int | tuple[int, ...]) -> Array:
 
 @op
 def sum_to(x: Array, *, shape: tuple[int, ...]) -> Array:
-    """``x`` summed over the axes that broadcasting ``shape`` to ``x.shape`` adds: the adjoint of `broadcast_to`.
+    """``x`` summed over the axes that broadcasting from ``shape`` added: the adjoint of `broadcast_to`.
 
     >>> tg.sum_to(np.ones((3, 2)), shape=(1, 2))
     array([[3., 3.]])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -146,7 +146,14 @@ def gradcheck(
         cotangents = [rng.standard_normal(y.shape) for y in outputs]
         gradients = pull_back(*cotangents)
         for i, gradient in enumerate(gradients):
-            _compare(function, checked, cotangents, i, gradient, level, rtol, atol, report)
+            for index, quotient, step, scale in _difference_quotients(function, checked, cotangents, i):
+                tolerance = atol * scale + rtol * abs(quotient)
+                found = float(gradient[index])
+                excess = abs(found - quotient) / tolerance
+                report.checked += 1
+                report.worst = max(report.worst, excess)
+                if not excess <= 1:  # so that NaN counts as a mismatch
+                    report.mismatches.append(Mismatch(level, i, index, found, quotient, step, tolerance))
         function = partial(_derivative, function, len(checked))
         checked = [*checked, *cotangents]
     if raises and not report.ok:
@@ -171,18 +178,13 @@ def _derivative(f: Callable[..., Any], n: int, *args: Array) -> tuple[Any, ...]:
     return vjp(f, *args[:n])[1](*args[n:])
 
 
-def _compare(
+def _difference_quotients(
     f: Callable[..., Any],
     args: list[np.ndarray[Any, Any]],
     cotangents: list[np.ndarray[Any, Any]],
     argument: int,
-    gradient: np.ndarray[Any, Any],
-    order: int,
-    rtol: float,
-    atol: float,
-    report: GradcheckReport,
-) -> None:
-    """Compare the gradient of s = sum <v, f> for one argument with difference quotients, element by element."""
+) -> Iterator[tuple[tuple[int, ...], float, float, float]]:
+    """For each element of one argument: index, (s(x + h) - s(x - h)) / 2h, h, and the size of s = <v, f>."""
 
     def s(moved: np.ndarray[Any, Any]) -> float:
         value = f(*(Tensor(moved if i == argument else x) for i, x in enumerate(args)))
@@ -193,15 +195,8 @@ def _compare(
     x = args[argument]
     scale = max(1.0, abs(s(x)))
     for index in np.ndindex(x.shape):
-        step = STEP * max(1.0, abs(x[index]))
+        step = STEP * max(1.0, float(abs(x[index])))
         ahead, behind = x.copy(), x.copy()
         ahead[index] += step
         behind[index] -= step
-        quotient = (s(ahead) - s(behind)) / (ahead[index] - behind[index])
-        tolerance = atol * scale + rtol * abs(quotient)
-        excess = abs(gradient[index] - quotient) / tolerance
-        report.checked += 1
-        report.worst = max(report.worst, excess)
-        if not excess <= 1:  # so that NaN counts as a mismatch
-            found = float(gradient[index])
-            report.mismatches.append(Mismatch(order, argument, index, found, quotient, step, tolerance))
+        yield index, (s(ahead) - s(behind)) / float(ahead[index] - behind[index]), step, scale

@@ -10,8 +10,9 @@ from typing import Any, Generic, ParamSpec, overload
 
 import numpy as np
 
+from tensorgrad.core.recording import _clock, _recording
 from tensorgrad.core.registry import NUMPY, OPS
-from tensorgrad.core.tensor import Array, Tensor, _clock, _recording, as_numeric
+from tensorgrad.core.tensor import Array, Tensor, as_numeric
 
 P = ParamSpec("P")
 
@@ -52,7 +53,9 @@ class Op(Generic[P]):
         self._optional = {name: default for name, default in defaults.items() if name in arrays}
         self._defaults = {name: default for name, default in defaults.items() if name not in arrays}
         if name in OPS:
-            raise ValueError(f"an op named {name} exists already ({OPS[name].__module__}); choose another name")
+            raise ValueError(
+                f"an op named {name} exists already ({OPS[name].__module__}); choose another name"
+            )
         OPS[name] = self
 
     def defvjp(self, **formulas: Vjp) -> None:
@@ -72,9 +75,8 @@ class Op(Generic[P]):
         """
         unknown = formulas.keys() - set(self.arrays)
         if unknown:
-            raise TypeError(
-                f"{self.name}: no array argument {', '.join(sorted(unknown))}; it has {', '.join(self.arrays)}"
-            )
+            wrong = ", ".join(sorted(unknown))
+            raise TypeError(f"{self.name}: no array argument {wrong}; it has {', '.join(self.arrays)}")
         self.vjps.update(formulas)
         self._formulas = [self.vjps.get(name, False) for name in self.arrays]
 
@@ -89,11 +91,12 @@ class Op(Generic[P]):
             )
         return partial(formula, position) if self.variadic and formula else formula
 
-    def __call__(self, *args: P.args, **params: P.kwargs) -> Any:
+    def __call__(self, *call_args: P.args, **params: P.kwargs) -> Any:
+        args: tuple[Any, ...] = call_args
         if len(args) != self._arity:
             args = self._complete(args, params)
         traced = record = raw = False
-        arrays = []
+        arrays: list[Any] = []
         for x in args:
             if isinstance(x, Tensor):
                 traced = True
@@ -109,7 +112,7 @@ class Op(Generic[P]):
             args = tuple(x if isinstance(x, Tensor) else self._constant(x) for x in args)
             arrays = [x._data if isinstance(x, Tensor) else x for x in args]
         try:
-            out = self.forward(*arrays, **params)  # type: ignore[arg-type]
+            out = self.forward(*arrays, **params)
         except (TypeError, ValueError, IndexError) as error:
             raise self._explained(error, arrays) from error
         if not traced:
@@ -158,7 +161,7 @@ class Op(Generic[P]):
         return args
 
     def _constant(self, x: Any) -> Any:
-        """A raw operand as the graph keeps it: scalars as they are, everything else as an array of its own."""
+        """A raw operand as the graph keeps it: scalars as they are, all else as an array of its own."""
         if x is None or isinstance(x, (int, float, np.generic)):
             return x
         return x.copy() if isinstance(x, np.ndarray) else as_numeric(x, None, self.name)
@@ -225,9 +228,7 @@ def op(
     return _register(forward, elementwise=elementwise, numpy=numpy)
 
 
-def _register(
-    forward: Callable[P, Any], *, elementwise: bool, numpy: Callable[..., Any] | None
-) -> Op[P]:
+def _register(forward: Callable[P, Any], *, elementwise: bool, numpy: Callable[..., Any] | None) -> Op[P]:
     positional = tuple(
         p.name for p in inspect.signature(forward).parameters.values() if p.kind is not p.KEYWORD_ONLY
     )
@@ -259,7 +260,9 @@ def differentiate(function: Callable[..., Any], /, **formulas: Vjp) -> Op[...]:
     array([1.        , 2.71828183])
     """
     elementwise = isinstance(function, np.ufunc)
-    NUMPY[function] = new = Op(function, function.__name__, tuple(formulas), elementwise=elementwise, native=True)
+    NUMPY[function] = new = Op(
+        function, function.__name__, tuple(formulas), elementwise=elementwise, native=True
+    )
     new.defvjp(**formulas)
     return new
 
@@ -287,5 +290,7 @@ def _frozen(value: Any) -> Any:
 
 def _separate(node: Tensor, inputs: tuple[Any, ...]) -> None:
     """Give an unrecorded view of a leaf its own memory: a later assignment must not reach it."""
-    if any(isinstance(x, Tensor) and x._op is None and np.may_share_memory(node._data, x._data) for x in inputs):
+    if any(
+        isinstance(x, Tensor) and x._op is None and np.may_share_memory(node._data, x._data) for x in inputs
+    ):
         node._data = node._data.copy(order="K")

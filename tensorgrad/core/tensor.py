@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator
-from contextlib import ContextDecorator
-from contextvars import ContextVar, Token
-from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeVar, cast
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeVar
 
 import numpy as np
 
-from tensorgrad.core.registry import NUMPY, OPS
+from tensorgrad.core.operators import Operators
+from tensorgrad.core.recording import _clock, _recording
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
@@ -20,44 +18,10 @@ if TYPE_CHECKING:
 #: What an op takes and gives: anything that speaks NumPy's protocols, a Tensor included.
 Array: TypeAlias = Any
 
-# One clock for all tensors: a tensor's serial number is the tick at which it was made or last
-# assigned. Hence an input is always older than what was made of it; where it is not, it was changed.
-_clock = itertools.count(1)
-
-_recording: ContextVar[bool] = ContextVar("tensorgrad_recording", default=True)
-
-_ops = cast("dict[str, Callable[..., Tensor]]", OPS)
-
 T = TypeVar("T", bound="Tensor")
 
 
-class no_grad(ContextDecorator):  # noqa: N801 - a verb in lower case, as NumPy's errstate is
-    """Context manager and decorator: ops compute but do not record.
-
-    The switch is a context variable, so it holds for this thread (or asyncio task) alone.
-
-    >>> w = tg.Tensor([1.0, 2.0], requires_grad=True)
-    >>> with tg.no_grad():
-    ...     y = w * 2
-    >>> y.requires_grad
-    False
-    """
-
-    def __init__(self) -> None:
-        self._tokens: list[Token[bool]] = []
-
-    def _recreate_cm(self) -> no_grad:
-        return no_grad()  # as a decorator: a fresh one a call, so that threads share no tokens
-
-    def __enter__(self) -> no_grad:
-        self._tokens.append(_recording.set(False))
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        _recording.reset(self._tokens.pop())
-
-
-class Tensor:
+class Tensor(Operators):
     """An n-dimensional array and the recipe it was made by: ``op(*inputs, **params)``.
 
     Parameters
@@ -114,8 +78,6 @@ class Tensor:
     _serial: int
     name: str | None
 
-    __hash__ = object.__hash__
-
     def __init__(
         self,
         data: Array,
@@ -159,9 +121,7 @@ class Tensor:
                 f"assigning to {self._label()}: expected shape {self._data.shape}, got {values.shape}"
             )
         if not np.can_cast(values.dtype, self._data.dtype, "same_kind"):
-            raise TypeError(
-                f"assigning to {self._label()}: expected {self._data.dtype}, got {values.dtype}"
-            )
+            raise TypeError(f"assigning to {self._label()}: expected {self._data.dtype}, got {values.dtype}")
         self._data[...] = values
         self._serial = next(_clock)
 
@@ -206,7 +166,7 @@ class Tensor:
     @property
     def shape(self) -> tuple[int, ...]:
         """Length of each axis."""
-        return self._data.shape
+        return tuple(self._data.shape)
 
     @property
     def ndim(self) -> int:
@@ -221,12 +181,8 @@ class Tensor:
     @property
     def dtype(self) -> np.dtype[Any]:
         """Type of the elements."""
-        return self._data.dtype
-
-    @property
-    def T(self) -> Tensor:  # noqa: N802 - NumPy's name
-        """The tensor with its axes reversed."""
-        return _ops["transpose"](self)
+        dtype: np.dtype[Any] = self._data.dtype
+        return dtype
 
     def numpy(self) -> np.ndarray[Any, Any]:
         """A copy of the values, free of the graph."""
@@ -324,66 +280,6 @@ class Tensor:
     def __bool__(self) -> bool:
         return bool(self._data)
 
-    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
-        if method != "__call__":
-            raise TypeError(f"np.{ufunc.__name__}.{method} is not differentiable here; use the ops of tensorgrad")
-        if options:
-            raise TypeError(f"np.{ufunc.__name__}: {', '.join(options)} cannot be used with a Tensor")
-        if ufunc not in NUMPY:
-            _refuse_numpy(ufunc)
-        return NUMPY[ufunc](*inputs)
-
-    def __array_function__(
-        self, function: Callable[..., Any], types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
-        if function not in NUMPY:
-            _refuse_numpy(function)
-        return NUMPY[function](*args, **kwargs)
-
-    # Arithmetic and methods: each is the op of its name
-
-    def __add__(self, other: Array) -> Tensor:
-        return _ops["add"](self, other)
-
-    def __radd__(self, other: Array) -> Tensor:
-        return _ops["add"](other, self)
-
-    def __sub__(self, other: Array) -> Tensor:
-        return _ops["subtract"](self, other)
-
-    def __rsub__(self, other: Array) -> Tensor:
-        return _ops["subtract"](other, self)
-
-    def __mul__(self, other: Array) -> Tensor:
-        return _ops["multiply"](self, other)
-
-    def __rmul__(self, other: Array) -> Tensor:
-        return _ops["multiply"](other, self)
-
-    def __truediv__(self, other: Array) -> Tensor:
-        return _ops["divide"](self, other)
-
-    def __rtruediv__(self, other: Array) -> Tensor:
-        return _ops["divide"](other, self)
-
-    def __pow__(self, other: Array) -> Tensor:
-        return _ops["power"](self, other)
-
-    def __rpow__(self, other: Array) -> Tensor:
-        return _ops["power"](other, self)
-
-    def __matmul__(self, other: Array) -> Tensor:
-        return _ops["matmul"](self, other)
-
-    def __rmatmul__(self, other: Array) -> Tensor:
-        return _ops["matmul"](other, self)
-
-    def __neg__(self) -> Tensor:
-        return _ops["negative"](self)
-
-    def __pos__(self) -> Tensor:
-        return self
-
     def _update(self, symbol: str, update: Callable[..., Any], other: Array) -> Tensor:
         """Carry out ``self symbol= other``: assign a leaf that requires grad, make a new value otherwise."""
         if self._op is not None or not self._requires_grad:
@@ -409,66 +305,6 @@ class Tensor:
 
     def __itruediv__(self, other: Array) -> Tensor:
         return self._update("/", np.divide, other)
-
-    # Comparisons have no derivative: they give boolean arrays.
-
-    def __eq__(self, other: object) -> Any:
-        return np.equal(self, other)  # type: ignore[call-overload]
-
-    def __ne__(self, other: object) -> Any:
-        return np.not_equal(self, other)  # type: ignore[call-overload]
-
-    def __lt__(self, other: Array) -> Any:
-        return np.less(self, other)
-
-    def __le__(self, other: Array) -> Any:
-        return np.less_equal(self, other)
-
-    def __gt__(self, other: Array) -> Any:
-        return np.greater(self, other)
-
-    def __ge__(self, other: Array) -> Any:
-        return np.greater_equal(self, other)
-
-    def __len__(self) -> int:
-        return len(self._data)
-
-    def __getitem__(self, index: Any) -> Tensor:
-        return _ops["getitem"](self, index=index)
-
-    def __setitem__(self, index: Any, value: Any) -> NoReturn:
-        raise TypeError("a Tensor is a value and its elements cannot be assigned; use t.data = ... on a leaf")
-
-    def __iter__(self) -> Iterator[Tensor]:
-        if not self._data.ndim:
-            raise TypeError("iteration over a Tensor without axes")
-        return (self[i] for i in range(len(self._data)))
-
-    def sum(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
-        """Sum over ``axis``; see `tensorgrad.sum`."""
-        return _ops["sum"](self, axis=axis, keepdims=keepdims)
-
-    def mean(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
-        """Mean over ``axis``; see `tensorgrad.mean`."""
-        return _ops["mean"](self, axis=axis, keepdims=keepdims)
-
-    def max(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
-        """Maximum over ``axis``; see `tensorgrad.max`."""
-        return _ops["max"](self, axis=axis, keepdims=keepdims)
-
-    def reshape(self, *shape: Any) -> Tensor:
-        """The same elements in another shape; see `tensorgrad.reshape`."""
-        return _ops["reshape"](self, shape=shape[0] if len(shape) == 1 else shape)
-
-    def transpose(self, *axes: Any) -> Tensor:
-        """The axes permuted, reversed by default; see `tensorgrad.transpose`."""
-        if len(axes) == 1 and not isinstance(axes[0], int):
-            axes = axes[0]
-        return _ops["transpose"](self, axes=axes or None)
-
-    def astype(self, dtype: DTypeLike) -> Tensor:
-        """The values cast to ``dtype``; see `tensorgrad.astype`."""
-        return _ops["astype"](self, dtype=dtype)
 
 
 class Parameter(Tensor):
@@ -501,14 +337,6 @@ def refuse_integers(dtype: np.dtype[Any], what: str) -> None:
     """TypeError unless ``dtype`` is floating: a derivative needs a neighbourhood."""
     if dtype.kind != "f":
         raise TypeError(f"{what}: only floating tensors can require grad, got {dtype}; pass dtype=float")
-
-
-def _refuse_numpy(function: Any) -> NoReturn:
-    name = getattr(function, "__name__", str(function))
-    raise TypeError(
-        f"np.{name} has no derivative rule, and tensorgrad never drops a gradient silently; "
-        f"declare one with tg.differentiate(np.{name}, ...), or call it on t.data if it is a constant"
-    )
 
 
 def _restore(

@@ -10,7 +10,8 @@ import numpy as np
 
 from tensorgrad.core.backward import seed, walk
 from tensorgrad.core.broadcast import identity
-from tensorgrad.core.tensor import Array, Tensor, _recording, as_numeric, refuse_integers
+from tensorgrad.core.recording import _recording
+from tensorgrad.core.tensor import Array, Tensor, as_numeric, refuse_integers
 
 
 def vjp(f: Callable[..., Any], *args: Array) -> tuple[Any, Callable[..., tuple[Any, ...]]]:

@@ -20,8 +20,8 @@ def to_dot(output: Tensor) -> str:
     """The graph that made ``output``, as DOT text: a node per tensor, an arrow from each input.
 
     Ops are ellipses, parameters rounded boxes, other tensors boxes, plain arrays and numbers dashed boxes;
-    each shows its name and shape. The text is a pure function of the graph: nodes are numbered in the order
-    in which they were computed.
+    each shows its name, shape and dtype. The text is a pure function of the graph: leaves are numbered
+    first, then the others in the order in which they were computed.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def to_dot(output: Tensor) -> str:
 
 
 def _ancestors(output: Tensor) -> list[Tensor]:
-    """``output`` and all tensors it was made from, each once, in the order of their making."""
+    """``output`` and all tensors it was made from, each once: leaves first, then in the order of computation."""
     found = {id(output): output}
     stack = [output]
     while stack:
@@ -71,7 +71,8 @@ def _ancestors(output: Tensor) -> list[Tensor]:
             if isinstance(x, Tensor) and id(x) not in found:
                 found[id(x)] = x
                 stack.append(x)
-    return sorted(found.values(), key=lambda node: node._serial)
+    # Assigning a leaf gives it a new serial number, so leaves are kept apart.
+    return sorted(found.values(), key=lambda node: (node.op is not None, node._serial))
 
 
 def _describe(node: Tensor) -> tuple[str, ...]:

@@ -16,12 +16,15 @@ def _uniform(limit: float, rng: np.random.Generator, shape: Shape) -> np.ndarray
     return rng.uniform(-limit, limit, shape)
 
 
-#: Name -> function of (rng, shape, fan_in, fan_out). Glorot keeps the variance of signals through sigmoid and
-#: tanh layers (Glorot and Bengio 2010), He through relu layers (He et al. 2015), LeCun is the first of the kind
-#: (LeCun et al. 1998). The last two are the notebook's: U[-1/2, 1/2) for dense layers, N(0, 1) / K^2 for filters.
+#: Name -> function of (rng, shape, fan_in, fan_out). Glorot keeps the variance of signals through sigmoid
+#: and tanh layers (Glorot and Bengio 2010), He through relu layers (He et al. 2015); LeCun is the first
+#: of the same kind (LeCun et al. 1998). The last two are the notebook's: U[-1/2, 1/2) for dense layers and
+#: N(0, 1) / K^2 for filters.
 INITIALIZERS: dict[str, Initializer] = {
     "zeros": lambda rng, shape, fan_in, fan_out: np.zeros(shape),
-    "glorot_uniform": lambda rng, shape, fan_in, fan_out: _uniform((6 / (fan_in + fan_out)) ** 0.5, rng, shape),
+    "glorot_uniform": lambda rng, shape, fan_in, fan_out: _uniform(
+        (6 / (fan_in + fan_out)) ** 0.5, rng, shape
+    ),
     "glorot_normal": lambda rng, shape, fan_in, fan_out: (
         rng.standard_normal(shape) * (2 / (fan_in + fan_out)) ** 0.5
     ),
@@ -29,9 +32,7 @@ INITIALIZERS: dict[str, Initializer] = {
     "he_normal": lambda rng, shape, fan_in, fan_out: rng.standard_normal(shape) * (2 / fan_in) ** 0.5,
     "lecun_normal": lambda rng, shape, fan_in, fan_out: rng.standard_normal(shape) * (1 / fan_in) ** 0.5,
     "notebook_dense": lambda rng, shape, fan_in, fan_out: rng.random(shape) - 0.5,
-    "notebook_conv": lambda rng, shape, fan_in, fan_out: (
-        rng.standard_normal(shape) / (shape[-1] * shape[-2])
-    ),
+    "notebook_conv": lambda rng, shape, fan_in, fan_out: rng.standard_normal(shape) / (shape[-1] * shape[-2]),
 }
 
 

@@ -17,7 +17,7 @@ Pair: TypeAlias = int | tuple[int, int]
 
 
 def _check_input(layer: Layer, x: Array, shape: tuple[int | str, ...], dtype: np.dtype[Any]) -> None:
-    """ValueError or TypeError naming ``layer`` unless ``x`` is ``shape`` (a str matches any length) of ``dtype``."""
+    """Refuse, naming ``layer``, an ``x`` of another shape (a str matches any length) or dtype."""
     x_shape, x_dtype = np.shape(x), getattr(x, "dtype", None)
     fits = len(x_shape) == len(shape) and all(
         isinstance(n, str) or n == m for n, m in zip(shape, x_shape, strict=True)
@@ -26,7 +26,9 @@ def _check_input(layer: Layer, x: Array, shape: tuple[int | str, ...], dtype: np
         wanted = ", ".join(str(n) for n in shape)
         raise ValueError(f"{layer}: expected input of shape ({wanted}), got {x_shape}")
     if x_dtype != dtype:
-        raise TypeError(f"{layer}: expected {dtype} input, got {x_dtype}; cast it with .astype({str(dtype)!r})")
+        raise TypeError(
+            f"{layer}: expected {dtype} input, got {x_dtype}; cast it with .astype({str(dtype)!r})"
+        )
 
 
 def _positive(layer: str, **sizes: int) -> None:
@@ -77,7 +79,7 @@ class Dense(Layer):
     def forward(self, x: Array) -> Tensor:
         """(N, inputs) -> (N, outputs)."""
         _check_input(self, x, ("N", self.inputs), self.weights.dtype)
-        return x @ self.weights + self.bias
+        return _tensor(x @ self.weights + self.bias)
 
     def __repr__(self) -> str:
         return f"Dense({self.inputs}, {self.outputs})"
@@ -125,7 +127,7 @@ class Conv2D(Layer):
     def forward(self, x: Array) -> Tensor:
         """(N, H, W, channels) -> (N, OH, OW, filters)."""
         _check_input(self, x, ("N", "H", "W", self.channels), self.filters.dtype)
-        return ops.conv2d(x, self.filters, self.bias, stride=self.stride, padding=self.padding)
+        return _tensor(ops.conv2d(x, self.filters, self.bias, stride=self.stride, padding=self.padding))
 
     def __repr__(self) -> str:
         filters, channels, height, width = self.filters.shape

@@ -74,7 +74,9 @@ class Network(Layer):
         """The one dtype of all parameters; float32 if there are none."""
         found = {p.dtype for p in self.parameters()} or {np.dtype(np.float32)}
         if len(found) > 1:
-            raise TypeError(f"Network: expected layers of one dtype, got {', '.join(sorted(map(str, found)))}")
+            raise TypeError(
+                f"Network: expected layers of one dtype, got {', '.join(sorted(map(str, found)))}"
+            )
         return found.pop()
 
     def forward(self, x: Array) -> Tensor:
@@ -132,8 +134,8 @@ class Network(Layer):
         Raises
         ------
         ValueError, TypeError
-            Before any training: if no loss is set, the lengths differ, the data is empty or not finite, a shape
-            does not fit a layer or the loss, or a number is out of range.
+            Before any training: if no loss is set, the lengths differ, the data is empty or not finite, a
+            shape does not fit a layer or the loss, or a number is out of range.
         FloatingPointError
             If the loss of a batch is not finite.
         """
@@ -144,7 +146,8 @@ class Network(Layer):
         optimizer = MiniBatchSGD(
             self.parameters(), learning_rate, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay
         )
-        self.history = history = {}
+        history: History = {}
+        self.history = history
         for epoch in range(1, epochs + 1):
             start = time.perf_counter()
             batches = minibatches(x, y, batch_size, rng)
@@ -195,7 +198,9 @@ class Network(Layer):
             for i in range(len(self.layers)):
                 x = self._apply(i, x)
                 shape = f"(N, {', '.join(map(str, x.shape[1:]))})"
-                rows.append((f"{i}  {self.layers[i]}", shape, sum(p.size for p in self.layers[i].parameters())))
+                rows.append(
+                    (f"{i}  {self.layers[i]}", shape, sum(p.size for p in self.layers[i].parameters()))
+                )
         width = max(len(row[0]) for row in rows) + 3
         lines = [f"{'layer':{width}}{'output shape':16}{'parameters':>10}"]
         lines += [f"{name:{width}}{shape:16}{count:>10,}" for name, shape, count in rows]
@@ -247,7 +252,9 @@ class Network(Layer):
         array = array.astype(self.dtype, copy=False)
         if not np.isfinite(array).all():
             row = int(np.argwhere(~np.isfinite(array))[0][0])
-            raise ValueError(f"{what}: expected finite numbers, got {array[row][~np.isfinite(array[row])][0]} in row {row}")
+            raise ValueError(
+                f"{what}: expected finite numbers, got {array[row][~np.isfinite(array[row])][0]} in row {row}"
+            )
         return array
 
     def _checked(self, what: str, x: Array, y: Array) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
@@ -285,4 +292,5 @@ def _progress_bar(label: str, steps: int, verbose: bool) -> AbstractContextManag
 def _epoch_line(epoch: int, epochs: int, figures: dict[str, float], rows: int) -> str:
     shown = {key.replace("_", " "): value for key, value in figures.items() if key != "seconds"}
     values = "  ".join(f"{key} {value:.4f}" for key, value in shown.items())
-    return f"epoch {epoch}/{epochs}  {values}  {figures['seconds']:.1f} s, {rows / figures['seconds']:.0f} rows/s"
+    seconds = figures["seconds"]
+    return f"epoch {epoch}/{epochs}  {values}  {seconds:.1f} s, {rows / seconds:.0f} rows/s"

@@ -106,7 +106,7 @@ class MiniBatchSGD:
         if self.weight_decay:
             g = g + self.weight_decay * p.data
         if not self.momentum:
-            return g  # type: ignore[no-any-return]  # a gradient is typed Any
+            return g
         v = self._velocities[i]
         v *= self.momentum
         v += g

@@ -1,6 +1,9 @@
 """The ops, one family a file. Forward and vjp stand side by side; `tensorgrad.core.OPS` lists them all."""
 
 from tensorgrad.ops import discrete as discrete
+from tensorgrad.ops.conv import conv1d as conv1d
+from tensorgrad.ops.conv import conv2d as conv2d
+from tensorgrad.ops.conv import conv_transpose2d as conv_transpose2d
 from tensorgrad.ops.elementwise import add as add
 from tensorgrad.ops.elementwise import astype as astype
 from tensorgrad.ops.elementwise import divide as divide
@@ -18,6 +21,10 @@ from tensorgrad.ops.elementwise import tanh as tanh
 from tensorgrad.ops.elementwise import where as where
 from tensorgrad.ops.linalg import matmul as matmul
 from tensorgrad.ops.losses import mse as mse
+from tensorgrad.ops.pool import avg_pool as avg_pool
+from tensorgrad.ops.pool import global_avg_pool as global_avg_pool
+from tensorgrad.ops.pool import global_max_pool as global_max_pool
+from tensorgrad.ops.pool import max_pool as max_pool
 from tensorgrad.ops.reduce import max as max
 from tensorgrad.ops.reduce import mean as mean
 from tensorgrad.ops.reduce import softmax as softmax
