@@ -6,10 +6,17 @@ from tensorgrad.core import Op as Op
 from tensorgrad.core import Parameter as Parameter
 from tensorgrad.core import Tensor as Tensor
 from tensorgrad.core import broadcast_to as broadcast_to
+from tensorgrad.core import checkpoint as checkpoint
+from tensorgrad.core import detect_nan as detect_nan
 from tensorgrad.core import differentiate as differentiate
 from tensorgrad.core import grad as grad
 from tensorgrad.core import gradcheck as gradcheck
+from tensorgrad.core import hessian as hessian
+from tensorgrad.core import hvp as hvp
 from tensorgrad.core import identity as identity
+from tensorgrad.core import implements as implements
+from tensorgrad.core import jacobian as jacobian
+from tensorgrad.core import jvp as jvp
 from tensorgrad.core import no_grad as no_grad
 from tensorgrad.core import nondifferentiable as nondifferentiable
 from tensorgrad.core import op as op

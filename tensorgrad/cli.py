@@ -68,11 +68,12 @@ def squared_error(prediction: tg.Tensor, target: Any) -> tg.Tensor:
 def _train(arguments: argparse.Namespace) -> int:
     data = load(arguments.data, arguments.data_dir)
     classes = len(data.class_names)
-    print(f"{data.name}: {len(data.x_train)} training and {len(data.x_test)} test images of shape {data.x_train.shape[1:]}")
+    shape = data.x_train.shape[1:]
+    print(f"{data.name}: {len(data.x_train)} training and {len(data.x_test)} test images of shape {shape}")
     rng = np.random.default_rng(arguments.seed)
-    network = NETWORKS[arguments.network](data.x_train.shape[1:], classes, dtype=arguments.dtype, rng=rng)
+    network = NETWORKS[arguments.network](shape, classes, dtype=arguments.dtype, rng=rng)
     network.use(squared_error)
-    print(network.summary(data.x_train.shape[1:]))
+    print(network.summary(shape))
     print(
         f"MiniBatchSGD, learning rate {arguments.learning_rate}, momentum {arguments.momentum}, "
         f"weight decay {arguments.weight_decay}, batches of {arguments.batch_size}, "

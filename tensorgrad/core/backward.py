@@ -10,16 +10,22 @@ import numpy as np
 
 from tensorgrad.core.broadcast import sum_to
 from tensorgrad.core.op import Op
+from tensorgrad.core.recording import _watch
 from tensorgrad.core.tensor import Array, Tensor
 
 
 def walk(
-    outputs: Iterable[tuple[Tensor, Array]], *, create_graph: bool = False, since: int = 0
+    outputs: Iterable[tuple[Tensor, Array]],
+    *,
+    create_graph: bool = False,
+    since: int = 0,
+    ends: frozenset[int] = frozenset(),
 ) -> list[tuple[Tensor, Array]]:
     """The cotangents of the leaves, as (leaf, cotangent) pairs, from those of some outputs.
 
     The formulas run on arrays, or on Tensors with ``create_graph``. Tensors older than the serial number
-    ``since`` count as constants; a tensor whose inputs are all older counts as a leaf.
+    ``since`` count as constants, but for those whose serial numbers are in ``ends``: these, and tensors all
+    of whose inputs are older, count as leaves.
     """
     # Inputs are older than what was made of them, so the youngest node still waiting has received all its
     # cotangents: a heap of serial numbers yields a topological order with no pass to count uses.
@@ -29,12 +35,13 @@ def walk(
     for output, g in outputs:
         _add(output, g, waiting, nodes, cotangents)
     leaves = []
+    watch = _watch.get()
     while waiting:
         serial = -heappop(waiting)
         node = nodes.pop(serial)
         g = cotangents.pop(serial)
         op = node._op
-        if op is None:
+        if op is None or serial < since:
             leaves.append((node, g))
             continue
         inputs = node._inputs
@@ -44,6 +51,7 @@ def walk(
         else:
             out = node._data
             args = tuple([x._data if isinstance(x, Tensor) else x for x in inputs])
+        together = op.joint(g, out, *args, **node._params) if op.joint else None
         reached = False
         for i, x in enumerate(inputs):
             if not isinstance(x, Tensor):
@@ -54,18 +62,25 @@ def walk(
                     f"backward through {op.name}: {x._label()} was assigned after {op.name} had read it, "
                     "so its gradient is lost; run forward again first"
                 )
-            if not x._requires_grad or older < since:
+            if not x._requires_grad or (older < since and older not in ends):
                 continue
             reached = True
-            formula = op.vjp(i)
-            if formula is None:
-                continue
-            gx = formula(g, out, *args, **node._params)
+            if together is None:
+                formula = op.vjp(i)
+                if formula is None:
+                    continue
+                gx = formula(g, out, *args, **node._params)
+            else:
+                gx = together[i]
             shape = x._data.shape
-            if op.elementwise and gx.shape != shape:
+            if getattr(gx, "shape", None) != shape:
+                if not op.elementwise or getattr(gx, "shape", None) != node._data.shape:
+                    _refuse_cotangent(op, i, gx, x)
                 gx = sum_to(gx, shape=shape)
-            if gx.shape != shape or gx.dtype != x._data.dtype:
+            if gx.dtype != x._data.dtype:
                 _refuse_cotangent(op, i, gx, x)
+            if watch is not None:
+                watch.after_vjp(node, i, g, gx)
             _add(x, gx, waiting, nodes, cotangents)
         if since and not reached:
             leaves.append((node, g))
@@ -95,7 +110,9 @@ def accumulate(output: Tensor, g: Array | None, *, create_graph: bool) -> None:
         else:
             # Two leaves may receive the same array, so nobody may write to it; a view could still change
             # through its base, so it becomes an array of its own.
-            cotangent = np.array(cotangent) if cotangent.base is not None else np.asarray(cotangent)
+            cotangent = cotangent._data if isinstance(cotangent, Tensor) else np.asarray(cotangent)
+            if cotangent.base is not None:
+                cotangent = cotangent.copy()
             cotangent.flags.writeable = False
         leaf._grad = cotangent
 
@@ -108,6 +125,22 @@ def require_recorded(output: Any, what: str) -> None:
             f"{what}: {kind} does not depend on anything that requires grad "
             "(was it made under no_grad, or of plain arrays?)"
         )
+
+
+def read_from_outside(outputs: Iterable[Tensor], start: int) -> list[Tensor]:
+    """The tensors older than serial number ``start`` that ``outputs`` were made from and that require grad."""
+    stack = list(outputs)
+    found, seen = {}, set()
+    while stack:
+        node = stack.pop()
+        if node._serial in seen or not node._requires_grad:
+            continue
+        seen.add(node._serial)
+        if node._serial < start:
+            found[node._serial] = node
+        else:
+            stack.extend(x for x in node._inputs if isinstance(x, Tensor))
+    return [found[serial] for serial in sorted(found)]
 
 
 def seed(output: Tensor, g: Array | None) -> Array:
@@ -128,7 +161,8 @@ def seed(output: Tensor, g: Array | None) -> Array:
 
 
 def _refuse_cotangent(op: Op[Any], position: int, gx: Array, x: Tensor) -> None:
+    came = f"{gx.dtype} {gx.shape}" if hasattr(gx, "shape") else repr(gx)
     raise TypeError(
-        f"the vjp of {op.name} for its argument {position} gave a cotangent {gx.dtype} {gx.shape}, "
-        f"expected that of the argument, {x.dtype} {x.shape}"
+        f"the vjp of {op.name} for its argument {position}: expected a cotangent like the argument, "
+        f"{x.dtype} {x.shape}, got {came}"
     )

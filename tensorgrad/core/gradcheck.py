@@ -141,14 +141,15 @@ def gradcheck(
     for level in range(1, order + 1):
         value, pull_back = vjp(function, *checked)
         outputs = value if isinstance(value, tuple) else (value,)
-        if not all(np.isfinite(y).all() for y in outputs):
+        if not all(np.isfinite(_float64(y)).all() for y in outputs):
             raise ValueError(f"gradcheck: derivative {level - 1} of {report.name} is not finite here")
         cotangents = [rng.standard_normal(y.shape) for y in outputs]
-        gradients = pull_back(*cotangents)
+        gradients = pull_back(tuple(cotangents))
         for i, gradient in enumerate(gradients):
+            values = _float64(gradient)
             for index, quotient, step, scale in _difference_quotients(function, checked, cotangents, i):
                 tolerance = atol * scale + rtol * abs(quotient)
-                found = float(gradient[index])
+                found = float(values[index])
                 excess = abs(found - quotient) / tolerance
                 report.checked += 1
                 report.worst = max(report.worst, excess)
@@ -170,12 +171,12 @@ def _dtype_kind(x: Array) -> str:
 
 
 def _float64(x: Array) -> np.ndarray[Any, Any]:
-    return np.array(x.numpy() if isinstance(x, Tensor) else x, dtype=np.float64)
+    return np.array(x.data if isinstance(x, Tensor) else x, dtype=np.float64)
 
 
 def _derivative(f: Callable[..., Any], n: int, *args: Array) -> tuple[Any, ...]:
     """The vjp of ``f`` as a function of its ``n`` arguments and of the cotangents of its outputs."""
-    return vjp(f, *args[:n])[1](*args[n:])
+    return vjp(f, *args[:n])[1](args[n:])
 
 
 def _difference_quotients(
@@ -189,8 +190,7 @@ def _difference_quotients(
     def s(moved: np.ndarray[Any, Any]) -> float:
         value = f(*(Tensor(moved if i == argument else x) for i, x in enumerate(args)))
         outputs = value if isinstance(value, tuple) else (value,)
-        values = [y.numpy() if isinstance(y, Tensor) else y for y in outputs]
-        return float(sum(np.vdot(v, y) for v, y in zip(cotangents, values, strict=True)))
+        return float(sum(np.vdot(v, _float64(y)) for v, y in zip(cotangents, outputs, strict=True)))
 
     x = args[argument]
     scale = max(1.0, abs(s(x)))

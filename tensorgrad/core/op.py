@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable
 from functools import partial, update_wrapper
 from types import MethodType
-from typing import Any, Generic, ParamSpec, overload
+from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 import numpy as np
 
-from tensorgrad.core.recording import _clock, _recording
+from tensorgrad.core.recording import _clock, _paused, _watch
 from tensorgrad.core.registry import NUMPY, OPS
 from tensorgrad.core.tensor import Array, Tensor, as_numeric
 
 P = ParamSpec("P")
+F = TypeVar("F", bound=Callable[..., Any])
 
 #: A formula ``(g, out, *args, **params) -> cotangent``; None says that the derivative is zero.
 Vjp = Callable[..., Array] | None
@@ -43,7 +45,10 @@ class Op(Generic[P]):
         self.forward = forward
         self.arrays = arrays
         self.elementwise = elementwise
+        self._native = native
+        self._bare = isinstance(forward, np.ufunc)  # their options (out, where, dtype) are not for tensors
         self.vjps: dict[str, Vjp] = {}
+        self.joint: Callable[..., tuple[Array, ...]] | None = None
         self._formulas: list[Vjp | bool] = []  # by position; False where none was declared
         # A NumPy function's own options are not ours: what it takes beside arrays is given at the call.
         signature = [] if native else list(inspect.signature(forward).parameters.values())
@@ -52,11 +57,6 @@ class Op(Generic[P]):
         defaults = {p.name: p.default for p in signature if p.default is not p.empty}
         self._optional = {name: default for name, default in defaults.items() if name in arrays}
         self._defaults = {name: default for name, default in defaults.items() if name not in arrays}
-        if name in OPS:
-            raise ValueError(
-                f"an op named {name} exists already ({OPS[name].__module__}); choose another name"
-            )
-        OPS[name] = self
 
     def defvjp(self, **formulas: Vjp) -> None:
         """Declare the vjp of each array argument, by the argument's name.
@@ -80,21 +80,39 @@ class Op(Generic[P]):
         self.vjps.update(formulas)
         self._formulas = [self.vjps.get(name, False) for name in self.arrays]
 
+    def defvjp_joint(self, formula: Callable[..., tuple[Array, ...]]) -> None:
+        """Declare one formula that gives the cotangents of all array arguments, as a tuple.
+
+        For ops whose cotangents share much of their work. It takes what the formulas of `defvjp` take.
+
+        >>> @tg.op
+        ... def product(x, y):
+        ...     return x * y
+        >>> product.defvjp_joint(lambda g, out, x, y: (g * y, g * x))
+        >>> tg.grad(product, (0, 1))(2.0, 3.0)
+        (array(3.), array(2.))
+        """
+        self.joint = formula
+
     def vjp(self, position: int) -> Vjp:
         """The formula for the argument at ``position``; NotImplementedError if none was declared."""
-        index = 0 if self.variadic else position
+        index = min(position, len(self.arrays) - 1)
         formula = self._formulas[index] if self._formulas else False
         if isinstance(formula, bool):
             raise NotImplementedError(
                 f"{self.name} has no vjp with respect to {self.arrays[index]}; "
                 f"declare it with {self.name}.defvjp({self.arrays[index]}=...)"
             )
-        return partial(formula, position) if self.variadic and formula else formula
+        if self.variadic and formula and index == len(self.arrays) - 1:
+            return partial(formula, position - index)
+        return formula
 
     def __call__(self, *call_args: P.args, **params: P.kwargs) -> Any:
         args: tuple[Any, ...] = call_args
         if len(args) != self._arity:
             args = self._complete(args, params)
+        if params and self._bare:
+            raise TypeError(f"{self.name}: no option {', '.join(params)} can be used here")
         traced = record = raw = False
         arrays: list[Any] = []
         for x in args:
@@ -106,7 +124,7 @@ class Op(Generic[P]):
             else:
                 raw = True
                 arrays.append(x)
-        record = record and _recording.get()
+        record = record and not _paused.get()
         if record and raw:
             # The graph must not see later changes to an array that is not its own.
             args = tuple(x if isinstance(x, Tensor) else self._constant(x) for x in args)
@@ -132,17 +150,23 @@ class Op(Generic[P]):
             node._op = self
             node._inputs = args
             node._params = self._frozen(params) if self._defaults or params else params
+            watch = _watch.get()
+            if watch is not None:
+                watch.after_forward(node, arrays)
         else:
             node._op = None
             node._inputs = ()
             node._params = {}
-            if out.base is not None:
-                _separate(node, args)
+            if raw and any(isinstance(x, np.ndarray) and np.may_share_memory(out, x) for x in args):
+                node._data = out.copy(order="K")  # the array is the caller's, who may change it
         return node
 
     def __get__(self, instance: object, owner: type | None = None) -> Any:
         """Bind like a function, so that help, doctest and inspect treat an op as one."""
         return self if instance is None else MethodType(self, instance)
+
+    def __reduce__(self) -> str:
+        return self.__name__  # an op is pickled and copied by reference, as a function is
 
     def __repr__(self) -> str:
         return f"<op {self.name}({', '.join(self.arrays)})>"
@@ -151,6 +175,8 @@ class Op(Generic[P]):
         """Move array arguments given by keyword to their places, and fill in the optional ones."""
         if self.variadic:
             return args
+        if len(args) > len(self.arrays) and self._bare:
+            raise TypeError(f"{self.name}: expected {len(self.arrays)} arguments, got {len(args)}")
         for name in self.arrays[len(args) :]:
             if name in params:
                 args += (params.pop(name),)
@@ -170,6 +196,8 @@ class Op(Generic[P]):
         return {**self._defaults, **{key: _frozen(value) for key, value in params.items()}}
 
     def _check_dtype(self, x: Tensor, arrays: list[Any], dtype: np.dtype[Any]) -> None:
+        if dtype.kind != "f":
+            raise TypeError(f"{self.name}: a derivative needs a floating result, got {dtype}; detach first")
         if dtype != x.dtype and self.name != "astype":
             raise TypeError(
                 f"{self.name}: the {x.dtype} tensor would silently become {dtype} "
@@ -177,18 +205,19 @@ class Op(Generic[P]):
             )
 
     def _describe(self, arrays: list[Any]) -> str:
-        names = [f"{self.arrays[0]}[{i}]" for i in range(len(arrays))] if self.variadic else self.arrays
+        *first, last = self.arrays
+        rest = [f"{last}[{i}]" for i in range(len(arrays))] if self.variadic else [last]
         return ", ".join(
             f"{name} {x.dtype} {x.shape}" if hasattr(x, "shape") else f"{name} {type(x).__name__}"
-            for name, x in zip(names, arrays, strict=False)
+            for name, x in zip(first + rest, arrays, strict=False)
         )
 
     def _explained(self, error: Exception, arrays: list[Any]) -> Exception:
         message = str(error)
         kind = next(kind for kind in (TypeError, IndexError, ValueError) if isinstance(error, kind))
-        if not message.startswith(self.name):
-            message = f"{self.name}: {message} ({self._describe(arrays)})"
-        return kind(message)
+        if message.startswith(f"{self.name}: ") and not self._native:
+            return kind(message)
+        return kind(f"{self.name}: {message.removeprefix(f'{self.name}: ')} ({self._describe(arrays)})")
 
 
 @overload
@@ -233,9 +262,18 @@ def _register(forward: Callable[P, Any], *, elementwise: bool, numpy: Callable[.
         p.name for p in inspect.signature(forward).parameters.values() if p.kind is not p.KEYWORD_ONLY
     )
     new = Op(forward, forward.__name__, positional, elementwise=elementwise, native=False)
+    _enter(new)
     if numpy is not None:
         NUMPY[numpy] = partial(_as_numpy, new, tuple(inspect.signature(numpy).parameters))
     return new
+
+
+def _enter(new: Op[Any]) -> None:
+    if new.name in OPS:
+        raise ValueError(
+            f"an op named {new.name} exists already ({OPS[new.name].__module__}); choose another name"
+        )
+    OPS[new.name] = new
 
 
 def _as_numpy(stand_in: Op[Any], names: tuple[str, ...], *args: Any, **kwargs: Any) -> Any:
@@ -260,11 +298,30 @@ def differentiate(function: Callable[..., Any], /, **formulas: Vjp) -> Op[...]:
     array([1.        , 2.71828183])
     """
     elementwise = isinstance(function, np.ufunc)
-    NUMPY[function] = new = Op(
-        function, function.__name__, tuple(formulas), elementwise=elementwise, native=True
-    )
+    new: Op[...] = Op(function, function.__name__, tuple(formulas), elementwise=elementwise, native=True)
+    new.__doc__ = f"`numpy.{new.name}`, differentiable with respect to {' and '.join(formulas)}."
+    new.__module__ = sys._getframe(1).f_globals["__name__"]  # where it was declared, not NumPy
     new.defvjp(**formulas)
+    _enter(new)
+    NUMPY[function] = new
     return new
+
+
+def implements(function: Callable[..., Any], /) -> Callable[[F], F]:
+    """Enter a composition of ops as what a NumPy function does when it is given a Tensor.
+
+    >>> @tg.implements(np.cbrt)
+    ... def cbrt(x):
+    ...     return tg.exp(tg.log(x) / 3)
+    >>> np.cbrt(tg.Tensor(8.0))
+    Tensor(2., dtype=float64)
+    """
+
+    def enter(composition: F) -> F:
+        NUMPY[function] = composition
+        return composition
+
+    return enter
 
 
 def nondifferentiable(function: Callable[..., Any], /) -> None:
@@ -286,11 +343,3 @@ def _frozen(value: Any) -> Any:
     if isinstance(value, (tuple, list)):
         return type(value)(_frozen(item) for item in value)
     return value
-
-
-def _separate(node: Tensor, inputs: tuple[Any, ...]) -> None:
-    """Give an unrecorded view of a leaf its own memory: a later assignment must not reach it."""
-    if any(
-        isinstance(x, Tensor) and x._op is None and np.may_share_memory(node._data, x._data) for x in inputs
-    ):
-        node._data = node._data.copy(order="K")

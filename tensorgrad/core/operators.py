@@ -90,7 +90,7 @@ class Operators:
         return _ops["negative"](self)
 
     def __pos__(self) -> Tensor:
-        return self
+        return _ops["identity"](self)
 
     # Comparisons have no derivative: they give boolean arrays.
 

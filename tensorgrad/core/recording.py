@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import itertools
 from contextlib import ContextDecorator
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tensorgrad.core.nan import detect_nan
 
 # One clock for all tensors: a tensor's serial number is the tick at which it was made or last
 # assigned. Hence an input is always older than what was made of it; where it is not, it was changed.
 _clock = itertools.count(1)
 
-_recording: ContextVar[bool] = ContextVar("tensorgrad_recording", default=True)
+# How many no_grad blocks this thread or task is inside of; ops record at 0.
+_paused: ContextVar[int] = ContextVar("tensorgrad_paused", default=0)
+
+# The `detect_nan` block this thread or task is inside of.
+_watch: ContextVar[detect_nan | None] = ContextVar("tensorgrad_watch", default=None)
 
 
 class no_grad(ContextDecorator):  # noqa: N801 - a verb in lower case, as NumPy's errstate is
@@ -25,15 +33,9 @@ class no_grad(ContextDecorator):  # noqa: N801 - a verb in lower case, as NumPy'
     False
     """
 
-    def __init__(self) -> None:
-        self._tokens: list[Token[bool]] = []
-
-    def _recreate_cm(self) -> no_grad:
-        return no_grad()  # as a decorator: a fresh one a call, so that threads share no tokens
-
     def __enter__(self) -> no_grad:
-        self._tokens.append(_recording.set(False))
+        _paused.set(_paused.get() + 1)
         return self
 
     def __exit__(self, *exc: object) -> None:
-        _recording.reset(self._tokens.pop())
+        _paused.set(_paused.get() - 1)

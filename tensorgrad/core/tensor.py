@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeVar
 
 import numpy as np
 
 from tensorgrad.core.operators import Operators
-from tensorgrad.core.recording import _clock, _recording
+from tensorgrad.core.recording import _clock, _paused
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
@@ -103,9 +104,9 @@ class Tensor(Operators):
 
     @property
     def data(self) -> np.ndarray[Any, Any]:
-        """The values: a read-only view that follows later assignments (`numpy` gives a copy).
+        """The values, as a read-only view (`numpy` gives a copy).
 
-        Assigning to it replaces the values of a leaf, in place; shape and dtype stay.
+        Assigning to it gives a leaf new values, of the same shape and dtype.
         """
         view = self._data.view()
         view.flags.writeable = False
@@ -122,6 +123,8 @@ class Tensor(Operators):
             )
         if not np.can_cast(values.dtype, self._data.dtype, "same_kind"):
             raise TypeError(f"assigning to {self._label()}: expected {self._data.dtype}, got {values.dtype}")
+        if self._shared():
+            self._data = np.empty_like(self._data)
         self._data[...] = values
         self._serial = next(_clock)
 
@@ -141,6 +144,8 @@ class Tensor(Operators):
                 value.flags.writeable = False
             if value.shape != self._data.shape:
                 raise ValueError(f"grad of {self._label()}: expected shape {self.shape}, got {value.shape}")
+            if value.dtype != self._data.dtype:
+                raise TypeError(f"grad of {self._label()}: expected {self.dtype}, got {value.dtype}")
         self._grad = value
 
     @property
@@ -230,6 +235,10 @@ class Tensor(Operators):
 
         accumulate(self, grad, create_graph=create_graph)
 
+    def _shared(self) -> bool:
+        """Whether anything else, a view or a graph, sees the array of the values: it must not change then."""
+        return sys.getrefcount(self._data) > 2  # the tensor's reference and the call's
+
     def _label(self) -> str:
         kind = type(self).__name__ if self.name is None else f"{type(self).__name__} {self.name!r}"
         return f"{kind} of shape {self._data.shape}, {self._data.dtype}"
@@ -285,12 +294,17 @@ class Tensor(Operators):
         if self._op is not None or not self._requires_grad:
             result: Tensor = update(self, other)
             return result
-        if _recording.get():
+        if not _paused.get():
             raise TypeError(
                 f"{symbol}= would change {self._label()}, a leaf that requires grad, while recording; "
                 f"put it under tg.no_grad(), or write x = x {symbol} ..."
             )
-        update(self._data, other._data if isinstance(other, Tensor) else other, out=self._data)
+        other = other._data if isinstance(other, Tensor) else other
+        shared = self._shared()
+        old = self._data
+        if shared:
+            self._data = np.empty_like(old)
+        update(old, other, out=self._data)
         self._serial = next(_clock)
         return self
 
@@ -323,6 +337,8 @@ class Parameter(Tensor):
 def as_numeric(data: Array, dtype: DTypeLike | None, what: str) -> np.ndarray[Any, Any]:
     """A fresh real or boolean array of ``data``; TypeError or ValueError naming ``what`` otherwise."""
     if isinstance(data, Tensor):
+        if data._requires_grad:
+            data._refuse_conversion(f"making a {what} of it")
         data = data._data
     try:
         array = np.array(data, dtype=dtype)

@@ -1,4 +1,7 @@
-"""Derivatives as functions: `vjp`, and on it `grad` and `value_and_grad`."""
+"""Derivatives as functions: `vjp` walks the graph; `jvp`, `grad` and the others are made of it.
+
+Arguments and results may be trees: arrays in nested tuples, lists and dicts.
+"""
 
 from __future__ import annotations
 
@@ -8,27 +11,38 @@ from typing import Any
 
 import numpy as np
 
-from tensorgrad.core.backward import seed, walk
+from tensorgrad.core.backward import read_from_outside, seed, walk
 from tensorgrad.core.broadcast import identity
-from tensorgrad.core.recording import _recording
+from tensorgrad.core.recording import _paused
 from tensorgrad.core.tensor import Array, Tensor, as_numeric, refuse_integers
+from tensorgrad.core.tree import leaves, mapped, rebuilt
+
+Argnums = int | tuple[int, ...]
 
 
-def vjp(f: Callable[..., Any], *args: Array) -> tuple[Any, Callable[..., tuple[Any, ...]]]:
+def vjp(f: Callable[..., Any], *args: Any) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
     """The value of ``f`` at ``args``, and its vjp there: the function v -> v^T J.
 
     Parameters
     ----------
     f : callable
-        Gives a Tensor, or a tuple of them.
-    *args : array_like
+        Gives a Tensor, or a tree of them.
+    *args : array_like or tree
         Floating arrays, all differentiated.
 
     Returns
     -------
-    value : array or tuple of arrays
+    value : array or tree
     pull_back : callable
-        Takes one cotangent per output and gives one per argument, as a tuple.
+        Takes a cotangent for each output, in a tree of the form of ``value``, and gives a tuple with the
+        cotangent of each argument.
+
+    Raises
+    ------
+    TypeError
+        If an argument is not floating.
+    ValueError
+        If the cotangents differ from the outputs in number, shape or dtype.
 
     Notes
     -----
@@ -41,43 +55,70 @@ def vjp(f: Callable[..., Any], *args: Array) -> tuple[Any, Callable[..., tuple[A
     >>> pull_back(np.array([1.0, 10.0]))
     (array([ 2., 40.]),)
     """
-    name = getattr(f, "__name__", "f")
-    outer = _recording.get()
-    token = _recording.set(True)  # a derivative is asked for explicitly, even under no_grad
+    name = _name(f)
+    outer = not _paused.get()
+    token = _paused.set(0)  # a derivative is asked for explicitly, even under no_grad
     try:
-        variables = [_variable(x, f"vjp of {name}, argument {i}") for i, x in enumerate(args)]
-        result = f(*variables)
+        variables = [
+            _variable(x, f"vjp of {name}, argument {i}{path}")
+            for i, arg in enumerate(args)
+            for path, x in leaves(arg)
+        ]
+        result = f(*rebuilt(args, variables))
     finally:
-        _recording.reset(token)
-    outputs = result if isinstance(result, tuple) else (result,)
-    outputs = tuple(y if isinstance(y, Tensor) else Tensor(y) for y in outputs)
+        _paused.reset(token)
+    outputs = [y if isinstance(y, Tensor) else Tensor(y) for _, y in leaves(result)]
     since = variables[0]._serial if variables else 0
-    nested = outer and _reads_older(outputs, since)
+    nested = outer and bool(read_from_outside(outputs, since))
 
-    def pull_back(*cotangents: Array) -> tuple[Any, ...]:
-        if len(cotangents) != len(outputs):
-            raise ValueError(f"vjp of {name}: expected {len(outputs)} cotangents, got {len(cotangents)}")
-        record = nested or (outer and any(isinstance(v, Tensor) and v._requires_grad for v in cotangents))
-        token = _recording.set(record)
+    def pull_back(cotangent: Any) -> tuple[Any, ...]:
+        given = [v for _, v in leaves(cotangent)]
+        if len(given) != len(outputs):
+            raise ValueError(f"vjp of {name}: expected {len(outputs)} cotangents, got {len(given)}")
+        record = nested or (outer and any(isinstance(v, Tensor) and v._requires_grad for v in given))
+        token = _paused.set(not record)
         try:
-            pairs = [(y, seed(y, v)) for y, v in zip(outputs, cotangents, strict=True) if y._requires_grad]
-            leaves = walk(pairs, create_graph=record, since=since)
+            pairs = [(y, seed(y, v)) for y, v in zip(outputs, given, strict=True) if y._requires_grad]
+            found = {x._serial: g for x, g in walk(pairs, create_graph=record, since=since)}
         finally:
-            _recording.reset(token)
-        found = {leaf._serial: g for leaf, g in leaves}
-        return tuple(_given(found.get(x._serial, np.zeros_like(x._data)), record) for x in variables)
+            _paused.reset(token)
+        gradients = [_given(found.get(x._serial, np.zeros_like(x._data)), record) for x in variables]
+        return rebuilt(args, gradients)  # type: ignore[no-any-return]  # a tuple, as args is
 
-    values = tuple(_given(y, nested) for y in outputs)
-    return values if isinstance(result, tuple) else values[0], pull_back
+    return rebuilt(result, [_given(y, nested) for y in outputs]), pull_back
 
 
-def value_and_grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0) -> Callable[..., Any]:
+def jvp(f: Callable[..., Any], args: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Any, Any]:
+    """The value of ``f`` at ``args``, and the directional derivative J t: how it moves along ``tangents``.
+
+    The vjp v -> v^T J is linear in v, so its own vjp is t -> J t: two reverse passes, no second set of rules.
+
+    Parameters
+    ----------
+    f : callable
+    args, tangents : tuple
+        One tangent of the same form for each argument.
+
+    >>> tg.jvp(lambda x: x * x, (np.array([1.0, 2.0]),), (np.array([1.0, 10.0]),))
+    (array([1., 4.]), array([ 2., 40.]))
+    """
+    if len(args) != len(tangents):
+        raise ValueError(f"jvp of {_name(f)}: expected {len(args)} tangents, got {len(tangents)}")
+    value, pull_back = vjp(f, *args)
+    zeros = mapped(lambda y: np.zeros(np.shape(y), y.dtype), value)
+    _, push_forward = vjp(pull_back, zeros)
+    # What was pushed forward hangs on the variables of the first vjp, which nobody else holds.
+    traced = any(isinstance(x, Tensor) and x._requires_grad for _, x in leaves((value, tangents)))
+    return value, mapped(lambda t: _given(t, traced), push_forward(tuple(tangents))[0])
+
+
+def value_and_grad(f: Callable[..., Any], argnums: Argnums = 0) -> Callable[..., Any]:
     """The function ``(*args) -> (f(*args), gradient)``, for an ``f`` that gives a scalar.
 
     Parameters
     ----------
     f : callable
-        Takes arrays positionally (and anything by keyword) and gives a scalar Tensor.
+        Takes arrays or trees positionally (and anything by keyword) and gives a scalar Tensor.
     argnums : int or tuple of int
         The positions to differentiate with respect to; a tuple gives a tuple of gradients.
 
@@ -95,39 +136,29 @@ def value_and_grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0) ->
     >>> tg.value_and_grad(lambda x: (x * x).sum())(np.array([1.0, 2.0]))
     (array(5.), array([2., 4.]))
     """
-    numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
 
     @wraps(f)
     def derivative(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
-        name = getattr(f, "__name__", "f")
-        for i in numbers:
-            if not -len(args) <= i < len(args):
-                raise ValueError(f"grad of {name}: no positional argument {i}, only {len(args)} were given")
-        positions = [i % len(args) for i in numbers]
-
-        def partial(*variables: Tensor) -> Any:
-            full = list(args)
-            for i, x in zip(positions, variables, strict=True):
-                full[i] = x
-            return f(*full, **kwargs)
-
-        partial.__name__ = name
-        value, pull_back = vjp(partial, *(args[i] for i in positions))
+        of_chosen, chosen = _restricted(f, argnums, args, kwargs)
+        value, pull_back = vjp(of_chosen, *chosen)
         if getattr(value, "size", 0) != 1:
-            raise ValueError(f"grad of {name}: expected a scalar result, got {_shape(value)}")
+            came = f"shape {value.shape}" if hasattr(value, "shape") else f"a {type(value).__name__}"
+            raise ValueError(f"grad of {_name(f)}: expected a scalar result, got {came}")
         gradients = pull_back(np.ones(value.shape))
         return value, gradients[0] if isinstance(argnums, int) else gradients
 
     return derivative
 
 
-def grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0) -> Callable[..., Any]:
+def grad(f: Callable[..., Any], argnums: Argnums = 0) -> Callable[..., Any]:
     """The gradient of a scalar function, as a function of the same arguments; see `value_and_grad`.
 
     >>> tg.grad(lambda x: x**3)(2.0)
     array(12.)
     >>> tg.grad(tg.grad(lambda x: x**3))(2.0)
     array(12.)
+    >>> tg.grad(lambda model: model["w"] * model["b"])({"w": 2.0, "b": 5.0})
+    {'w': array(5.), 'b': array(2.)}
     """
     both = value_and_grad(f, argnums)
 
@@ -136,6 +167,100 @@ def grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0) -> Callable[
         return both(*args, **kwargs)[1]
 
     return gradient
+
+
+def hvp(f: Callable[..., Any], argnums: Argnums = 0) -> Callable[..., Any]:
+    """The function ``(*args, v) -> H v``: the Hessian of a scalar function times ``v``, without the Hessian.
+
+    Parameters
+    ----------
+    f, argnums
+        As in `grad`. ``v`` has the form of the gradient.
+
+    >>> tg.hvp(lambda x: (x**3).sum())(np.array([1.0, 2.0]), np.array([1.0, 10.0]))
+    array([  6., 120.])
+    """
+
+    @wraps(f)
+    def product(*args_and_v: Any, **kwargs: Any) -> Any:
+        *args, v = args_and_v
+        of_chosen, chosen = _restricted(f, argnums, tuple(args), kwargs)
+        gradient = grad(of_chosen, tuple(range(len(chosen))))
+        _, pull_back = vjp(gradient, *chosen)  # H is symmetric: v^T H is H v
+        products = pull_back((v,) if isinstance(argnums, int) else v)
+        return products[0] if isinstance(argnums, int) else products
+
+    return product
+
+
+def jacobian(f: Callable[..., Any], argnums: Argnums = 0) -> Callable[..., Any]:
+    """The derivative of every element of the result with respect to every element of an argument.
+
+    Parameters
+    ----------
+    f : callable
+        Gives one Tensor, of any shape.
+    argnums : int or tuple of int
+        As in `grad`; an argument may be a tree.
+
+    Returns
+    -------
+    callable
+        Gives arrays of shape ``result.shape + argument.shape``, by one reverse pass an element of the result.
+
+    >>> tg.jacobian(lambda x: x * x)(np.array([1.0, 2.0]))
+    array([[2., 0.],
+           [0., 4.]])
+    """
+
+    @wraps(f)
+    def derivative(*args: Any, **kwargs: Any) -> Any:
+        of_chosen, chosen = _restricted(f, argnums, args, kwargs)
+        value, pull_back = vjp(of_chosen, *chosen)
+        if not hasattr(value, "shape"):
+            raise ValueError(f"jacobian of {_name(f)}: expected one result, got a {type(value).__name__}")
+        basis = np.eye(value.size, dtype=value.dtype).reshape(-1, *value.shape)
+        rows = [pull_back(v) for v in basis]
+        stacked = mapped(lambda *column: np.stack(column).reshape(value.shape + column[0].shape), *rows)
+        return stacked[0] if isinstance(argnums, int) else stacked
+
+    return derivative
+
+
+def hessian(f: Callable[..., Any], argnums: int = 0) -> Callable[..., Any]:
+    """The second derivatives of a scalar function with respect to one array: the jacobian of `grad`.
+
+    >>> tg.hessian(lambda x: x[0] * x[1] ** 2)(np.array([1.0, 2.0]))
+    array([[0., 4.],
+           [4., 2.]])
+    """
+    return jacobian(grad(f, argnums), argnums)
+
+
+def _name(f: Callable[..., Any]) -> str:
+    return getattr(f, "__name__", "f")
+
+
+def _restricted(
+    f: Callable[..., Any], argnums: Argnums, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[Callable[..., Any], list[Any]]:
+    """``f`` as a function of the chosen arguments alone, and these."""
+    numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+    for i in numbers:
+        if not -len(args) <= i < len(args):
+            raise ValueError(f"grad of {_name(f)}: no positional argument {i}, only {len(args)} were given")
+    positions = [i % len(args) for i in numbers]
+    if len(set(positions)) < len(positions):
+        raise ValueError(f"grad of {_name(f)}: argnums {argnums} name an argument twice")
+
+    @wraps(f)
+    def of_chosen(*chosen: Any) -> Any:
+        full = list(args)
+        for i, x in zip(positions, chosen, strict=True):
+            full[i] = x
+        return f(*full, **kwargs)
+
+    return of_chosen, [args[i] for i in positions]
 
 
 def _variable(x: Any, what: str) -> Tensor:
@@ -148,27 +273,8 @@ def _variable(x: Any, what: str) -> Tensor:
     return Tensor(array, requires_grad=True)
 
 
-def _reads_older(outputs: tuple[Tensor, ...], since: int) -> bool:
-    """Whether a tensor that requires grad and is older than ``since`` was read on the way to ``outputs``."""
-    stack = list(outputs)
-    seen = set()
-    while stack:
-        node = stack.pop()
-        if node._serial in seen or not node._requires_grad:
-            continue
-        seen.add(node._serial)
-        if node._serial < since:
-            return True
-        stack.extend(x for x in node._inputs if isinstance(x, Tensor))
-    return False
-
-
 def _given(x: Array, record: bool) -> Array:
     """A result as the caller may keep it: a Tensor of the graph, or an array of the caller's own."""
     if record:
         return x if isinstance(x, Tensor) else Tensor(x)
     return x.numpy() if isinstance(x, Tensor) else np.array(x)
-
-
-def _shape(value: Any) -> str:
-    return f"{len(value)} outputs" if isinstance(value, tuple) else f"shape {value.shape}"

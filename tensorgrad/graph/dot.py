@@ -91,5 +91,12 @@ def _constant_label(x: Any) -> tuple[str, ...]:
 
 
 def _box(kind: str, *label: str) -> str:
-    text = "\\n".join(line.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") for line in label)
+    text = "\\n".join(map(_escaped, label))
     return f'[label="{text}" {_STYLES[kind]}]'
+
+
+def _escaped(text: str) -> str:
+    """``text`` as it must stand in a label, where Graphviz reads HTML entities and backslashes."""
+    for special, written in (("&", "&amp;"), ("\\", "\\\\"), ('"', '\\"'), ("\n", "\\n")):
+        text = text.replace(special, written)
+    return text

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from typing import Any
 
 from tensorgrad.core import Array, Parameter, Tensor
+from tensorgrad.core.tree import leaves
 
 
 class Layer:
@@ -31,24 +34,37 @@ class Layer:
         return self.forward(x)
 
     def children(self) -> Iterator[tuple[str, Layer]]:
-        """The layers among the attributes, and in lists and tuples there, with their names."""
-        for name, value in vars(self).items():
-            if isinstance(value, Layer):
-                yield name, value
-            elif isinstance(value, (list, tuple)):
-                for i, item in enumerate(value):
-                    if isinstance(item, Layer):
-                        yield f"{name}{i}", item
+        """The layers among the attributes, in lists, tuples and dicts too, with their paths."""
+        return ((path, x) for path, x in _members(self) if isinstance(x, Layer))
 
     def named_parameters(self) -> dict[str, Parameter]:
-        """Every parameter once, by its path such as ``Dense2.weights``; in the order of definition."""
-        found = {name: value for name, value in vars(self).items() if isinstance(value, Parameter)}
+        """Every parameter once, by its path such as ``Dense2.weights``; in the order of definition.
+
+        Raises
+        ------
+        ValueError
+            If two parameters have the same path.
+        """
+        paths = [(path, x) for path, x in _members(self) if isinstance(x, Parameter)]
         for prefix, child in self.children():
-            for name, parameter in child.named_parameters().items():
-                if not any(parameter is known for known in found.values()):
-                    found[f"{prefix}.{name}"] = parameter
-        return found
+            paths += [(f"{prefix}.{path}", x) for path, x in child.named_parameters().items()]
+        named: dict[str, Parameter] = {}
+        seen = set()
+        for path, x in paths:
+            if id(x) in seen:
+                continue
+            if path in named:
+                raise ValueError(f"{type(self).__name__}: two parameters are called {path}")
+            seen.add(id(x))
+            named[path] = x
+        return named
 
     def parameters(self) -> list[Parameter]:
         """Every parameter once."""
         return list(self.named_parameters().values())
+
+
+def _members(layer: Layer) -> Iterator[tuple[str, Any]]:
+    for name, value in vars(layer).items():
+        for path, x in leaves(value):
+            yield name + re.sub(r"\[(.*?)\]", lambda found: "." + found[1].strip("'"), path), x

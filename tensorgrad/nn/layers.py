@@ -18,7 +18,9 @@ Pair: TypeAlias = int | tuple[int, int]
 
 def _check_input(layer: Layer, x: Array, shape: tuple[int | str, ...], dtype: np.dtype[Any]) -> None:
     """Refuse, naming ``layer``, an ``x`` of another shape (a str matches any length) or dtype."""
-    x_shape, x_dtype = np.shape(x), getattr(x, "dtype", None)
+    if not isinstance(x, (np.ndarray, Tensor)):
+        raise TypeError(f"{layer}: expected a {dtype} array or Tensor, got a {type(x).__name__}")
+    x_shape, x_dtype = x.shape, x.dtype
     fits = len(x_shape) == len(shape) and all(
         isinstance(n, str) or n == m for n, m in zip(shape, x_shape, strict=True)
     )
@@ -115,8 +117,8 @@ class Conv2D(Layer):
         dtype: DTypeLike = np.float32,
         rng: Seed = None,
     ) -> None:
-        height, width = (kernel_size, kernel_size) if isinstance(kernel_size, int) else kernel_size
-        _positive("Conv2D", channels=channels, filters=filters, kernel_height=height, kernel_width=width)
+        _positive("Conv2D", channels=channels, filters=filters)
+        height, width = ops.windows.pair("Conv2D", "kernel_size", kernel_size, 1)
         self.channels, self.stride, self.padding = channels, stride, padding
         rng = np.random.default_rng(rng)
         fan_in, fan_out = channels * height * width, filters * height * width

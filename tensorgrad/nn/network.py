@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tensorgrad.core import Array, Tensor, no_grad
+from tensorgrad.core.tensor import as_numeric
 from tensorgrad.data import minibatches
 from tensorgrad.nn.layer import Layer
 from tensorgrad.nn.optimizers import MiniBatchSGD
@@ -141,7 +142,10 @@ class Network(Layer):
         """
         _check_count("epochs", epochs)
         x, y = self._checked("fit", x, y)
-        held_out = None if validation is None else self._checked("fit, validation data", *validation)
+        if validation is not None and (not isinstance(validation, (tuple, list)) or len(validation) != 2):
+            raise TypeError("fit: expected validation to be a pair (x, y)")
+        held_out = None if validation is None else self._checked("fit, validation", *validation)
+        _check_count("batch_size", batch_size)
         rng = np.random.default_rng(seed)
         optimizer = MiniBatchSGD(
             self.parameters(), learning_rate, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay
@@ -152,13 +156,21 @@ class Network(Layer):
             start = time.perf_counter()
             batches = minibatches(x, y, batch_size, rng)
             total = 0.0
-            with _progress_bar(f"epoch {epoch}/{epochs}", -(-len(x) // batch_size), verbose) as bar:
+            bar_of_epoch = _progress_bar(f"epoch {epoch}/{epochs}", -(-len(x) // batch_size), verbose)
+            # An overflow shows in the loss, which is checked.
+            with bar_of_epoch as bar, np.errstate(over="ignore", invalid="ignore"):
                 for x_batch, y_batch in batches:
                     loss = self._train_step(optimizer, x_batch, y_batch, epoch)
                     total += loss * len(x_batch)
                     if bar is not None:
                         bar.set_postfix_str(f"loss {loss:.4g}", refresh=False)
                         bar.update()
+            wrong = [name for name, p in self.named_parameters().items() if not np.isfinite(p.data).all()]
+            if wrong:
+                raise FloatingPointError(
+                    f"fit: {', '.join(wrong)} became infinite or NaN in epoch {epoch}; "
+                    "a smaller learning rate usually helps"
+                )
             seconds = time.perf_counter() - start
             figures = {"loss": total / len(x), "seconds": seconds}
             if held_out is not None:
@@ -192,6 +204,8 @@ class Network(Layer):
         1  ReLU()        (N, 3)                   0
         total                                     9
         """
+        if not self.layers:
+            raise ValueError("Network: there are no layers; add some")
         x: Array = np.zeros((1, *input_shape), self.dtype)
         rows = []
         with no_grad():
@@ -244,7 +258,7 @@ class Network(Layer):
         return measured
 
     def _checked_array(self, what: str, values: Array) -> np.ndarray[Any, Any]:
-        array = np.asarray(Tensor(values).data if isinstance(values, (list, tuple)) else values)
+        array = values if isinstance(values, np.ndarray) else as_numeric(values, None, what)
         if array.dtype.kind not in "fiub":
             raise TypeError(f"{what}: expected an array of real numbers, got dtype {array.dtype}")
         if not array.ndim or not len(array):
@@ -262,8 +276,11 @@ class Network(Layer):
         x, y = self._checked_array(f"{what}, x", x), self._checked_array(f"{what}, y", y)
         if len(x) != len(y):
             raise ValueError(f"{what}: expected as many targets as inputs, got {len(y)} for {len(x)}")
-        with no_grad():
-            loss = self._loss_of(x[:1], y[:1])
+        try:
+            with no_grad():
+                loss = self._loss_of(x[:1], y[:1])
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"{what}: {error}") from error
         if not isinstance(loss, Tensor) or loss.size != 1:
             raise ValueError(f"{what}: expected the loss to give a scalar Tensor, got {loss!r}")
         return x, y

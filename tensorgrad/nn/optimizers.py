@@ -65,10 +65,10 @@ class MiniBatchSGD:
                 raise TypeError(f"MiniBatchSGD: expected leaf tensors that require grad, got {p!r}")
         if len({id(p) for p in self.parameters}) < len(self.parameters):
             raise ValueError("MiniBatchSGD: a parameter was given twice, and would be stepped twice")
-        for name, value in (("learning_rate", learning_rate), ("weight_decay", weight_decay)):
-            if not (np.isfinite(value) and value >= 0):
-                raise ValueError(f"MiniBatchSGD: expected {name} >= 0, got {value}")
-        if not 0 <= momentum < 1:
+        learning_rate = _number("learning_rate", learning_rate)
+        momentum = _number("momentum", momentum)
+        weight_decay = _number("weight_decay", weight_decay)
+        if momentum >= 1:
             raise ValueError(f"MiniBatchSGD: expected momentum in [0, 1), got {momentum}")
         if nesterov and not momentum:
             raise ValueError("MiniBatchSGD: nesterov needs a momentum above 0")
@@ -99,7 +99,7 @@ class MiniBatchSGD:
                 "was backward called, and does the loss depend on every parameter?"
             )
         for i, p in enumerate(self.parameters):
-            p -= self.learning_rate * self._direction(i, p)
+            p -= float(self.learning_rate) * self._direction(i, p)
 
     def _direction(self, i: int, p: Tensor) -> np.ndarray[Any, Any]:
         g = p.grad.data if isinstance(p.grad, Tensor) else p.grad
@@ -111,3 +111,13 @@ class MiniBatchSGD:
         v *= self.momentum
         v += g
         return g + self.momentum * v if self.nesterov else v
+
+
+def _number(name: str, value: float) -> float:
+    """``value`` as a Python number, which promotes no float32; refused if it is negative or not finite."""
+    if isinstance(value, bool) or np.ndim(value) or np.asarray(value).dtype.kind not in "fiu":
+        raise TypeError(f"MiniBatchSGD: expected {name} to be a number, got {value!r}")
+    number = float(value)
+    if not (np.isfinite(number) and number >= 0):
+        raise ValueError(f"MiniBatchSGD: expected {name} to be finite and at least 0, got {value}")
+    return number

@@ -11,10 +11,10 @@ def _left_vjp(g: Array, out: Array, x: Array, y: Array) -> Array:
     if x.ndim == y.ndim == 2:
         return g @ y.T  # (N, M) . (M, K) -> (N, K)
     # A vector counts as a matrix of one row (on the left) or one column (on the right).
-    g = g.reshape(g.shape + (1,)) if y.ndim == 1 else g
+    g = g.reshape((*g.shape, 1)) if y.ndim == 1 else g
     y = y.reshape((-1, 1)) if y.ndim == 1 else y
     if x.ndim == 1:
-        g = g.reshape(g.shape[:-1] + (1,) + g.shape[-1:])
+        g = g.reshape((*g.shape[:-1], 1, *g.shape[-1:]))
         return sum_to(g @ np.swapaxes(y, -1, -2), shape=(1, *x.shape)).reshape(x.shape)
     return sum_to(g @ np.swapaxes(y, -1, -2), shape=x.shape)
 
@@ -22,9 +22,9 @@ def _left_vjp(g: Array, out: Array, x: Array, y: Array) -> Array:
 def _right_vjp(g: Array, out: Array, x: Array, y: Array) -> Array:
     if x.ndim == y.ndim == 2:
         return x.T @ g  # (K, N) . (N, M) -> (K, M)
-    g = g.reshape(g.shape + (1,)) if y.ndim == 1 else g
+    g = g.reshape((*g.shape, 1)) if y.ndim == 1 else g
     if x.ndim == 1:
-        g = g.reshape(g.shape[:-1] + (1,) + g.shape[-1:])
+        g = g.reshape((*g.shape[:-1], 1, *g.shape[-1:]))
         x = x.reshape((1, -1))
     if y.ndim == 1:
         return sum_to(np.swapaxes(x, -1, -2) @ g, shape=(*y.shape, 1)).reshape(y.shape)

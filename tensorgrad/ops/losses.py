@@ -27,13 +27,12 @@ def mse(prediction: Array, target: Array, *, reduction: Reduction = "mean") -> A
     ValueError
         If the shapes differ (nothing is broadcast), or there is no such reduction.
 
-    >>> tg.mse(np.array([1.0, 2.0]), np.array([1.0, 4.0]))
+    >>> print(tg.mse(np.array([1.0, 2.0]), np.array([1.0, 4.0])))
     2.0
     """
-    if np.shape(prediction) != np.shape(target):
-        raise ValueError(
-            f"mse: expected prediction and target of one shape, got {np.shape(prediction)} and {np.shape(target)}"
-        )
+    shapes = np.shape(prediction), np.shape(target)
+    if shapes[0] != shapes[1]:
+        raise ValueError(f"mse: expected prediction and target of one shape, got {shapes[0]} and {shapes[1]}")
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(f"mse: expected the reduction mean, sum or none, got {reduction!r}")
     if not np.size(prediction):

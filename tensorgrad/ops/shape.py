@@ -81,7 +81,9 @@ def add_at(x: Array, *, index: Any, shape: tuple[int, ...]) -> Array:
 def _is_basic(index: Any) -> bool:
     """Whether an index reads no element twice, since it has no array or list in it."""
     parts = index if isinstance(index, tuple) else (index,)
-    return all(part is None or part is Ellipsis or isinstance(part, (int, np.integer, slice)) for part in parts)
+    return all(
+        part is None or part is Ellipsis or isinstance(part, (int, np.integer, slice)) for part in parts
+    )
 
 
 getitem.defvjp(x=lambda g, out, x, index: add_at(g, index=index, shape=x.shape))

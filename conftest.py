@@ -1,0 +1,25 @@
+"""For every test and doctest: the names that examples take for granted, and tables of ops that stay clean."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tensorgrad as tg
+from tensorgrad.core.registry import NUMPY, OPS
+
+
+@pytest.fixture(autouse=True)
+def _names(doctest_namespace: dict[str, Any]) -> None:
+    doctest_namespace.update(np=np, tg=tg)
+
+
+@pytest.fixture(autouse=True)
+def _tables_of_ops() -> Iterator[None]:
+    """What a test or an example registers is gone after it, so that no other sees it."""
+    before = [(table, dict(table)) for table in (OPS, NUMPY)]
+    yield
+    for table, entries in before:
+        table.clear()
+        table.update(entries)

@@ -1,0 +1,167 @@
+"""The sweep: every op held against its samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from tensorgrad.audit import elementwise, images, linalg, losses, reduce, shape
+from tensorgrad.audit.sample import Sample
+from tensorgrad.core import OPS, Array, Op, Tensor, gradcheck, vjp
+
+#: The sample calls of every op, by its name.
+SAMPLES: dict[str, tuple[Sample, ...]] = {
+    **elementwise.SAMPLES,
+    **reduce.SAMPLES,
+    **shape.SAMPLES,
+    **linalg.SAMPLES,
+    **losses.SAMPLES,
+    **images.SAMPLES,
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """What the audit found for one op, dtype and order of derivative.
+
+    Attributes
+    ----------
+    worst : float
+        The largest error over all samples, as a multiple of its tolerance; at most 1 if all is well.
+    problem : str
+        What is wrong; empty if nothing is.
+    """
+
+    op: str
+    dtype: str
+    order: int
+    samples: int
+    worst: float
+    problem: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.problem
+
+
+def run(orders: int = 2, dtypes: Sequence[str] = ("float64", "float32")) -> list[Row]:
+    """Check every registered op against its samples.
+
+    In float64 the vjps are held against finite differences by `gradcheck`. In every other dtype the
+    derivatives are held against those in float64, and must have the dtype of the arguments.
+
+    Parameters
+    ----------
+    orders : int
+        The highest derivative to check.
+    dtypes : sequence of str
+        Floating dtypes.
+
+    Returns
+    -------
+    list of Row
+        One for each op, dtype and order. An op without samples, or that raises, has a row that says so.
+
+    >>> {"exp", "matmul"} <= {row.op for row in run(orders=1, dtypes=["float64"]) if row.ok}
+    True
+    """
+    return [
+        _row(op, dtype, order)
+        for op in sorted(OPS.values(), key=lambda op: op.name)
+        for dtype in dtypes
+        for order in range(1, orders + 1)
+    ]
+
+
+def table(rows: Sequence[Row]) -> str:
+    """The rows as a Markdown table.
+
+    >>> print(table([Row("exp", "float64", 1, 3, 0.0123), Row("log", "float32", 2, 3, 7.5, "0d: too large")]))
+    | op  | dtype   | order | samples | worst error / tolerance |               |
+    |-----|---------|-------|---------|-------------------------|---------------|
+    | exp | float64 | 1     | 3       | 0.012                   |               |
+    | log | float32 | 2     | 3       | 7.5                     | 0d: too large |
+    """
+    head = ("op", "dtype", "order", "samples", "worst error / tolerance", "")
+    cells = [
+        head,
+        *((r.op, r.dtype, str(r.order), str(r.samples), f"{r.worst:.2g}", r.problem) for r in rows),
+    ]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(head))]
+    lines = [
+        "| " + " | ".join(cell.ljust(n) for cell, n in zip(row, widths, strict=True)) + " |" for row in cells
+    ]
+    rule = "|" + "|".join("-" * (n + 2) for n in widths) + "|"
+    return "\n".join([lines[0], rule, *lines[1:]])
+
+
+def _row(op: Op[Any], dtype: str, order: int) -> Row:
+    samples = SAMPLES.get(op.name, ())
+    worst, problem = 0.0, "" if samples else "no samples in tensorgrad.audit.SAMPLES"
+    for sample in samples:
+        try:
+            error = _error(op, sample, dtype, order)
+            found = "" if error <= 1 else "a derivative is wrong"
+        except Exception as exception:  # a crash is a finding, and the other ops are still to be checked
+            error, found = np.inf, f"{type(exception).__name__}: {exception}".splitlines()[0]
+        worst = max(worst, error)
+        problem = problem or (found and f"{sample.label}: {found}")
+    return Row(op.name, dtype, order, len(samples), worst, problem)
+
+
+def _error(op: Op[Any], sample: Sample, dtype: str, order: int) -> float:
+    """The largest error of one sample, as a multiple of its tolerance; TypeError if a dtype is wrong."""
+
+    def call(*args: Array) -> Any:
+        return op(*args, **sample.params)
+
+    exact = [_cast(x, dtype) for x in sample.args(np.random.default_rng(0))]
+    result = call(*(Tensor(x, requires_grad=True) if _is_floating(x) else x for x in exact))
+    if result.dtype != (sample.dtype or dtype):
+        raise TypeError(f"expected a result of {sample.dtype or dtype}, got {result.dtype}")
+    if dtype == "float64":
+        return gradcheck(call, *exact, order=order, raises=False).worst
+    found = _derivatives(call, exact, order)
+    truth = _derivatives(call, [_cast(x, "float64") for x in exact], order)
+    tolerance = 1000 * float(np.finfo(dtype).eps)
+    return max(
+        float(np.max(abs(x - y))) / (tolerance * max(1.0, float(np.max(abs(y)))))
+        for x, y in zip(found, truth, strict=True)
+    )
+
+
+def _derivatives(f: Callable[..., Any], args: Sequence[Any], order: int) -> tuple[Any, ...]:
+    """The vjp of the vjp of ... of ``f``, contracted each time with random cotangents."""
+    rng = np.random.default_rng(1)
+    given = [None if _is_floating(x) else x for x in args]
+    variables = [x for x in args if _is_floating(x)]
+
+    def function(*variables: Any) -> Any:
+        rest = iter(variables)
+        return f(*(next(rest) if x is None else x for x in given))
+
+    for _ in range(order):
+        value, pull_back = vjp(function, *variables)
+        outputs = value if isinstance(value, tuple) else (value,)
+        cotangents = [rng.standard_normal(y.shape).astype(y.dtype) for y in outputs]
+        gradients = pull_back(tuple(cotangents))
+        function = partial(_pull_back, function, len(variables))
+        variables = [*variables, *cotangents]
+    return gradients
+
+
+def _pull_back(f: Callable[..., Any], n: int, *args: Any) -> tuple[Any, ...]:
+    return vjp(f, *args[:n])[1](args[n:])
+
+
+def _is_floating(x: Any) -> bool:
+    return isinstance(x, np.ndarray) and x.dtype.kind == "f"
+
+
+def _cast(x: Any, dtype: str) -> Any:
+    return x.astype(dtype) if _is_floating(x) else x

@@ -1,0 +1,133 @@
+"""detect_nan: the first op that made a number infinite or NaN, and the line that called it."""
+
+from __future__ import annotations
+
+import linecache
+import sys
+from contextvars import Token
+from typing import Any, NoReturn
+
+import numpy as np
+
+from tensorgrad.core.recording import _watch
+from tensorgrad.core.tensor import Array, Tensor
+
+
+class detect_nan:  # noqa: N801 - a verb in lower case, as no_grad is
+    """Context manager: the first recorded op that gives infinity or NaN from finite numbers raises.
+
+    In the backward pass, likewise, the first vjp. Where its cotangent is 0, the error says so and names the
+    `where` that masked the branch: 0 times an infinite slope is NaN, though the branch was not taken. Forward
+    and backward must both run inside. Ops run several times slower there.
+
+    Raises
+    ------
+    FloatingPointError
+        With the op, the range of its inputs, and the line that called it.
+
+    >>> x = tg.Tensor([0.0, 4.0], requires_grad=True)
+    >>> with tg.detect_nan():
+    ...     y = np.where(x > 0, np.sqrt(x), 0.0)
+    ...     y.sum().backward()
+    Traceback (most recent call last):
+    FloatingPointError: detect_nan: the vjp of sqrt for x gave nan at (0,), from a cotangent of 0 ...
+    """
+
+    def __init__(self) -> None:
+        self._token: Token[Any] | None = None
+        self._quiet = np.errstate(divide="ignore", over="ignore", invalid="ignore")  # it raises instead
+        self._lines: dict[int, str] = {}  # of the ops, by the serial number of their result
+        self._users: dict[int, list[Tensor]] = {}  # what gave each tensor a cotangent
+
+    def __enter__(self) -> detect_nan:
+        self._token = _watch.set(self)
+        self._quiet.__enter__()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._quiet.__exit__(None, None, None)
+        assert self._token is not None
+        _watch.reset(self._token)
+        self._lines.clear()
+        self._users.clear()
+
+    def after_forward(self, node: Tensor, arrays: list[Array]) -> None:
+        """Look at what an op has just computed."""
+        self._lines[node._serial] = _calling_line()
+        if _is_finite(node._data) or not all(map(_is_finite, arrays)):
+            return
+        op = node._op
+        assert op is not None
+        self._refuse(f"{op.name} gave {_wrong(node._data)} ({_ranges(op.arrays, arrays)})", node)
+
+    def after_vjp(self, node: Tensor, position: int, g: Array, gx: Array) -> None:
+        """Look at the cotangent that a vjp has just given to an input of ``node``."""
+        x = node._inputs[position]
+        self._users.setdefault(x._serial, []).append(node)
+        g, gx = _values(g), _values(gx)
+        if _is_finite(gx) or not _is_finite(g):
+            return
+        op = node._op
+        assert op is not None
+        name = op.arrays[min(position, len(op.arrays) - 1)]
+        arrays = [_values(y) for y in node._inputs]
+        message = f"the vjp of {op.name} for {name} gave {_wrong(gx)}"
+        place = tuple(np.argwhere(~np.isfinite(gx))[0])
+        masked = g.shape == gx.shape and g[place] == 0
+        if masked:
+            message += ", from a cotangent of 0 times an infinite slope"
+        message += f" ({_ranges(op.arrays, arrays)})"
+        where = self._nearest_where(node) if masked else None
+        if where is not None:
+            line = self._lines.get(where._serial, "an unknown line")
+            message += (
+                f"; where, called at {line}, masked this branch: "
+                f"give {op.name} a harmless argument there, by a where inside it too"
+            )
+        self._refuse(message, node)
+
+    def _nearest_where(self, node: Tensor) -> Tensor | None:
+        waiting = [node]
+        for user in waiting:
+            if user._op is not None and user._op.name == "where":
+                return user
+            waiting += [u for u in self._users.get(user._serial, ()) if all(u is not w for w in waiting)]
+        return None
+
+    def _refuse(self, message: str, node: Tensor) -> NoReturn:
+        assert node._op is not None
+        line = self._lines.get(node._serial, "a line outside of detect_nan")
+        raise FloatingPointError(f"detect_nan: {message}; {node._op.name} was called at {line}")
+
+
+def _values(x: Any) -> Any:
+    return x._data if isinstance(x, Tensor) else x
+
+
+def _is_finite(x: Any) -> bool:
+    return x is None or bool(np.isfinite(x).all())
+
+
+def _wrong(x: Array) -> str:
+    """The first number of ``x`` that is not finite, and its place."""
+    place = tuple(int(i) for i in np.argwhere(~np.isfinite(x))[0])
+    return f"{x[place]} at {place}" if place else f"{x[()]}"
+
+
+def _ranges(names: tuple[str, ...], arrays: list[Any]) -> str:
+    labels = [*names, *[names[-1]] * (len(arrays) - len(names))]
+    return ", ".join(
+        f"{name} {np.asarray(x).dtype} {np.shape(x)} from {np.min(x):.6g} to {np.max(x):.6g}"
+        for name, x in zip(labels, arrays, strict=False)
+        if x is not None and np.size(x)
+    )
+
+
+def _calling_line() -> str:
+    """The line outside of tensorgrad that led to the op."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("tensorgrad."):
+        frame = frame.f_back
+    file, line = frame.f_code.co_filename, frame.f_lineno
+    source = linecache.getline(file, line, frame.f_globals).strip()
+    return f"{file}:{line}" + (f" ({source})" if source else "")

@@ -1,0 +1,132 @@
+"""The geometry of windows that slide over images: what convolution and pooling have in common."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+
+from tensorgrad.core import Array
+
+Shape: TypeAlias = tuple[int, ...]
+Size: TypeAlias = int | tuple[int, int]
+Sides: TypeAlias = int | tuple[int, int] | tuple[tuple[int, int], tuple[int, int]]
+Padding: TypeAlias = Sides | Literal["same", "valid"]
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """How windows lie along one axis of the images: ``count`` windows of ``size`` taps each."""
+
+    length: int
+    size: int
+    stride: int
+    dilation: int
+    before: int
+    after: int
+    count: int
+
+    def tap(self, k: int, first: int = 0, last: int | None = None) -> tuple[slice, slice]:
+        """Of the windows from ``first`` to ``last`` those whose tap ``k`` is a pixel, not padding; and those pixels.
+
+        The windows are counted from ``first``.
+        """
+        offset = k * self.dilation - self.before
+        low = max(first, -(offset // self.stride))
+        high = min(self.count if last is None else last, (self.length - 1 - offset) // self.stride + 1)
+        if low >= high:
+            return slice(0, 0), slice(0, 0)
+        start = low * self.stride + offset
+        stop = start + (high - low - 1) * self.stride + 1
+        return slice(low - first, high - first), slice(start, stop, self.stride)
+
+
+def pair(name: str, what: str, value: Any, least: int) -> tuple[int, int]:
+    """``value`` as two integers from ``least`` up; TypeError or ValueError if it is something else."""
+    values = value if isinstance(value, (tuple, list)) else (value, value)
+    if len(values) != 2 or any(isinstance(v, bool) or not isinstance(v, (int, np.integer)) for v in values):
+        raise TypeError(f"{name}: expected {what} to be an integer or a pair of them, got {value!r}")
+    if min(values) < least:
+        raise ValueError(f"{name}: expected {what} to be at least {least}, got {value!r}")
+    return int(values[0]), int(values[1])
+
+
+def integer(name: str, what: str, value: Any) -> int:
+    """``value`` as an integer from 1 up; TypeError or ValueError if it is something else."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{name}: expected {what} to be an integer, got {value!r}")
+    return pair(name, what, value, 1)[0]
+
+
+def boolean(name: str, what: str, value: Any) -> bool:
+    """``value`` if it is True or False; TypeError otherwise."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name}: expected {what} to be True or False, got {value!r}")
+    return value
+
+
+def sides(name: str, padding: Any) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Padding as ((top, bottom), (left, right)); a word counts as none, as "valid" means."""
+    if isinstance(padding, str):
+        if padding not in ("same", "valid"):
+            raise ValueError(f"{name}: expected padding in pixels, 'same' or 'valid', got {padding!r}")
+        return (0, 0), (0, 0)
+    both = padding if isinstance(padding, (tuple, list)) and len(padding) == 2 else (padding, padding)
+    return pair(name, "padding", both[0], 0), pair(name, "padding", both[1], 0)
+
+
+def slide(
+    name: str,
+    lengths: Shape,
+    size: Any,
+    stride: Size,
+    padding: Padding,
+    dilation: Size,
+    *,
+    ceil_mode: bool = False,
+    shapes: str,
+) -> tuple[Axis, Axis]:
+    """How windows lie along the rows and the columns of images, whose two ``lengths`` are given.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If metadata are not integers or too small, or a window is larger than the padded images.
+    """
+    sizes, strides = pair(name, "size", size, 1), pair(name, "stride", stride, 1)
+    dilations, pads = pair(name, "dilation", dilation, 1), sides(name, padding)
+    axes = []
+    for i, along in enumerate(("rows", "columns")):
+        length, step, (before, after) = lengths[i], strides[i], pads[i]
+        span = dilations[i] * (sizes[i] - 1) + 1
+        if padding == "same":
+            total = max((-(-length // step) - 1) * step + span - length, 0)
+            before, after = total // 2, total - total // 2
+        room = length + before + after - span
+        if room < 0:
+            raise ValueError(
+                f"{name}: a window spans {span} {along}, the padded images have {room + span} ({shapes})"
+            )
+        count = room // step + 1
+        # One more window takes in what is left over, unless it would start in the padding at the end.
+        if ceil_mode and room % step and count * step < length + before:
+            count += 1
+        axes.append(Axis(length, sizes[i], step, dilations[i], before, after, count))
+    return axes[0], axes[1]
+
+
+def require_images(name: str, **arrays: Array) -> None:
+    """TypeError or ValueError unless the arrays have four axes, none empty, and one floating dtype."""
+    for what, x in arrays.items():
+        if not hasattr(x, "ndim"):
+            raise TypeError(f"{name}: expected {what} to be an array, got {type(x).__name__}")
+        if x.ndim != 4 or not x.size:
+            layout = "(F, C, KH, KW)" if what == "filters" else "(N, H, W, C)"
+            raise ValueError(f"{name}: expected {what} {layout}, no axis empty, got {x.shape}")
+    dtypes = [x.dtype for x in arrays.values()]
+    if dtypes[0].kind != "f" or dtypes[0].itemsize > 8 or any(dtype != dtypes[0] for dtype in dtypes):
+        raise TypeError(
+            f"{name}: expected {' and '.join(arrays)} of one floating dtype, "
+            f"got {' and '.join(map(str, dtypes))}"
+        )

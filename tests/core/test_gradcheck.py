@@ -1,0 +1,195 @@
+"""gradcheck finds wrong formulas, says where, and refuses what it cannot check."""
+
+import numpy as np
+import pytest
+from helpers import leaf
+
+import tensorgrad as tg
+
+
+def op_with(formula):
+    @tg.op
+    def cube(x):
+        return x * x * x
+
+    cube.defvjp(x=formula)
+    return cube
+
+
+def right(g, out, x):
+    return g * 3 * x * x
+
+
+def wrong_at_one(g, out, x):
+    return g * 3 * x * x * np.array([1.0, 1.01, 1.0])
+
+
+def treats_x_as_constant(g, out, x):
+    return 3 * g * (x * x if isinstance(x, np.ndarray) else x.data * x.data)
+
+
+X = np.array([0.5, 1.0, 2.0])
+
+
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_a_right_formula_passes(order):
+    report = tg.gradcheck(op_with(right), X, order=order)
+    assert report.ok
+    assert report.mismatches == []
+    assert 0 < report.worst < 0.1
+    assert (report.name, report.order) == ("cube", order)
+
+
+def test_a_wrong_formula_is_found_and_the_place_is_named():
+    with pytest.raises(tg.GradcheckError) as caught:
+        tg.gradcheck(op_with(wrong_at_one), X)
+    report = caught.value.report
+    (mismatch,) = report.mismatches
+    assert (mismatch.order, mismatch.argument, mismatch.index) == (1, 0, (1,))
+    assert mismatch.vjp == pytest.approx(1.01 * mismatch.finite_difference)
+    assert not report.ok
+    assert report.worst > 1000
+    message = str(caught.value)
+    assert message == str(report)
+    assert message.startswith("gradcheck of cube, order 1: 3 derivatives checked, 1 disagree\n")
+    for part in (
+        "order 1, argument 0, index (1,)",
+        f"vjp {mismatch.vjp:.10g}",
+        f"finite difference {mismatch.finite_difference:.10g}",
+        f"step {mismatch.step:.2g}",
+        f"tolerance {mismatch.tolerance:.2g}",
+    ):
+        assert part in message
+
+
+@pytest.mark.parametrize("error", [
+    1e-4, pytest.param(1e-5, id="hundred thousandth"), -1e-4,
+])  # fmt: skip
+def test_small_errors_are_found(error):
+    assert not tg.gradcheck(op_with(lambda g, out, x: right(g, out, x) * (1 + error)), X, raises=False).ok
+
+
+def test_a_wrong_second_derivative_shows_at_order_2_only():
+    cube = op_with(treats_x_as_constant)
+    assert tg.gradcheck(cube, X).ok
+    with pytest.raises(tg.GradcheckError, match="order 2, argument 0"):
+        tg.gradcheck(cube, X, order=2)
+
+
+def test_the_argument_at_fault_is_named():
+    @tg.op(elementwise=True)
+    def product(x, y):
+        return x * y
+
+    product.defvjp(x=lambda g, out, x, y: g * y, y=lambda g, out, x, y: g * y)
+    report = tg.gradcheck(product, np.ones((2, 1)), np.array([0.5, 2.0]), raises=False)
+    assert {m.argument for m in report.mismatches} == {1}
+
+
+def test_a_nan_is_a_mismatch():
+    cube = op_with(lambda g, out, x: g * np.array([1.0, np.nan, 1.0]) * 3 * x * x)
+    (mismatch,) = tg.gradcheck(cube, X, raises=False).mismatches
+    assert mismatch.index == (1,)
+    assert np.isnan(mismatch.vjp)
+
+
+def test_a_gradient_that_is_silently_lost_is_found():
+    assert not tg.gradcheck(lambda x: x * x.detach(), X, raises=False).ok
+
+
+def test_a_long_report_is_cut():
+    report = tg.gradcheck(op_with(lambda g, out, x: 0 * g), np.ones(30), raises=False)
+    assert len(report.mismatches) == 30
+    assert len(str(report).splitlines()) == 12
+    assert str(report).endswith("  and 20 more")
+
+
+def test_no_error_is_raised_if_not_asked_for():
+    assert len(tg.gradcheck(op_with(wrong_at_one), X, raises=False).mismatches) == 1
+
+
+def test_functions_of_several_outputs_are_checked_in_all():
+    cube = op_with(wrong_at_one)
+    assert tg.gradcheck(lambda x: (x, x * x), X, order=2).checked == 3 + 9
+    assert not tg.gradcheck(lambda x: (x, cube(x)), X, raises=False).ok
+
+
+def test_what_is_not_floating_is_held_fixed():
+    x, index, mask = np.array([1.0, 2.0, 3.0]), np.array([0, 0, 2]), np.array([True, False, True])
+
+    def f(x, index, n, mask, name):
+        assert (index.dtype.kind, type(n), mask.dtype, name) == ("i", int, bool, "name")
+        return np.where(mask, x[index] ** n, 0.0)
+
+    assert tg.gradcheck(f, x, index, 3, mask, "name").checked == 3
+
+
+@pytest.mark.parametrize("x", [
+    1.5, [0.5, 1.5], np.float32(0.5), np.ones(2, "float16"), leaf([1.0, 2.0]), leaf([1.0], "float32"),
+    tg.Tensor([[1.0]]),
+], ids=repr)  # fmt: skip
+def test_floating_arguments_of_every_kind_are_checked_in_float64(x):
+    seen = set()
+
+    def f(x):
+        seen.add(x.dtype)
+        return x * x
+
+    assert tg.gradcheck(f, x, order=2).ok
+    assert seen == {np.dtype("float64")}
+
+
+def test_arguments_are_not_modified_and_no_gradient_accumulates():
+    x, a = leaf(X), X.copy()
+    tg.gradcheck(lambda x, a: x * a, x, a, order=2)
+    assert x.grad is None
+    np.testing.assert_array_equal(a, X)
+
+
+def test_a_function_that_closes_over_a_parameter_can_be_checked():
+    w = leaf([1.0, 2.0, 3.0])
+    assert tg.gradcheck(lambda x: w * x * x, X, order=2).ok
+
+
+def test_it_works_under_no_grad():
+    with tg.no_grad():
+        assert tg.gradcheck(op_with(right), X, order=2).ok
+
+
+def test_the_random_cotangents_are_those_of_the_seed():
+    f = op_with(wrong_at_one)
+    first, second, other = (
+        tg.gradcheck(f, X, raises=False, seed=seed).mismatches[0].vjp for seed in (1, 1, 2)
+    )
+    assert first == second != other
+
+
+def test_tolerances_are_the_callers():
+    nearly = op_with(lambda g, out, x: right(g, out, x) * (1 + 1e-4))
+    assert tg.gradcheck(nearly, X, rtol=1e-3).ok
+    assert not tg.gradcheck(nearly, X, atol=0.0, rtol=1e-5, raises=False).ok
+
+
+@pytest.mark.parametrize(("call", "message"), [
+    (lambda: tg.gradcheck(np.exp, X, order=0), "order must be at least 1, got 0"),
+    (lambda: tg.gradcheck(lambda n: tg.Tensor(n), 3), "no floating argument to differentiate"),
+    (lambda: tg.gradcheck(lambda: tg.Tensor(1.0)), "no floating argument to differentiate"),
+    (lambda: tg.gradcheck(lambda x: x * np.inf, X), "derivative 0 of <lambda> is not finite here"),
+    (lambda: tg.gradcheck(tg.identity, [np.nan]), "derivative 0 of identity is not finite here"),
+], ids=["order 0", "integers only", "no argument", "infinite", "nan"])  # fmt: skip
+def test_what_cannot_be_checked_is_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_a_first_derivative_that_is_not_finite_is_not_passed_over():
+    with np.errstate(all="ignore"):
+        report = tg.gradcheck(np.sqrt, [0.0, 1.0], raises=False)
+        assert [m.index for m in report.mismatches] == [(0,)]
+        with pytest.raises(ValueError, match="derivative 1 of sqrt is not finite here"):
+            tg.gradcheck(np.sqrt, [0.0, 1.0], order=2, raises=False)
+
+
+def test_nothing_checked_is_not_a_pass():
+    with pytest.raises(tg.GradcheckError, match="0 derivatives checked"):
+        tg.gradcheck(np.exp, np.zeros((0, 3)))

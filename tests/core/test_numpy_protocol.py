@@ -1,0 +1,146 @@
+"""NumPy's functions and operators take Tensors: they are ops, or say that they are not; none detaches."""
+
+import operator
+
+import numpy as np
+import pytest
+from helpers import evaluate, leaf
+
+import tensorgrad as tg
+
+A = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
+
+
+@pytest.mark.parametrize(("call", "op"), [
+    ("np.exp(x)", tg.exp),
+    ("np.log(x)", tg.log),
+    ("np.sqrt(x)", tg.sqrt),
+    ("np.tanh(x)", tg.tanh),
+    ("np.negative(x)", tg.negative),
+    ("np.add(x, 2.0)", tg.add),
+    ("np.subtract(2.0, x)", tg.subtract),
+    ("np.multiply(x, x)", tg.multiply),
+    ("np.divide(1.0, x)", tg.divide),
+    ("np.true_divide(x, 2.0)", tg.divide),
+    ("np.power(x, 2)", tg.power),
+    ("np.maximum(x, 3.5)", tg.maximum),
+    ("np.matmul(x, np.ones((3, 2)))", tg.matmul),
+    ("np.sum(x)", tg.sum),
+    ("np.sum(x, 0)", tg.sum),
+    ("np.sum(x, axis=(0, 1))", tg.sum),
+    ("np.sum(a=x, axis=0)", tg.sum),
+    ("np.sum(axis=1, a=x, keepdims=True)", tg.sum),
+    ("np.mean(x, 1)", tg.mean),
+    ("np.mean(x, axis=-1, keepdims=True)", tg.mean),
+    ("np.max(x, 0)", tg.max),
+    ("np.max(x, axis=1)", tg.max),
+    ("np.reshape(x, (3, 2))", tg.reshape),
+    ("np.reshape(x, -1)", tg.reshape),
+    ("np.transpose(x)", tg.transpose),
+    ("np.transpose(x, (1, 0))", tg.transpose),
+    ("np.transpose(x, axes=(1, 0))", tg.transpose),
+    ("np.swapaxes(x, 0, 1)", tg.swapaxes),
+    ("np.swapaxes(x, axis1=0, axis2=-1)", tg.swapaxes),
+    ("np.broadcast_to(x, (2, 2, 3))", tg.broadcast_to),
+    ("np.broadcast_to(x, shape=(2, 2, 3))", tg.broadcast_to),
+    ("np.where(m, x, 0.0)", tg.where),
+    ("np.where(m, 1.0, x)", tg.where),
+])  # fmt: skip
+def test_a_numpy_function_of_a_tensor_is_the_op_of_its_name(call, op):
+    m = A > 2.5
+    x = leaf(A)
+    found = evaluate(call, x=x, m=m)
+    assert isinstance(found, tg.Tensor)
+    assert found.op is op
+    np.testing.assert_array_equal(found.data, evaluate(call, x=A, m=m))
+    found.backward(np.ones(found.shape))
+    assert x.grad.shape == A.shape
+
+
+OPERATORS = [operator.add, operator.sub, operator.mul, operator.truediv, operator.pow, operator.matmul]
+SCALARS = (np.float64, float, int)
+
+
+@pytest.mark.parametrize(("apply", "kind"), [
+    pytest.param(apply, kind, id=f"{apply.__name__} {kind.__name__}")
+    for apply in OPERATORS
+    for kind in (tg.Tensor, np.asarray, list, *SCALARS)
+    if not (apply is operator.matmul and kind in SCALARS)
+])  # fmt: skip
+def test_operators_take_anything_on_either_side(apply, kind):
+    plain = np.array([[1.0, 2.0], [3.0, 4.0]])
+    other, value = (kind(2), 2) if kind in SCALARS else (kind(plain.tolist()), plain)
+    for left_is_ours in (True, False):
+        x = leaf(plain)
+        found = apply(x, other) if left_is_ours else apply(other, x)
+        assert isinstance(found, tg.Tensor)
+        expected = apply(plain, value) if left_is_ours else apply(value, plain)
+        np.testing.assert_allclose(found.data, expected, rtol=1e-15)
+        found.sum().backward()
+        assert x.grad.shape == x.shape
+
+
+@pytest.mark.parametrize("call", [
+    "np.arccosh(x)", "np.floor(x)", "np.sort(x)", "np.linalg.norm(x)", "np.einsum('ij->j', x)",
+    "np.median(x)", "np.vstack([x, x])", "np.copyto(np.zeros((2, 3)), x)", "np.nan_to_num(x)", "np.modf(x)",
+    "np.floor_divide(x, 2)", "np.round(x)", "np.histogram(x)", "np.convolve(x[0], x[0])", "np.fft.fft(x)",
+    "np.apply_along_axis(sum, 0, x)", "np.unique(x)",
+])  # fmt: skip
+def test_an_unknown_numpy_function_is_refused_by_name_and_says_what_to_do(call):
+    name = call.split("(")[0].split(".")[-1]
+    for x in (leaf(A), tg.Tensor(A)):
+        with pytest.raises(TypeError) as caught:
+            evaluate(call, x=x)
+        message = str(caught.value)
+        assert f"np.{name} has no derivative rule" in message
+        assert f"tg.differentiate(np.{name}" in message
+
+
+@pytest.mark.parametrize(("call", "name"), [
+    ("np.add.reduce(x)", r"np\.add\.reduce"),
+    ("np.add.accumulate(x)", r"np\.add\.accumulate"),
+    ("np.multiply.outer(x, x)", r"np\.multiply\.outer"),
+    ("np.add.at(np.zeros((2, 3)), 0, x)", r"np\.add\.at"),
+    ("np.exp(x, out=np.zeros((2, 3)))", "np.exp: out"),
+    ("np.exp(x, where=np.ones((2, 3), bool))", "np.exp: where"),
+    ("np.exp(x, dtype='float32')", "np.exp: dtype"),
+    ("np.add(1.0, x, out=np.zeros((2, 3)))", "np.add: out"),
+    ("np.exp(np.ones((2, 3)), out=x)", "np.exp: out"),
+    ("np.sum(x, out=np.zeros(()))", "sum.*out"),
+    ("np.sum(x, 0, None, np.zeros(3))", "sum.*"),
+    ("np.sum(x, where=np.ones((2, 3), bool))", "sum.*where"),
+    ("np.sum(x, initial=3.0)", "sum.*initial"),
+    ("np.sum(x, dtype='float32')", "sum.*dtype"),
+    ("np.mean(x, where=np.ones((2, 3), bool))", "mean.*where"),
+    ("np.max(x, initial=3.0)", "max.*initial"),
+    ("np.reshape(x, (3, 2), order='F')", "reshape.*order"),
+    ("np.reshape(x, (3, 2), 'F')", "reshape.*order"),
+])  # fmt: skip
+def test_options_that_an_op_does_not_have_are_refused(call, name):
+    with pytest.raises(TypeError, match=name):
+        evaluate(call, x=leaf(A))
+
+
+@pytest.mark.parametrize("call", [
+    "np.isnan(x)", "np.isinf(x)", "np.isfinite(x)", "np.equal(x, 2.0)", "np.less(2.0, x)",
+    "np.greater_equal(x, x)", "np.not_equal(x, 1)", "np.less_equal(x, 3)", "np.greater(x, a)",
+])  # fmt: skip
+def test_questions_are_answered_by_boolean_arrays(call):
+    found = evaluate(call, x=leaf(A), a=A[::-1])
+    assert type(found) is np.ndarray
+    np.testing.assert_array_equal(found, evaluate(call, x=A, a=A[::-1]))
+
+
+def test_a_tensor_hidden_in_a_list_does_not_slip_out():
+    x = leaf([1.0, 2.0])
+    for call in ("np.sum([x, x])", "np.exp([x])", "np.ones(2) * [x[0], x[1]]", "np.array([x[0], 1.0])"):
+        with pytest.raises((TypeError, ValueError)):
+            evaluate(call, x=x)
+
+
+def test_subclasses_of_tensor_take_part():
+    p = tg.Parameter([1.0, 2.0], name="p")
+    y = np.exp(p) + np.ones(2) * p
+    assert type(y) is tg.Tensor
+    y.sum().backward()
+    np.testing.assert_allclose(p.grad, np.exp(p.data) + 1)

@@ -1,0 +1,295 @@
+"""Op: a user's op is made as ours are, and every mistake in declaring or calling one is named."""
+
+import doctest
+import inspect
+
+import numpy as np
+import pytest
+from helpers import evaluate, leaf
+
+import tensorgrad as tg
+from tensorgrad.core import OPS
+from tensorgrad.ops import elementwise
+
+# A user's op
+
+
+def test_a_users_op_computes_arrays_and_records_tensors():
+    @tg.op
+    def cube(x):
+        """x^3"""
+        return x * x * x
+
+    cube.defvjp(x=lambda g, out, x: g * 3 * x * x)
+    assert OPS["cube"] is cube
+    assert (cube.name, cube.__doc__, cube.arrays, repr(cube)) == ("cube", "x^3", ("x",), "<op cube(x)>")
+    assert type(cube(np.ones(2))) is np.ndarray
+    x = leaf([1.0, 2.0])
+    y = cube(x)
+    assert (y.op, y.inputs) == (cube, (x,))
+    tg.gradcheck(cube, x.data, order=3)
+
+
+def test_metadata_reaches_formulas_with_defaults_filled_in():
+    @tg.op
+    def scaled(x, *, by=2.0, times=1):
+        return x * by**times
+
+    seen = []
+
+    def formula(g, out, x, by, times):
+        seen.append((by, times))
+        return g * by**times
+
+    scaled.defvjp(x=formula)
+    x = leaf([1.0])
+    for params in ({}, {"by": 3.0}, {"times": 2, "by": 1.0}):
+        scaled(x, **params).backward()
+    assert seen == [(2.0, 1), (3.0, 1), (1.0, 2)]
+    assert scaled(x).params == {"by": 2.0, "times": 1}
+
+
+def test_optional_array_arguments():
+    @tg.op
+    def affine(x, scale, shift=None):
+        return x * scale if shift is None else x * scale + shift
+
+    affine.defvjp(
+        x=lambda g, out, x, scale, shift: g * scale,
+        scale=lambda g, out, x, scale, shift: g * x,
+        shift=lambda g, out, x, scale, shift: g,
+    )
+    x, scale, shift = leaf([1.0, 2.0]), leaf([3.0, 4.0]), leaf([5.0, 6.0])
+    assert affine(x, scale).inputs == (x, scale, None)
+    affine(x, scale).backward(np.ones(2))
+    assert shift.grad is None
+    for y in (
+        affine(x, scale, shift),
+        affine(shift=shift, x=x, scale=scale),
+        affine(x, scale=scale, shift=shift),
+    ):
+        assert y.inputs == (x, scale, shift)
+        y.backward(np.ones(2))
+    np.testing.assert_array_equal(shift.grad, [3.0, 3.0])
+    np.testing.assert_array_equal(x.grad, 4 * scale.data)
+
+
+def test_a_variadic_op():
+    @tg.op
+    def total(*xs, scale=1.0):
+        return scale * sum(xs)
+
+    total.defvjp(xs=lambda i, g, out, *xs, scale: g * scale * (i + 1) / (i + 1))
+    x, y = leaf([1.0, 2.0]), leaf([3.0, 4.0])
+    out = total(x, np.array([5.0, 6.0]), y, x, scale=2.0)
+    np.testing.assert_array_equal(out.data, [20.0, 28.0])
+    out.backward(np.ones(2))
+    np.testing.assert_array_equal(x.grad, [4.0, 4.0])
+    np.testing.assert_array_equal(y.grad, [2.0, 2.0])
+    tg.gradcheck(total, np.ones(2), np.ones(2), np.ones(2), order=2)
+
+
+def test_the_formula_of_a_variadic_op_knows_the_position():
+    @tg.op
+    def weighted(*xs):
+        return sum(i * x for i, x in enumerate(xs))
+
+    weighted.defvjp(xs=lambda i, g, out, *xs: g * i)
+    np.testing.assert_array_equal(
+        tg.grad(lambda *xs: weighted(*xs), argnums=(0, 1, 2))(1.0, 1.0, 1.0), [0.0, 1.0, 2.0]
+    )
+
+
+def test_a_formula_may_be_a_method_of_an_object_or_another_op():
+    @tg.op
+    def halved(x):
+        return x / 2
+
+    halved.defvjp(x=lambda g, out, x: halved(g))
+    assert tg.grad(halved)(3.0) == 0.5
+
+
+def test_the_right_hand_side_of_defvjp_may_be_redeclared():
+    @tg.op
+    def thing(x):
+        return x * 1
+
+    thing.defvjp(x=lambda g, out, x: 7 * g)
+    thing.defvjp(x=lambda g, out, x: g)
+    assert tg.grad(thing)(1.0) == 1.0
+
+
+def test_a_numpy_function_becomes_differentiable_by_declaring_its_formulas():
+    x = leaf([0.3, -0.2])
+    with pytest.raises(TypeError, match=r"np\.arctan has no derivative rule"):
+        np.arctan(x)
+    arctan = tg.differentiate(np.arctan, x=lambda g, out, x: g / (1 + x * x))
+    assert np.arctan(x).op is arctan
+    tg.gradcheck(np.arctan, x.data, order=2)
+    tg.gradcheck(arctan, x.data, order=2)
+
+
+def test_an_op_may_stand_in_for_a_numpy_function():
+    @tg.op(numpy=np.flip)
+    def flip(x, *, axis=None):
+        return np.flip(x, axis)
+
+    flip.defvjp(x=lambda g, out, x, axis: flip(g, axis=axis))
+    x = leaf([[1.0, 2.0], [3.0, 4.0]])
+    for found in (np.flip(x, 1), np.flip(m=x, axis=1), np.flip(x, axis=1), flip(x, axis=1)):
+        assert found.op is flip
+        np.testing.assert_array_equal(found.data, np.flip(x.data, 1))
+
+
+def test_an_op_is_a_function_to_help_doctest_and_classes():
+    @tg.op
+    def quartic(x):
+        """x^4
+
+        >>> quartic(2.0)
+        16.0
+        """
+        return x**4
+
+    class Holder:
+        f = quartic
+
+        def __init__(self):
+            self.value = 2.0
+
+    assert inspect.isroutine(quartic)
+    assert Holder.f is quartic
+    assert "x^4" in inspect.getdoc(quartic)
+    assert list(inspect.signature(quartic).parameters) == ["x"]
+
+
+def test_the_examples_of_ops_are_found_by_doctest():
+    found = {test.name.split(".")[-1] for test in doctest.DocTestFinder().find(elementwise) if test.examples}
+    ours = {name for name, op in OPS.items() if op.__module__ == elementwise.__name__ and ">>>" in op.__doc__}
+    assert "sigmoid" in ours
+    assert ours <= found
+
+
+# Mistakes in declaring
+
+
+def test_a_name_is_taken_once():
+    with pytest.raises(
+        ValueError, match=r"an op named sigmoid exists already \(tensorgrad.ops.elementwise\)"
+    ):
+
+        @tg.op
+        def sigmoid(x):
+            return x
+
+    assert OPS["sigmoid"] is tg.sigmoid
+
+
+def test_defvjp_refuses_what_is_no_array_argument():
+    @tg.op
+    def f(x, y, *, axis=0):
+        return x
+
+    for wrong in ("z", "axis"):
+        with pytest.raises(TypeError, match=f"f: no array argument {wrong}; it has x, y"):
+            f.defvjp(**{wrong: lambda g, out, x, y, axis: g})
+
+
+def test_other_arrays_before_a_variadic_argument_are_refused_or_right():
+    try:
+
+        @tg.op
+        def first_and_rest(x, *rest):
+            return 2 * x + sum(rest)
+
+        first_and_rest.defvjp(x=lambda g, out, x, *rest: 2 * g, rest=lambda i, g, out, x, *rest: g)
+    except TypeError:
+        return
+    tg.gradcheck(first_and_rest, np.ones(2), np.ones(2), np.ones(2))
+
+
+# Mistakes in calling
+
+
+@pytest.mark.parametrize(("call", "error", "message"), [
+    ("tg.exp()", TypeError, "exp"),
+    ("tg.mse(x)", TypeError, "mse: missing argument target"),
+    ("tg.sum(x, 0)", TypeError, "sum"),
+    ("tg.sum(x, axes=0)", TypeError, "sum.*axes"),
+    ("tg.relu(x, y=x)", TypeError, "relu.*y"),
+    ("tg.add(x, x, x)", TypeError, "add"),
+    ("tg.sigmoid(x, x=x)", TypeError, "sigmoid.*x"),
+    ("tg.exp(x, where=np.array([True, False]))", TypeError, "exp.*where"),
+    ("x + np.ones(3)", ValueError, r"add: .*not be broadcast.*\(x float64 \(2,\), y float64 \(3,\)\)"),
+    ("x @ np.ones((3, 2))", ValueError, r"matmul: .*\(x float64 \(2,\), y float64 \(3, 2\)\)"),
+    ("x.sum(axis=1)", (ValueError, IndexError), "sum: axis 1 is out of bounds"),
+    ("x[5]", IndexError, r"getitem: index 5 is out of bounds.*\(x float64 \(2,\)\)"),
+    ("x.reshape(3)", ValueError, r"reshape: cannot reshape array of size 2 into shape \(3,\)"),
+    ("x + 'a'", TypeError, "add"),
+    ("x + None", TypeError, "add"),
+    ("x + [[1.0], [1.0, 2.0]]", ValueError, "add: expected an array of real numbers"),
+    ("x * 1j", TypeError, "multiply: .*complex128"),
+])  # fmt: skip
+def test_a_wrong_call_names_the_op(call, error, message):
+    with pytest.raises(error, match=message):
+        evaluate(call, x=leaf([1.0, 2.0]))
+
+
+@pytest.mark.parametrize(("call", "dtypes"), [
+    ("x * np.ones(2)", "x float32 (2,), y float64 (2,)"),
+    ("np.ones(2) * x", "x float64 (2,), y float32 (2,)"),
+    ("x + np.float64(1)", "x float32 (2,), y float64 ()"),
+    ("np.float64(1) / x", "x float64 (), y float32 (2,)"),
+    ("x * [1.0, 2.0]", "x float32 (2,), y float64 (2,)"),
+    ("x - tg.Tensor([1.0, 2.0])", "x float32 (2,), y float64 (2,)"),
+    ("x @ np.ones((2, 2))", "float32 (2,), y float64 (2, 2)"),
+    ("x * np.arange(2, dtype='int64')", "x float32 (2,), y int64 (2,)"),
+    ("tg.mse(x, np.ones(2))", "prediction float32 (2,), target float64 (2,)"),
+    ("np.where(np.array([True, False]), x, np.ones(2))", "x float32 (2,), y float64 (2,)"),
+])  # fmt: skip
+def test_a_float32_tensor_never_silently_becomes_float64(call, dtypes):
+    with pytest.raises(TypeError) as caught:
+        evaluate(call, x=leaf([1.0, 2.0], "float32"))
+    message = str(caught.value)
+    assert "the float32 tensor would silently become float64" in message
+    assert dtypes in message
+    assert "astype" in message
+
+
+@pytest.mark.parametrize("values", [[1.0, 2.0], 1.0], ids=["1d", "0d"])
+@pytest.mark.parametrize("call", [
+    "x * 2.0", "2 * x", "x / 3", "1.0 / x", "x**2", "x**0.5", "2.0**x", "x - True", "x * np.float32(2)",
+    "x + np.ones(2, 'float32')", "x + np.ones(2, 'float16')", "x + np.ones(2, 'int8')", "np.maximum(x, 0)",
+    "np.where(x > 1, x, 0.0)", "x.mean()", "x.max()", "tg.relu(x)", "tg.sigmoid(x)", "x.sum() / x.size",
+    "tg.mse(x, np.zeros(x.shape, 'float32'))", "tg.softmax(x.reshape(-1))",
+])  # fmt: skip
+def test_float32_stays_float32_beside_python_numbers_and_smaller_types(call, values):
+    """dezero and MyGrad turn float32 * 2.0 into float64."""
+    x = leaf(values, "float32")
+    y = evaluate(call, x=x)
+    assert y.dtype == np.float32
+    y.backward(np.ones(y.shape))
+    assert x.grad.dtype == np.float32
+
+
+def test_a_float64_tensor_may_meet_float32():
+    x = leaf([1.0, 2.0])
+    y = x * np.ones(2, np.float32)
+    assert y.dtype == np.float64
+    y.sum().backward()
+    assert x.grad.dtype == np.float64
+
+
+def test_casting_says_so_and_casts_the_gradient_back():
+    x, y = leaf([1.0, 2.0], "float32"), leaf([3.0, 4.0])
+    (x.astype(float) * y).sum().backward()
+    assert (x.grad.dtype, y.grad.dtype) == (np.float32, np.float64)
+    np.testing.assert_array_equal(x.grad, [3.0, 4.0])
+
+
+def test_casting_to_integers_is_not_a_way_to_a_gradient():
+    """round(x) has derivative 0; passing the cotangent through would be silently wrong."""
+    x = leaf([1.5, 2.5])
+    with pytest.raises(TypeError, match=r"astype.*int"):
+        x.astype(int).sum().backward()
+    assert x.grad is None

@@ -1,0 +1,143 @@
+"""Reductions over every choice of axes; ties of max; softmax far from the origin."""
+
+import hypothesis.extra.numpy as hnp
+import numpy as np
+import pytest
+from helpers import assert_agrees_with_autograd, leaf
+from hypothesis import given
+from hypothesis import strategies as st
+
+import tensorgrad as tg
+
+
+@st.composite
+def reductions(draw, min_side=1):
+    """An array without ties, axes to reduce (None, one or several, of either sign), and keepdims."""
+    shape = draw(hnp.array_shapes(min_dims=0, max_dims=4, min_side=min_side, max_side=3))
+    axes = st.none()
+    if shape:
+        each = st.integers(-len(shape), len(shape) - 1)
+        axes |= each | st.lists(each, unique_by=lambda i: i % len(shape), max_size=len(shape)).map(tuple)
+    order = draw(st.integers(0, 2**32 - 1))
+    values = np.random.default_rng(order).permutation(np.linspace(-1, 1, int(np.prod(shape))))
+    return values.reshape(shape), {"axis": draw(axes), "keepdims": draw(st.booleans())}
+
+
+@pytest.mark.parametrize("name", ["sum", "mean", "max"])
+@given(case=reductions())
+def test_every_choice_of_axes_agrees_with_autograd(name, case):
+    x, params = case
+    if params["axis"] == ():  # autograd takes () for all axes
+        tg.gradcheck(lambda x: getattr(np, name)(x, **params), x)
+    else:
+        assert_agrees_with_autograd(lambda numpy, x: getattr(numpy, name)(x, **params), x)
+
+
+@given(case=reductions(min_side=0))
+def test_sums_of_empty_arrays_have_gradients_of_the_right_shape(case):
+    x, params = case
+    t = leaf(x)
+    out = np.sum(t, **params)
+    out.backward(np.ones(out.shape))
+    np.testing.assert_array_equal(t.grad, np.ones(x.shape))
+
+
+@pytest.mark.parametrize("reduce", [tg.sum, tg.mean, tg.max])
+@pytest.mark.parametrize("axis", [np.int64(1), np.int8(-1), (np.int64(0), 1)], ids=repr)
+def test_axes_may_be_numpy_integers(reduce, axis):
+    plain = tuple(map(int, axis)) if isinstance(axis, tuple) else int(axis)
+    for given_axis in (axis, plain):
+        x = leaf([[1.0, 2.0], [4.0, 3.0]])
+        out = reduce(x, axis=given_axis)
+        out.backward(np.ones(out.shape))
+        if given_axis is axis:
+            found = x.grad
+    np.testing.assert_array_equal(found, x.grad)
+
+
+@pytest.mark.parametrize("reduce", [tg.sum, tg.mean, tg.max])
+@pytest.mark.parametrize(("axis", "error"), [
+    (2, IndexError), (-3, IndexError), ((0, 0), ValueError), ((0, -2), ValueError),
+    (1.0, TypeError), ("rows", TypeError),
+], ids=repr)  # fmt: skip
+def test_impossible_axes_are_refused_by_the_op(reduce, axis, error):
+    with pytest.raises(error, match=rf"^{reduce.name}: .*x float64 \(2, 2\)"):
+        reduce(leaf(np.ones((2, 2))), axis=axis)
+
+
+def test_a_mean_or_maximum_of_nothing_is_refused():
+    for x in (leaf(np.zeros((0, 3))), np.zeros((0, 3))):
+        with pytest.raises(ValueError, match=r"mean: expected at least one element, got an empty array"):
+            tg.mean(x)
+        with pytest.raises(ValueError, match="max: zero-size array"):
+            tg.max(x)
+
+
+@pytest.mark.parametrize("name", ["sum", "mean", "max"])
+def test_a_list_is_an_array_as_in_numpy(name):
+    assert getattr(tg, name)([1.0, 2.0]) == getattr(np, name)([1.0, 2.0])
+
+
+# Ties
+
+
+@pytest.mark.parametrize(("x", "axis", "expected"), [
+    ([1.0, 1.0], None, [0.5, 0.5]),
+    ([1.0, 3.0, 3.0, 3.0], None, [0, 1 / 3, 1 / 3, 1 / 3]),
+    ([[1.0, 1.0], [0.0, 1.0]], None, [[1 / 3, 1 / 3], [0, 1 / 3]]),
+    ([[1.0, 1.0], [0.0, 1.0]], 1, [[0.5, 0.5], [0, 1]]),
+    ([[1.0, 1.0], [0.0, 1.0]], 0, [[1, 0.5], [0, 0.5]]),
+    ([0.0, -0.0], None, [0.5, 0.5]),
+    ([np.inf, np.inf], None, [0.5, 0.5]),
+    ([-np.inf, -np.inf], None, [0.5, 0.5]),
+    ([-np.inf, 1.0], None, [0, 1]),
+], ids=str)  # fmt: skip
+@pytest.mark.parametrize("keepdims", [False, True])
+def test_tied_maxima_share_the_gradient_equally(x, axis, keepdims, expected):
+    """dezero gives each of them the whole, which is no subgradient."""
+    t = leaf(x)
+    out = tg.max(t, axis=axis, keepdims=keepdims)
+    out.backward(np.ones(out.shape))
+    np.testing.assert_allclose(t.grad, expected, rtol=1e-15)
+    assert t.grad.sum() == pytest.approx(out.size)
+
+
+def test_a_nan_maximum_shows_in_the_gradient():
+    t = leaf([1.0, np.nan, np.nan])
+    out = tg.max(t)
+    assert np.isnan(out.data)
+    with np.errstate(all="ignore"):
+        out.backward()
+    assert np.isnan(t.grad).any() or t.grad.sum() == 1  # never silently zero
+
+
+# softmax
+
+
+@pytest.mark.parametrize("shift", [0.0, 1e3, -1e3, 1e300])
+def test_softmax_does_not_overflow(shift):
+    x = np.array([[0.0, 0.0], [0.0, 0.0]]) + shift
+    np.testing.assert_array_equal(tg.softmax(x), 0.5)
+    gradient = tg.grad(lambda x: (tg.softmax(x) * np.array([1.0, 0.0])).sum())(x)
+    np.testing.assert_array_equal(gradient, [[0.25, -0.25], [0.25, -0.25]])
+
+
+@given(
+    x=hnp.arrays(float, hnp.array_shapes(max_dims=3, max_side=3), elements=st.floats(-50, 50)), data=st.data()
+)
+def test_softmax_is_the_quotient_of_its_definition(x, data):
+    axis = data.draw(st.integers(-x.ndim, x.ndim - 1))
+    np.testing.assert_allclose(np.sum(tg.softmax(x, axis=axis), axis=axis), 1, rtol=1e-12)
+
+    def by_definition(numpy, x):
+        e = numpy.exp(x)
+        return e / numpy.sum(e, axis=axis, keepdims=True)
+
+    v = np.cos(np.arange(x.size)).reshape(x.shape)
+    found = tg.grad(lambda x: (tg.softmax(x, axis=axis) * v).sum())(x)
+    truth = tg.grad(lambda x: (by_definition(np, x) * v).sum())(x)
+    np.testing.assert_allclose(found, truth, rtol=1e-9, atol=1e-12)
+
+
+def test_softmax_of_minus_infinity_is_zero():
+    np.testing.assert_array_equal(tg.softmax(np.array([-np.inf, 0.0])), [0.0, 1.0])

@@ -1,0 +1,244 @@
+"""Every op of the package held against its samples, its oracle and finite differences, by one table."""
+
+import helpers
+import numpy as np
+import pytest
+from helpers import SHIPPED, cotangent_of, floating, gradients, is_floating
+from oracles import ORACLES
+
+import tensorgrad as tg
+from tensorgrad import audit
+from tensorgrad.audit import SAMPLES, Sample
+from tensorgrad.audit.sample import of, positive
+from tensorgrad.core import OPS
+
+CASES = [
+    pytest.param(name, sample, id=f"{name}: {sample.label}")
+    for name in SHIPPED
+    for sample in SAMPLES.get(name, ())
+]
+each_case = pytest.mark.parametrize(("name", "sample"), CASES)
+
+
+def call(name, sample):
+    """The op as a function of its positional arguments alone."""
+
+    def function(*args):
+        return OPS[name](*args, **sample.params)
+
+    function.__name__ = name
+    return function
+
+
+def drawn(sample, dtype="float64"):
+    return floating(lambda x: x.astype(dtype), sample.args(np.random.default_rng(0)))
+
+
+# What is missing is named
+
+
+def without(ops, table):
+    return [name for name in ops if not table.get(name)]
+
+
+def undeclared(op):
+    return [argument for argument in op.arrays if argument not in op.vjps]
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_every_op_has_samples(name):
+    assert not without([name], SAMPLES), f"{name} has no samples in tensorgrad/audit"
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_every_op_has_an_oracle(name):
+    assert not without([name], ORACLES), f"{name} has no oracle in tests/ops/oracles.py"
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_every_array_argument_has_a_declared_vjp(name):
+    assert not undeclared(OPS[name]), f"{name} declares no vjp (not even None) for {undeclared(OPS[name])}"
+
+
+def test_nothing_is_listed_that_does_not_exist():
+    assert sorted({*SAMPLES, *ORACLES} - {*SHIPPED}) == []
+
+
+# What every op does
+
+
+@each_case
+def test_forward_is_the_oracles(name, sample):
+    args = drawn(sample)
+    found, truth = call(name, sample)(*args), ORACLES[name](*args, **sample.params)
+    assert np.shape(found) == np.shape(truth)
+    np.testing.assert_allclose(found, truth, rtol=1e-12, atol=1e-13)
+
+
+@each_case
+def test_first_and_second_derivatives(name, sample):
+    tg.gradcheck(call(name, sample), *drawn(sample), order=2)
+
+
+@each_case
+def test_float32_stays_float32(name, sample):
+    args = drawn(sample, "float32")
+    out, found = gradients(call(name, sample), args)
+    exact, truth = gradients(call(name, sample), floating(lambda x: x.astype(float), args))
+    assert out.dtype == (sample.dtype or np.float32)
+    assert [g.dtype for g in found] == [np.float32] * sum(map(is_floating, args))
+    for single, double in zip([out, *found], [exact, *truth], strict=True):
+        np.testing.assert_allclose(single, double, rtol=1e-4, atol=1e-5)
+
+
+@each_case
+def test_no_argument_is_modified(name, sample):
+    args, same = drawn(sample), drawn(sample)
+    call(name, sample)(*args)
+    gradients(call(name, sample), args)
+    for x, before in zip(args, same, strict=True):
+        np.testing.assert_array_equal(x, before)
+
+
+@each_case
+def test_arrays_give_arrays_and_tensors_tensors(name, sample):
+    f, args = call(name, sample), drawn(sample)
+    on_arrays = f(*args)
+    assert isinstance(on_arrays, (np.ndarray, np.generic))
+    constant = f(*floating(tg.Tensor, args))
+    assert isinstance(constant, tg.Tensor)
+    assert (constant.requires_grad, constant.op, constant.inputs) == (False, None, ())
+    recorded = f(*floating(lambda x: tg.Tensor(x, requires_grad=True), args))
+    assert (recorded.requires_grad, recorded.op) == (True, OPS[name])
+    for tensor in (constant, recorded):
+        np.testing.assert_array_equal(tensor.data, on_arrays)
+
+
+@each_case
+def test_array_arguments_by_keyword(name, sample):
+    op, args = OPS[name], drawn(sample)
+    if op.variadic:
+        pytest.skip("takes any number of arrays")
+
+    def by_keyword(*args):
+        return op(**dict(zip(op.arrays, args, strict=False)), **sample.params)
+
+    for found, truth in zip(gradients(by_keyword, args), gradients(call(name, sample), args), strict=True):
+        np.testing.assert_equal(found, truth)
+
+
+@pytest.mark.parametrize("layout", helpers.LAYOUTS)
+@each_case
+def test_layout_in_memory_makes_no_difference(name, sample, layout):
+    f, args = call(name, sample), drawn(sample)
+    laid_out = floating(helpers.LAYOUTS[layout], args)
+    np.testing.assert_allclose(f(*laid_out), f(*args), rtol=1e-14, atol=1e-15)
+    # Raw arrays stand beside the leaf as they are, and the cotangent too.
+    for i in (i for i, x in enumerate(args) if is_floating(x)):
+        found = []
+        for others, lay_out in ((args, np.copy), (laid_out, helpers.LAYOUTS[layout])):
+            x = tg.Tensor(others[i], requires_grad=True)
+            out = f(*others[:i], x, *others[i + 1 :])
+            out.backward(lay_out(cotangent_of(out)))
+            found.append(x.grad)
+        np.testing.assert_allclose(*found, rtol=1e-14, atol=1e-15)
+
+
+@each_case
+def test_backward_twice_adds_the_same_twice(name, sample):
+    args = floating(lambda x: tg.Tensor(x, requires_grad=True), drawn(sample))
+    leaves = [x for x in args if isinstance(x, tg.Tensor)]
+    out = call(name, sample)(*args)
+    out.backward(cotangent_of(out))
+    once = [x.grad.copy() for x in leaves]
+    out.backward(cotangent_of(out))
+    for x, g in zip(leaves, once, strict=True):
+        np.testing.assert_array_equal(x.grad, 2 * g)
+
+
+# The sweep itself can fail
+
+
+def wrong_ops():
+    """Ops with one mistake each, and the check that finds it."""
+
+    @tg.op
+    def doubled(x):
+        return 2 * x
+
+    doubled.defvjp(x=lambda g, out, x: g)
+
+    @tg.op
+    def widened(x):
+        return x * np.ones(1)
+
+    widened.defvjp(x=lambda g, out, x: tg.astype(g, dtype=x.dtype))
+
+    @tg.op
+    def cleared(x):
+        x[...] = 0
+        return x * 1
+
+    cleared.defvjp(x=lambda g, out, x: 0 * g)
+
+    @tg.op
+    def second_wrong(x):
+        return x * x * x
+
+    second_wrong.defvjp(x=lambda g, out, x: 3 * g * np.square(x.data if isinstance(x, tg.Tensor) else x))
+
+
+@pytest.mark.parametrize(("name", "check", "error"), [
+    ("doubled", test_first_and_second_derivatives, tg.GradcheckError),
+    ("second_wrong", test_first_and_second_derivatives, tg.GradcheckError),
+    ("widened", test_float32_stays_float32, TypeError),
+    ("cleared", test_no_argument_is_modified, AssertionError),
+    ("doubled", test_forward_is_the_oracles, AssertionError),
+])  # fmt: skip
+def test_the_sweep_finds_a_wrong_op(monkeypatch, name, check, error):
+    wrong_ops()
+    monkeypatch.setitem(ORACLES, name, lambda x: x)
+    with pytest.raises(error):
+        check(name, Sample("1d", of(positive(3))))
+
+
+def test_the_sweep_names_what_is_missing():
+    wrong_ops()
+    assert without([*SHIPPED, "doubled"], {**SAMPLES, **dict.fromkeys(SHIPPED, "given")}) == ["doubled"]
+
+    @tg.op
+    def forgetful(x, y):
+        return x * y
+
+    forgetful.defvjp(x=lambda g, out, x, y: g * y)
+    assert undeclared(forgetful) == ["y"]
+
+
+@pytest.mark.parametrize(("name", "order", "dtype", "problem"), [
+    ("doubled", 1, "float64", "1d: a derivative is wrong"),
+    ("second_wrong", 2, "float64", "1d: a derivative is wrong"),
+    ("widened", 1, "float32", "1d: TypeError: widened: the float32 tensor would silently become float64"),
+])  # fmt: skip
+def test_the_audit_finds_a_wrong_op(monkeypatch, name, order, dtype, problem):
+    wrong_ops()
+    monkeypatch.setitem(SAMPLES, name, (Sample("1d", of(positive(3))),))
+    row = next(row for row in audit.run() if (row.op, row.order, row.dtype) == (name, order, dtype))
+    assert not row.ok
+    assert row.problem.startswith(problem)
+    assert row.worst > 1
+    assert problem in audit.table([row])
+
+
+def test_the_audit_names_an_op_without_samples():
+    wrong_ops()
+    problems = {row.op: row.problem for row in audit.run(orders=1) if not row.ok}
+    assert problems["doubled"] == "no samples in tensorgrad.audit.SAMPLES"
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_the_audit_passes_every_op(dtype):
+    assert [row for row in audit.run(dtypes=[dtype]) if not row.ok] == []
+
+
+def test_tables_of_ops_are_clean_of_other_tests():
+    assert tuple(OPS) == SHIPPED

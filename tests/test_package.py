@@ -1,0 +1,116 @@
+"""The package as a whole: what importing it costs, what it exports, which floor may import which."""
+
+import ast
+import inspect
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import tensorgrad
+
+PACKAGE = Path(tensorgrad.__file__).parent
+PROJECT = PACKAGE.parent
+
+
+def test_importing_costs_numpy_and_nothing_else():
+    heavy = ["sklearn", "scipy", "graphviz", "matplotlib", "tqdm", "pooch", "torch", "pandas", "autograd"]
+    code = f"import sys, tensorgrad, tensorgrad.cli; print(*[m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
+def test_all_it_imports_from_outside_is_numpy():
+    code = (
+        "import numpy.random, sys; before = set(sys.modules); import tensorgrad;"
+        "new = {name.partition('.')[0] for name in set(sys.modules) - before};"
+        "print(*sorted(new - sys.stdlib_module_names - {'numpy'}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["tensorgrad"]
+
+
+def exports():
+    """The names that tensorgrad/__init__.py re-exports, as its text says."""
+    statements = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8")).body[1:]
+    return [alias for statement in statements for alias in statement.names]
+
+
+def test_the_front_page_is_a_list_of_public_names_and_no_code():
+    body = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8")).body
+    assert all(isinstance(statement, ast.ImportFrom) for statement in body[1:])
+    assert [alias.asname for alias in exports()] == [alias.name for alias in exports()]
+    names = [alias.name for alias in exports()]
+    assert not [name for name in names if name.startswith("_") or name == "*"]
+    assert len(set(names)) == len(names) > 40
+
+
+def test_nothing_else_is_visible_but_the_floors():
+    visible = {name for name in vars(tensorgrad) if not name.startswith("_")}
+    others = visible - {alias.name for alias in exports()}
+    assert all(isinstance(getattr(tensorgrad, name), ModuleType) for name in others)
+    assert all(getattr(tensorgrad, name).__name__ == f"tensorgrad.{name}" for name in others)
+
+
+@pytest.mark.parametrize("name", sorted(name for name in vars(tensorgrad) if not name.startswith("_")))
+def test_every_public_name_has_a_docstring(name):
+    doc = inspect.getdoc(getattr(tensorgrad, name))
+    assert doc
+    assert len(doc) > 20
+
+
+def test_the_layers_the_optimizer_and_the_network_of_the_notebook_are_at_hand():
+    wanted = (
+        "Tensor Parameter op no_grad grad value_and_grad gradcheck exp log sqrt tanh sigmoid relu maximum "
+        "sum mean max reshape transpose getitem broadcast_to matmul conv2d max_pool avg_pool mse Dense "
+        "Conv2D MaxPool2D AvgPool2D Flatten Sigmoid ReLU Tanh Softmax MiniBatchSGD Network minibatches to_dot"
+    )
+    assert [name for name in wanted.split() if not hasattr(tensorgrad, name)] == []
+
+
+def test_types_are_shipped():
+    assert (PACKAGE / "py.typed").is_file()
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"] == ["tensorgrad"]
+
+
+# Which floors a floor may stand on. Importing tensorgrad itself is standing on all of them.
+FLOORS = {
+    "core": {"core"},
+    "ops": {"core", "ops"},
+    "data": {"core", "ops", "data"},
+    "nn": {"core", "ops", "data", "nn"},
+    "graph": {"core", "ops", "graph"},
+    "audit": {"core", "ops", "audit"},
+}
+
+
+def imported_floors(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            modules = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            modules = names if node.module == "tensorgrad" else [node.module]
+        else:
+            continue
+        for module in modules:
+            package, _, rest = module.partition(".")
+            if package == "tensorgrad":
+                yield rest.partition(".")[0] or "tensorgrad"
+
+
+@pytest.mark.parametrize("floor", FLOORS)
+def test_each_floor_stands_on_those_under_it_alone(floor):
+    files = sorted((PACKAGE / floor).rglob("*.py"))
+    assert files
+    found = {(path.name, other) for path in files for other in imported_floors(path)}
+    assert {(name, other) for name, other in found if other not in FLOORS[floor]} == set()
+
+
+def test_every_folder_is_a_floor_known_here():
+    assert {path.parent.name for path in PACKAGE.glob("*/__init__.py")} == set(FLOORS)
