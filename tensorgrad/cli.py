@@ -19,7 +19,12 @@ NETWORKS = {"dense": tg.dense_network, "cnn": tg.convolutional_network}
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; the exit status is 0, 1 after an error, 2 for wrong usage, 130 after Ctrl-C."""
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    if arguments.data == "digits" and arguments.data_dir is not None:
+        parser.error("--data-dir needs --data mnist or fashion-mnist: digits come with scikit-learn")
+    if arguments.seed < 0:
+        parser.error(f"--seed: expected a number of at least 0, got {arguments.seed}")
     try:
         return int(arguments.run(arguments))
     except (ValueError, OSError, ImportError, FloatingPointError) as error:

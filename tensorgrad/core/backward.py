@@ -128,7 +128,7 @@ def require_recorded(output: Any, what: str) -> None:
 
 
 def read_from_outside(outputs: Iterable[Tensor], start: int) -> list[Tensor]:
-    """The tensors older than serial number ``start`` that ``outputs`` were made from and that require grad."""
+    """The tensors older than ``start`` (a serial number) that require grad and led to ``outputs``, by age."""
     stack = list(outputs)
     found, seen = {}, set()
     while stack:

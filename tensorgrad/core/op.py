@@ -264,8 +264,17 @@ def _register(forward: Callable[P, Any], *, elementwise: bool, numpy: Callable[.
     new = Op(forward, forward.__name__, positional, elementwise=elementwise, native=False)
     _enter(new)
     if numpy is not None:
-        NUMPY[numpy] = partial(_as_numpy, new, tuple(inspect.signature(numpy).parameters))
+        NUMPY[numpy] = partial(_as_numpy, new, _parameters_of(numpy) or _parameters_of(forward))
     return new
+
+
+def _parameters_of(function: Callable[..., Any]) -> tuple[str, ...]:
+    """The names of a function's parameters; none for functions in C, which some releases of NumPy do not tell."""
+    try:
+        names = inspect.signature(function).parameters
+    except ValueError:
+        return ()
+    return tuple("shape" if name == "newshape" else name for name in names)  # reshape's until NumPy 2.1
 
 
 def _enter(new: Op[Any]) -> None:

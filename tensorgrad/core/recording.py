@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
+from collections.abc import Callable
 from contextlib import ContextDecorator
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from tensorgrad.core.nan import detect_nan
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 # One clock for all tensors: a tensor's serial number is the tick at which it was made or last
 # assigned. Hence an input is always older than what was made of it; where it is not, it was changed.
@@ -32,6 +36,13 @@ class no_grad(ContextDecorator):  # noqa: N801 - a verb in lower case, as NumPy'
     >>> y.requires_grad
     False
     """
+
+    def __call__(self, f: F) -> F:
+        if inspect.iscoroutinefunction(f) or inspect.isgeneratorfunction(f) or inspect.isasyncgenfunction(f):
+            raise TypeError(
+                f"no_grad: {f.__name__} runs after it was called; put with tg.no_grad() inside it"
+            )
+        return super().__call__(f)
 
     def __enter__(self) -> no_grad:
         _paused.set(_paused.get() + 1)

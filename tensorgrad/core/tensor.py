@@ -123,10 +123,7 @@ class Tensor(Operators):
             )
         if not np.can_cast(values.dtype, self._data.dtype, "same_kind"):
             raise TypeError(f"assigning to {self._label()}: expected {self._data.dtype}, got {values.dtype}")
-        if self._shared():
-            self._data = np.empty_like(self._data)
-        self._data[...] = values
-        self._serial = next(_clock)
+        self._replace(lambda old, out: np.copyto(out, values))
 
     @property
     def grad(self) -> Any:
@@ -235,9 +232,15 @@ class Tensor(Operators):
 
         accumulate(self, grad, create_graph=create_graph)
 
-    def _shared(self) -> bool:
-        """Whether anything else, a view or a graph, sees the array of the values: it must not change then."""
-        return sys.getrefcount(self._data) > 2  # the tensor's reference and the call's
+    def _replace(self, write: Callable[[Array, Array], Any]) -> None:
+        """Give this leaf what ``write(old, out)`` puts into ``out``: its own array if nobody else sees that."""
+        # The clock first: should writing fail halfway, whatever read the old values must know.
+        self._serial = next(_clock)
+        seen = _references(self) > _UNSEEN  # a view or a graph, which must keep the old values
+        old = self._data
+        out = np.empty_like(old) if seen else old
+        write(old, out)
+        self._data = out
 
     def _label(self) -> str:
         kind = type(self).__name__ if self.name is None else f"{type(self).__name__} {self.name!r}"
@@ -300,12 +303,7 @@ class Tensor(Operators):
                 f"put it under tg.no_grad(), or write x = x {symbol} ..."
             )
         other = other._data if isinstance(other, Tensor) else other
-        shared = self._shared()
-        old = self._data
-        if shared:
-            self._data = np.empty_like(old)
-        update(old, other, out=self._data)
-        self._serial = next(_clock)
+        self._replace(lambda old, out: update(old, other, out=out))
         return self
 
     def __iadd__(self, other: Array) -> Tensor:
@@ -362,3 +360,10 @@ def _restore(
     tensor._become_leaf(data, requires_grad, name)
     tensor.grad = grad
     return tensor
+
+
+def _references(tensor: Tensor) -> int:
+    return sys.getrefcount(tensor._data)
+
+
+_UNSEEN = _references(Tensor(0.0))  # how many there are when only the tensor holds its array

@@ -45,12 +45,9 @@ class Layer:
         ValueError
             If two parameters have the same path.
         """
-        paths = [(path, x) for path, x in _members(self) if isinstance(x, Parameter)]
-        for prefix, child in self.children():
-            paths += [(f"{prefix}.{path}", x) for path, x in child.named_parameters().items()]
         named: dict[str, Parameter] = {}
         seen = set()
-        for path, x in paths:
+        for path, x in _parameters(self, "", ()):
             if id(x) in seen:
                 continue
             if path in named:
@@ -68,3 +65,13 @@ def _members(layer: Layer) -> Iterator[tuple[str, Any]]:
     for name, value in vars(layer).items():
         for path, x in leaves(value):
             yield name + re.sub(r"\[(.*?)\]", lambda found: "." + found[1].strip("'"), path), x
+
+
+def _parameters(layer: Layer, prefix: str, outer: tuple[Layer, ...]) -> Iterator[tuple[str, Parameter]]:
+    """The parameters of a layer and of the layers in it; one that holds an ``outer`` layer stops there."""
+    for path, x in _members(layer):
+        if isinstance(x, Parameter):
+            yield prefix + path, x
+    for path, child in layer.children():
+        if child is not layer and all(child is not x for x in outer):
+            yield from _parameters(child, f"{prefix}{path}.", (*outer, layer))

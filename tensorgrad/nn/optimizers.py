@@ -65,18 +65,24 @@ class MiniBatchSGD:
                 raise TypeError(f"MiniBatchSGD: expected leaf tensors that require grad, got {p!r}")
         if len({id(p) for p in self.parameters}) < len(self.parameters):
             raise ValueError("MiniBatchSGD: a parameter was given twice, and would be stepped twice")
-        learning_rate = _number("learning_rate", learning_rate)
-        momentum = _number("momentum", momentum)
-        weight_decay = _number("weight_decay", weight_decay)
-        if momentum >= 1:
+        self.learning_rate = learning_rate
+        self.momentum = _number("momentum", momentum)
+        self.weight_decay = _number("weight_decay", weight_decay)
+        if self.momentum >= 1:
             raise ValueError(f"MiniBatchSGD: expected momentum in [0, 1), got {momentum}")
         if nesterov and not momentum:
             raise ValueError("MiniBatchSGD: nesterov needs a momentum above 0")
-        self.learning_rate = learning_rate
-        self.momentum = momentum
         self.nesterov = nesterov
-        self.weight_decay = weight_decay
         self._velocities = [np.zeros_like(p.data) for p in self.parameters] if momentum else []
+
+    @property
+    def learning_rate(self) -> float:
+        """The step's length per gradient; may be assigned between steps."""
+        return self._learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, value: float) -> None:
+        self._learning_rate = _number("learning_rate", value)
 
     def zero_grad(self) -> None:
         """Forget the gradients of all parameters."""
@@ -99,7 +105,7 @@ class MiniBatchSGD:
                 "was backward called, and does the loss depend on every parameter?"
             )
         for i, p in enumerate(self.parameters):
-            p -= float(self.learning_rate) * self._direction(i, p)
+            p -= self._learning_rate * self._direction(i, p)
 
     def _direction(self, i: int, p: Tensor) -> np.ndarray[Any, Any]:
         g = p.grad.data if isinstance(p.grad, Tensor) else p.grad

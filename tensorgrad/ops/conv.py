@@ -30,10 +30,13 @@ from tensorgrad.ops.windows import (
     slide,
 )
 
-# The windows that are multiplied at once, and their result, stay in the level 2 cache with room to spare
-# (2 MiB a core where this was measured; 128 KiB to 1 MiB differ little, beyond that products of few channels
-# take twice the time).
-BLOCK_BYTES = 1 << 19
+# The windows that are multiplied at once, and their result, should stay in the level 2 cache (2 MiB a core where this
+# was measured); smaller blocks pay more for the calls than they win.
+BLOCK_BYTES = 1 << 21
+
+# Up to this many multiplications OpenBLAS does not pack its arguments first, which costs more than the product if the
+# filters are as small as those of a first layer.
+UNPACKED, SMALL = 1_000_000, 256
 
 
 def _windows(
@@ -72,6 +75,8 @@ def _blocks(x: Array, filters: int, rows: Axis, columns: Axis) -> Iterator[tuple
     channels, _, _, batch = x.shape
     taps = rows.size * columns.size
     fit = max(BLOCK_BYTES // ((channels * taps + filters) * batch * x.itemsize), 1)
+    if channels * taps * filters <= SMALL:
+        fit = max(min(fit, UNPACKED // (channels * taps * filters * batch)), 1)
     height, width = min(max(fit // columns.count, 1), rows.count), min(fit, columns.count)
     room = np.empty_like(x, shape=channels * taps * height * width * batch)
     for top in range(0, rows.count, height):

@@ -57,6 +57,7 @@ def where(condition: Array, x: Array, y: Array) -> Array:
 
 
 where.defvjp(
+    condition=None,
     x=lambda g, out, condition, x, y: np.where(condition, g, 0),
     y=lambda g, out, condition, x, y: np.where(condition, 0, g),
 )

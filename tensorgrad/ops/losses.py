@@ -44,7 +44,7 @@ def mse(prediction: Array, target: Array, *, reduction: Reduction = "mean") -> A
 
 
 def _mse_vjp(g: Array, out: Array, prediction: Array, target: Array, reduction: Reduction) -> Array:
-    return g * (2 / prediction.size if reduction == "mean" else 2) * (prediction - target)
+    return g * (2 / np.size(prediction) if reduction == "mean" else 2) * (prediction - target)
 
 
 mse.defvjp(

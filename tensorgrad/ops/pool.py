@@ -59,9 +59,11 @@ def _fold(combine: Callable[..., Array], start: float, x: Array, rows: Axis, col
     return out
 
 
-def _where(hit: Array, y: Array) -> Array:
+def _where(hit: Array, y: Array, out: Array = None) -> Array:
     """``y`` where ``hit``, elsewhere 0, by a mask of bits: np.where branches on every element, 5 times slower."""
-    return np.bitwise_and(y.view(f"i{y.itemsize}"), -hit.view(np.int8)).view(y.dtype)
+    bits = f"i{y.itemsize}"
+    mask = -hit.view(np.int8)  # all bits are set in -1
+    return np.bitwise_and(y.view(bits), mask, out=None if out is None else out.view(bits)).view(y.dtype)
 
 
 @op
@@ -188,10 +190,16 @@ def scatter_windows(
     rows, columns = _windows("scatter_windows", shape, size, stride, padding, dilation, ceil_mode)
     _require_index("scatter_windows", index, shape, rows, columns)
     _require_output("scatter_windows", y, shape, rows, columns)
+    if y.swapaxes(0, 3).flags.c_contiguous != index.swapaxes(0, 3).flags.c_contiguous:
+        y = np.add(y, 0, out=np.empty_like(index, dtype=y.dtype))  # one slow pass instead of one a tap
     x = np.zeros_like(index, dtype=y.dtype, shape=shape)
+    disjoint = all(axis.stride > axis.dilation * (axis.size - 1) for axis in (rows, columns))
     for k, windows, pixels in _taps(rows, columns):
-        part = x[pixels]
-        part += _where(index[windows] == k, y[windows])
+        hit, part = index[windows] == k, x[pixels]
+        if disjoint:
+            _where(hit, y[windows], out=part)
+        else:
+            part += _where(hit, y[windows])
     return x
 
 

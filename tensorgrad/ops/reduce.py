@@ -15,7 +15,7 @@ def _expanded(reduced: Array, x: Array, axis: Axis, keepdims: bool) -> Array:
     """A reduction's result or cotangent with the reduced axes back, as axes of length 1."""
     if keepdims or axis is None:
         return reduced if keepdims else reduced.reshape((1,) * x.ndim)
-    axes = (axis,) if isinstance(axis, int) else axis
+    axes = axis if isinstance(axis, tuple) else (axis,)
     reduced_axes = {i % x.ndim for i in axes}
     return reduced.reshape(tuple(1 if i in reduced_axes else n for i, n in enumerate(x.shape)))
 
@@ -45,7 +45,7 @@ def mean(x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
     >>> tg.mean(np.array([[1.0, 2.0], [3.0, 4.0]]), axis=1)
     array([1.5, 3.5])
     """
-    if not x.size:
+    if not np.size(x):
         raise ValueError("mean: expected at least one element, got an empty array")
     return np.mean(x, axis=axis, keepdims=keepdims)
 
@@ -70,7 +70,8 @@ def max(x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
 
 
 def _max_vjp(g: Array, out: Array, x: Array, axis: Axis, keepdims: bool) -> Array:
-    is_max = x == _expanded(out, x, axis, keepdims)
+    # Where there is a NaN the result is NaN, and the gradient goes to the NaN.
+    is_max = (x == _expanded(out, x, axis, keepdims)) | (x != x)
     ties = np.sum(is_max, axis=axis, keepdims=True).astype(x.dtype)
     return np.where(is_max, _expanded(g, x, axis, keepdims) / ties, 0)
 
