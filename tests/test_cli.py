@@ -210,7 +210,6 @@ def test_wrong_usage_exits_with_2_and_the_usage(command, arguments):
         (("--learning-rate", "nan"), "learning_rate"),
         (("--momentum", 1), "momentum"),
         (("--weight-decay", -1), "weight_decay"),
-        (("--seed", -1), "seed"),
     ],
 )
 def test_numbers_out_of_range_exit_with_1_and_name_themselves(command, flags, part):

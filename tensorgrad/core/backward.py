@@ -30,28 +30,32 @@ def walk(
     # Inputs are older than what was made of them, so the youngest node still waiting has received all its
     # cotangents: a heap of serial numbers yields a topological order with no pass to count uses.
     waiting: list[int] = []
-    nodes: dict[int, Tensor] = {}
-    cotangents: dict[int, Array] = {}
+    pending: dict[int, tuple[Tensor, Array]] = {}
     for output, g in outputs:
-        _add(output, g, waiting, nodes, cotangents)
+        if output._serial in pending:
+            g = pending[output._serial][1] + g
+        else:
+            heappush(waiting, -output._serial)
+        pending[output._serial] = (output, g)
     leaves = []
     watch = _watch.get()
     while waiting:
         serial = -heappop(waiting)
-        node = nodes.pop(serial)
-        g = cotangents.pop(serial)
+        node, g = pending.pop(serial)
         op = node._op
         if op is None or serial < since:
             leaves.append((node, g))
             continue
         inputs = node._inputs
+        params = node._params
         if create_graph:
             out: Array = node
             args = inputs
         else:
             out = node._data
             args = tuple([x._data if isinstance(x, Tensor) else x for x in inputs])
-        together = op.joint(g, out, *args, **node._params) if op.joint else None
+        together = op.joint(g, out, *args, **params) if op.joint else None
+        formulas = op.formulas_for(len(inputs)) if op.variadic else op.formulas
         reached = False
         for i, x in enumerate(inputs):
             if not isinstance(x, Tensor):
@@ -65,38 +69,30 @@ def walk(
             if not x._requires_grad or (older < since and older not in ends):
                 continue
             reached = True
-            if together is None:
-                formula = op.vjp(i)
-                if formula is None:
-                    continue
-                gx = formula(g, out, *args, **node._params)
-            else:
+            if together is not None:
                 gx = together[i]
-            shape = x._data.shape
-            if getattr(gx, "shape", None) != shape:
-                if not op.elementwise or getattr(gx, "shape", None) != node._data.shape:
+            elif (formula := formulas[i]) is not None:
+                gx = formula(g, out, *args, **params)
+            else:
+                continue
+            data = x._data
+            shape = getattr(gx, "shape", None)
+            if shape != data.shape:
+                if not op.elementwise or shape != node._data.shape:
                     _refuse_cotangent(op, i, gx, x)
-                gx = sum_to(gx, shape=shape)
-            if gx.dtype != x._data.dtype:
+                gx = sum_to(gx, shape=data.shape)
+            if gx.dtype is not data.dtype and gx.dtype != data.dtype:
                 _refuse_cotangent(op, i, gx, x)
             if watch is not None:
                 watch.after_vjp(node, i, g, gx)
-            _add(x, gx, waiting, nodes, cotangents)
+            if older in pending:
+                gx = pending[older][1] + gx  # never in place: cotangents are shared
+            else:
+                heappush(waiting, -older)
+            pending[older] = (x, gx)
         if since and not reached:
             leaves.append((node, g))
     return leaves
-
-
-def _add(
-    x: Tensor, g: Array, waiting: list[int], nodes: dict[int, Tensor], cotangents: dict[int, Array]
-) -> None:
-    serial = x._serial
-    if serial in cotangents:
-        cotangents[serial] = cotangents[serial] + g  # never in place: cotangents are shared
-    else:
-        cotangents[serial] = g
-        nodes[serial] = x
-        heappush(waiting, -serial)
 
 
 def accumulate(output: Tensor, g: Array | None, *, create_graph: bool) -> None:

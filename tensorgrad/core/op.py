@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from functools import partial, update_wrapper
 from types import MethodType
-from typing import Any, Generic, ParamSpec, TypeVar, overload
+from typing import Any, Generic, NoReturn, ParamSpec, TypeVar, overload
 
 import numpy as np
 
@@ -49,9 +49,9 @@ class Op(Generic[P]):
         self._bare = isinstance(forward, np.ufunc)  # their options (out, where, dtype) are not for tensors
         self.vjps: dict[str, Vjp] = {}
         self.joint: Callable[..., tuple[Array, ...]] | None = None
-        self._formulas: list[Vjp | bool] = []  # by position; False where none was declared
         # A NumPy function's own options are not ours: what it takes beside arrays is given at the call.
         signature = [] if native else list(inspect.signature(forward).parameters.values())
+        self.formulas: list[Vjp] = [partial(self._undeclared, array) for array in arrays]
         self.variadic = any(p.kind is p.VAR_POSITIONAL for p in signature)
         self._arity = -1 if self.variadic else len(arrays)
         defaults = {p.name: p.default for p in signature if p.default is not p.empty}
@@ -78,7 +78,7 @@ class Op(Generic[P]):
             wrong = ", ".join(sorted(unknown))
             raise TypeError(f"{self.name}: no array argument {wrong}; it has {', '.join(self.arrays)}")
         self.vjps.update(formulas)
-        self._formulas = [self.vjps.get(name, False) for name in self.arrays]
+        self.formulas = [self.vjps.get(name, partial(self._undeclared, name)) for name in self.arrays]
 
     def defvjp_joint(self, formula: Callable[..., tuple[Array, ...]]) -> None:
         """Declare one formula that gives the cotangents of all array arguments, as a tuple.
@@ -94,18 +94,17 @@ class Op(Generic[P]):
         """
         self.joint = formula
 
-    def vjp(self, position: int) -> Vjp:
-        """The formula for the argument at ``position``; NotImplementedError if none was declared."""
-        index = min(position, len(self.arrays) - 1)
-        formula = self._formulas[index] if self._formulas else False
-        if isinstance(formula, bool):
-            raise NotImplementedError(
-                f"{self.name} has no vjp with respect to {self.arrays[index]}; "
-                f"declare it with {self.name}.defvjp({self.arrays[index]}=...)"
-            )
-        if self.variadic and formula and index == len(self.arrays) - 1:
-            return partial(formula, position - index)
-        return formula
+    def _undeclared(self, name: str, *args: Any, **params: Any) -> NoReturn:
+        raise NotImplementedError(
+            f"{self.name} has no vjp with respect to {name}; declare it with {self.name}.defvjp({name}=...)"
+        )
+
+    def formulas_for(self, inputs: int) -> list[Vjp]:
+        """The formulas by position, for a call with so many array arguments."""
+        if not self.variadic:
+            return self.formulas
+        *first, last = self.formulas
+        return first + [last and partial(last, i) for i in range(inputs - len(first))]
 
     def __call__(self, *call_args: P.args, **params: P.kwargs) -> Any:
         args: tuple[Any, ...] = call_args
@@ -113,17 +112,23 @@ class Op(Generic[P]):
             args = self._complete(args, params)
         if params and self._bare:
             raise TypeError(f"{self.name}: no option {', '.join(params)} can be used here")
-        traced = record = raw = False
+        traced = record = raw = mixed = False
         arrays: list[Any] = []
+        dtype: Any = None
         for x in args:
             if isinstance(x, Tensor):
                 traced = True
+                data = x._data
                 if x._requires_grad:
-                    record = True
-                arrays.append(x._data)
+                    if record:
+                        mixed = mixed or data.dtype is not dtype
+                    else:
+                        record = True
+                        dtype = data.dtype
+                x = data
             else:
                 raw = True
-                arrays.append(x)
+            arrays.append(x)
         record = record and not _paused.get()
         if record and raw:
             # The graph must not see later changes to an array that is not its own.
@@ -143,13 +148,11 @@ class Op(Generic[P]):
         node._requires_grad = record
         node._serial = next(_clock)
         if record:
-            dtype = out.dtype
-            for x in args:
-                if isinstance(x, Tensor) and x._requires_grad and x._data.dtype is not dtype:
-                    self._check_dtype(x, arrays, dtype)
+            if mixed or out.dtype is not dtype:
+                self._check_dtypes(args, arrays, out.dtype)
             node._op = self
             node._inputs = args
-            node._params = self._frozen(params) if self._defaults or params else params
+            node._params = self._frozen(params) if params or self._defaults else params
             watch = _watch.get()
             if watch is not None:
                 watch.after_forward(node, arrays)
@@ -194,6 +197,11 @@ class Op(Generic[P]):
 
     def _frozen(self, params: dict[str, Any]) -> dict[str, Any]:
         return {**self._defaults, **{key: _frozen(value) for key, value in params.items()}}
+
+    def _check_dtypes(self, args: tuple[Any, ...], arrays: list[Any], dtype: np.dtype[Any]) -> None:
+        for x in args:
+            if isinstance(x, Tensor) and x._requires_grad:
+                self._check_dtype(x, arrays, dtype)
 
     def _check_dtype(self, x: Tensor, arrays: list[Any], dtype: np.dtype[Any]) -> None:
         if dtype.kind != "f":
