@@ -39,6 +39,7 @@ from tensorgrad.nn import Softmax as Softmax
 from tensorgrad.nn import Tanh as Tanh
 from tensorgrad.nn import convolutional_network as convolutional_network
 from tensorgrad.nn import dense_network as dense_network
+from tensorgrad.nn import tuned_process as tuned_process
 from tensorgrad.ops import add as add
 from tensorgrad.ops import add_at as add_at
 from tensorgrad.ops import astype as astype

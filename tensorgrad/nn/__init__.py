@@ -14,3 +14,4 @@ from tensorgrad.nn.layers import Softmax as Softmax
 from tensorgrad.nn.layers import Tanh as Tanh
 from tensorgrad.nn.network import Network as Network
 from tensorgrad.nn.optimizers import MiniBatchSGD as MiniBatchSGD
+from tensorgrad.nn.process import tuned_process as tuned_process

@@ -14,6 +14,7 @@ from tensorgrad.core.tensor import as_numeric
 from tensorgrad.data import minibatches
 from tensorgrad.nn.layer import Layer
 from tensorgrad.nn.optimizers import MiniBatchSGD
+from tensorgrad.nn.process import tuned_process
 
 Loss = Callable[[Tensor, Array], Tensor]
 History = dict[str, list[float]]
@@ -152,34 +153,16 @@ class Network(Layer):
         )
         history: History = {}
         self.history = history
-        for epoch in range(1, epochs + 1):
-            start = time.perf_counter()
-            batches = minibatches(x, y, batch_size, rng)
-            total = 0.0
-            bar_of_epoch = _progress_bar(f"epoch {epoch}/{epochs}", -(-len(x) // batch_size), verbose)
-            # An overflow shows in the loss, which is checked.
-            with bar_of_epoch as bar, np.errstate(over="ignore", invalid="ignore"):
-                for x_batch, y_batch in batches:
-                    loss = self._train_step(optimizer, x_batch, y_batch, epoch)
-                    total += loss * len(x_batch)
-                    if bar is not None:
-                        bar.set_postfix_str(f"loss {loss:.4g}", refresh=False)
-                        bar.update()
-            wrong = [name for name, p in self.named_parameters().items() if not np.isfinite(p.data).all()]
-            if wrong:
-                raise FloatingPointError(
-                    f"fit: {', '.join(wrong)} became infinite or NaN in epoch {epoch}; "
-                    "a smaller learning rate usually helps"
-                )
-            seconds = time.perf_counter() - start
-            figures = {"loss": total / len(x), "seconds": seconds}
-            if held_out is not None:
-                measured = self._measure(*held_out, batch_size)
-                figures |= {f"validation_{key}": value for key, value in measured.items()}
-            for key, value in figures.items():
-                history.setdefault(key, []).append(value)
-            if verbose:
-                print(_epoch_line(epoch, epochs, figures, len(x)), flush=True)
+        with tuned_process():
+            for epoch in range(1, epochs + 1):
+                figures = self._epoch(optimizer, (x, y), batch_size, rng, f"epoch {epoch}/{epochs}", verbose)
+                if held_out is not None:
+                    measured = self._measure(*held_out, batch_size)
+                    figures |= {f"validation_{key}": value for key, value in measured.items()}
+                for key, value in figures.items():
+                    history.setdefault(key, []).append(value)
+                if verbose:
+                    print(_epoch_line(f"epoch {epoch}/{epochs}", figures, len(x)), flush=True)
         return history
 
     def predict(self, x: Array, batch_size: int = 256) -> np.ndarray[Any, Any]:
@@ -224,12 +207,44 @@ class Network(Layer):
     def __repr__(self) -> str:
         return f"Network([{', '.join(map(repr, self.layers))}])"
 
-    def _train_step(self, optimizer: MiniBatchSGD, x: Array, y: Array, epoch: int) -> float:
+    def _epoch(
+        self,
+        optimizer: MiniBatchSGD,
+        data: tuple[Array, Array],
+        batch_size: int,
+        rng: np.random.Generator,
+        label: str,
+        verbose: bool,
+    ) -> dict[str, float]:
+        """Train on every example once."""
+        rows = len(data[0])
+        start = time.perf_counter()
+        total = 0.0
+        # An overflow shows in the loss and in the parameters, which are checked.
+        with (
+            _progress_bar(label, -(-rows // batch_size), verbose) as bar,
+            np.errstate(over="ignore", invalid="ignore"),
+        ):
+            for x, y in minibatches(*data, batch_size, rng):
+                loss = self._train_step(optimizer, x, y, label)
+                total += loss * len(x)
+                if bar is not None:
+                    bar.set_postfix_str(f"loss {loss:.4g}", refresh=False)
+                    bar.update()
+        wrong = [name for name, p in self.named_parameters().items() if not np.isfinite(p.data).all()]
+        if wrong:
+            raise FloatingPointError(
+                f"fit: {', '.join(wrong)} became infinite or NaN in {label}; "
+                "a smaller learning rate usually helps"
+            )
+        return {"loss": total / rows, "seconds": time.perf_counter() - start}
+
+    def _train_step(self, optimizer: MiniBatchSGD, x: Array, y: Array, label: str) -> float:
         loss = self._loss_of(x, y)
         value = loss.item()
         if not np.isfinite(value):
             raise FloatingPointError(
-                f"fit: the loss became {value} in epoch {epoch}; the parameters are as before this batch. "
+                f"fit: the loss became {value} in {label}; the parameters are as before this batch. "
                 "A smaller learning rate usually helps"
             )
         optimizer.zero_grad()
@@ -306,8 +321,8 @@ def _progress_bar(label: str, steps: int, verbose: bool) -> AbstractContextManag
     return tqdm(total=steps, desc=label, unit="step", leave=False, disable=None)  # type: ignore[no-any-return]
 
 
-def _epoch_line(epoch: int, epochs: int, figures: dict[str, float], rows: int) -> str:
+def _epoch_line(label: str, figures: dict[str, float], rows: int) -> str:
     shown = {key.replace("_", " "): value for key, value in figures.items() if key != "seconds"}
     values = "  ".join(f"{key} {value:.4f}" for key, value in shown.items())
     seconds = figures["seconds"]
-    return f"epoch {epoch}/{epochs}  {values}  {seconds:.1f} s, {rows / seconds:.0f} rows/s"
+    return f"{label}  {values}  {seconds:.1f} s, {rows / seconds:.0f} rows/s"
