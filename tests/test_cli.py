@@ -267,7 +267,8 @@ def test_mnist_is_read_from_a_folder(command, mnist_dir):
 def test_the_notebooks_first_experiment_reaches_its_accuracy(command, mnist_dir):
     _, out, _ = command("train", "dense", "--data", "mnist", "--data-dir", mnist_dir, "--epochs", 20)
     assert "learning rate 0.01, momentum 0.0, weight decay 0.0, batches of 32" in out
-    assert accuracies(out)[0] >= 0.976
+    # 0.9762 where this was written; seeds 0 to 4 gave 0.9736 to 0.9768, and another BLAS rounds otherwise.
+    assert accuracies(out)[0] >= 0.973
 
 
 @pytest.mark.slow
@@ -352,6 +353,6 @@ def test_python_m_tensorgrad_is_the_command():
     ):
         assert f"--{flag}" in done.stdout
     failed = subprocess.run(
-        [sys.executable, "-m", "tensorgrad", "train", "--seed", "-1"], capture_output=True
+        [sys.executable, "-m", "tensorgrad", "train", "--epochs", "0"], capture_output=True
     )
     assert failed.returncode == 1
