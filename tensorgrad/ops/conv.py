@@ -1,11 +1,11 @@
 """Convolution of images, and its two adjoints: a family closed under transposition.
 
-Convolution is bilinear in images x and filters w. With y = conv2d(x, w) the three ops are the three ways to
-read the trilinear form <y, conv2d(x, w)>: `conv2d` gives what multiplies y, `conv2d_images` what multiplies x,
-`conv2d_filters` what multiplies w. So every vjp is a call to a sibling, and derivatives of any order exist.
+Convolution is bilinear in images x and filters w. The three ops are the three ways to read the trilinear form
+<y, conv2d(x, w)>: `conv2d` gives what multiplies y, `conv2d_images` what multiplies x, `conv2d_filters` what
+multiplies w. So every vjp is a call to a sibling, and derivatives of any order exist.
 
-Images are (N, H, W, C) to the caller, but lie in memory as (C, H, W, N): with the batch innermost, each of the
-copies below moves long contiguous rows, and the product of filters and windows is the result as it stands.
+Images are (N, H, W, C) to the caller, but results lie in memory as (C, H, W, N): with the batch innermost,
+the copies below move long contiguous rows, and the product of filters and windows is the result as it stands.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from tensorgrad.ops.windows import (
     slide,
 )
 
-# The windows that are multiplied at once, and their result, should stay in the level 2 cache (2 MiB a core where this
-# was measured); smaller blocks pay more for the calls than they win.
+# The windows that are multiplied at once, and their result, should stay in the level 2 cache (2 MiB a core
+# where this was measured); smaller blocks pay more for the calls than they win.
 BLOCK_BYTES = 1 << 21
 
-# Up to this many multiplications OpenBLAS does not pack its arguments first, which costs more than the product if the
-# filters are as small as those of a first layer.
-UNPACKED, SMALL = 1_000_000, 256
+# A product of more multiplications than this OpenBLAS shares among its threads, and waits for them: where
+# other programs keep the cores busy, for whole ticks of the scheduler, many times as long as it computes.
+UNTHREADED = 1 << 18
 
 
 def _windows(
@@ -55,7 +55,8 @@ def _windows(
     if images[3] != groups * filters[1]:
         of_groups = f" in each of {groups} groups" if groups > 1 else ""
         raise ValueError(
-            f"{name}: images have {images[3] // groups} channels{of_groups}, filters expect {filters[1]} ({shapes})"
+            f"{name}: images have {images[3] // groups} channels{of_groups}, "
+            f"filters expect {filters[1]} ({shapes})"
         )
     return slide(name, images[1:3], filters[2:], stride, padding, dilation, shapes=shapes)
 
@@ -69,14 +70,12 @@ def _batch_innermost(x: Array) -> Array:
 def _blocks(x: Array, filters: int, rows: Axis, columns: Axis) -> Iterator[tuple[slice, slice, Array]]:
     """The output in blocks of whole rows, or of parts of one row: (rows, columns, patches).
 
-    ``patches`` has room for the windows that a block sees in images (C, H, W, N), as (C, KH, KW, R, S, N); the
-    blocks take turns with it.
+    ``patches`` has room for the windows that a block sees in images x (C, H, W, N), as (C, KH, KW, R, S, N).
+    It is not initialised, and the blocks take turns with its memory.
     """
     channels, _, _, batch = x.shape
     taps = rows.size * columns.size
     fit = max(BLOCK_BYTES // ((channels * taps + filters) * batch * x.itemsize), 1)
-    if channels * taps * filters <= SMALL:
-        fit = max(min(fit, UNPACKED // (channels * taps * filters * batch)), 1)
     height, width = min(max(fit // columns.count, 1), rows.count), min(fit, columns.count)
     room = np.empty_like(x, shape=channels * taps * height * width * batch)
     for top in range(0, rows.count, height):
@@ -85,6 +84,18 @@ def _blocks(x: Array, filters: int, rows: Axis, columns: Axis) -> Iterator[tuple
             across = slice(left, min(left + width, columns.count))
             shape = (channels, rows.size, columns.size, down.stop - top, across.stop - left, batch)
             yield down, across, room[: math.prod(shape)].reshape(shape)
+
+
+def _in_pieces(weights: int, *matrices: Array) -> Iterator[Array]:
+    """Matrices (G, ..., M) as stacks of narrower ones (G, P, ..., M/P), to be multiplied unthreaded.
+
+    Whole (P = 1) if there are so many weights that pieces would be under 32 columns wide: slow in themselves.
+    """
+    columns = matrices[0].shape[2]
+    widths = range(min(UNTHREADED // weights, columns), 31, -1)
+    width = next((m for m in widths if not columns % m), columns)
+    for x in matrices:
+        yield x.reshape(*x.shape[:2], columns // width, width).swapaxes(1, 2)
 
 
 def _taps(rows: Axis, columns: Axis, down: slice, across: slice) -> Iterator[tuple[Any, Any, Any]]:
@@ -97,7 +108,7 @@ def _taps(rows: Axis, columns: Axis, down: slice, across: slice) -> Iterator[tup
 
 
 def _patches(x: Array, filters: int, rows: Axis, columns: Axis) -> Iterator[tuple[slice, slice, Array]]:
-    """The blocks, with the windows of images x (C, H, W, N) laid out in them: im2col."""
+    """The blocks, with the windows of images x (C, H, W, N) laid out in their patches: im2col."""
     for down, across, patches in _blocks(x, filters, rows, columns):
         for tap, windows, pixels in _taps(rows, columns, down, across):
             patch = patches[tap]
@@ -119,10 +130,10 @@ def conv2d(
     dilation: Size = 1,
     groups: int = 1,
 ) -> Array:
-    """Cross-correlation of images with filters, as deep learning calls convolution.
+    """Convolution, as deep learning calls it: the cross-correlation of images with filters.
 
-    out[n, i, j, f] = bias[f] + sum over c, k, l of w[f, c, k, l] x[n, i stride + k dilation, j stride + l dilation, c],
-    where x is zero in the padding.
+    out[n, i, j, f] = bias[f] + sum over c, k, l of w[f, c, k, l] x[n, i s + k d, j s + l d, c], with stride s
+    and dilation d; x is zero in the padding.
 
     Parameters
     ----------
@@ -137,13 +148,13 @@ def conv2d(
         Pixels on all sides, for rows and columns, or ((top, bottom), (left, right)). "same" gives
         ceil(H / stride) rows, with an odd pixel at the bottom and right, as TensorFlow and JAX do.
     groups : int
-        The filters fall into so many groups, each of which sees its share of the channels only; as many groups
-        as channels make a depthwise convolution.
+        The filters fall into so many groups, each of which sees only its share of the channels; as many
+        groups as channels make a depthwise convolution.
 
     Returns
     -------
     array (N, OH, OW, F)
-        OH = floor((H + top + bottom - dilation (KH - 1) - 1) / stride) + 1, and OW likewise.
+        OH = floor((H + top + bottom - d (KH - 1) - 1) / s) + 1, and OW likewise.
 
     Raises
     ------
@@ -154,8 +165,8 @@ def conv2d(
 
     Notes
     -----
-    Dumoulin and Visin, A guide to convolution arithmetic for deep learning (2016), has the sizes. The windows are
-    laid out as a matrix (im2col: Chellapilla, Puri and Simard, 2006), a block at a time so that it stays in cache.
+    The sizes are those of Dumoulin and Visin, A guide to convolution arithmetic for deep learning (2016). The
+    windows are laid out as a matrix (Chellapilla, Puri and Simard, 2006), block by block to stay in cache.
 
     >>> x = np.arange(16.0).reshape(1, 4, 4, 1)
     >>> w = np.array([[[[1.0, -1.0]]]])
@@ -175,8 +186,9 @@ def conv2d(
     w = w.reshape(groups, filters // groups, -1)
     for down, across, patches in _patches(x, filters, rows, columns):
         part = out[:, down, across].reshape(groups, filters // groups, -1)
-        # (G, F/G, C/G*KH*KW) @ (G, C/G*KH*KW, R*S*N) -> (G, F/G, R*S*N)
-        np.matmul(w, patches.reshape(groups, w.shape[2], -1), out=part)
+        x_pieces, y_pieces = _in_pieces(w[0].size, patches.reshape(groups, w.shape[2], -1), part)
+        # (G, 1, F/G, C/G*KH*KW) @ (G, P, C/G*KH*KW, R*S*N/P) -> (G, P, F/G, R*S*N/P)
+        np.matmul(w[:, None], x_pieces, out=y_pieces)
         if bias is not None:
             part += bias.reshape(groups, filters // groups, 1)
     return out.swapaxes(0, 3)
@@ -193,9 +205,10 @@ def conv2d_images(
     dilation: Size = 1,
     groups: int = 1,
 ) -> Array:
-    """The adjoint of `conv2d` with respect to images: what is (N, OH, OW, F) spread over images of ``shape``.
+    """The adjoint of `conv2d` with respect to images: y (N, OH, OW, F) spread over images of ``shape``.
 
     <conv2d(x, w), y> = <x, conv2d_images(y, w, shape=x.shape)> for all x, with the same options in both.
+    Errors are as in `conv2d`; ValueError also if y has not the shape that images of ``shape`` would give.
 
     >>> tg.ops.conv.conv2d_images(np.ones((1, 1, 2, 1)), np.ones((1, 1, 1, 2)), shape=(1, 1, 3, 1)).ravel()
     array([1., 2., 1.])
@@ -209,8 +222,9 @@ def conv2d_images(
     w = w.reshape(groups, w.shape[0] // groups, -1).swapaxes(1, 2)
     for down, across, patches in _blocks(x, y.shape[0], rows, columns):
         part = y[:, down, across].reshape(groups, w.shape[2], -1)
-        # (G, C/G*KH*KW, F/G) @ (G, F/G, R*S*N) -> (G, C/G*KH*KW, R*S*N)
-        np.matmul(w, part, out=patches.reshape(groups, w.shape[1], -1))
+        x_pieces, y_pieces = _in_pieces(w[0].size, patches.reshape(groups, w.shape[1], -1), part)
+        # (G, 1, C/G*KH*KW, F/G) @ (G, P, F/G, R*S*N/P) -> (G, P, C/G*KH*KW, R*S*N/P)
+        np.matmul(w[:, None], y_pieces, out=x_pieces)
         for tap, windows, pixels in _taps(rows, columns, down, across):
             target = x[pixels]
             target += patches[tap][windows]
@@ -228,9 +242,10 @@ def conv2d_filters(
     dilation: Size = 1,
     groups: int = 1,
 ) -> Array:
-    """The adjoint of `conv2d` with respect to filters: images correlated with what is (N, OH, OW, F).
+    """The adjoint of `conv2d` with respect to filters: images x correlated with y (N, OH, OW, F).
 
     <conv2d(x, w), y> = <w, conv2d_filters(x, y, shape=w.shape)> for all w, with the same options in both.
+    Errors are as in `conv2d`; ValueError also if y has not the shape that filters of ``shape`` would give.
 
     >>> tg.ops.conv.conv2d_filters(np.ones((1, 1, 3, 1)), np.ones((1, 1, 2, 1)), shape=(1, 1, 1, 2))
     array([[[[2., 2.]]]])
@@ -244,8 +259,9 @@ def conv2d_filters(
     w = np.zeros_like(x, shape=(groups, shape[1] * shape[2] * shape[3], shape[0] // groups))
     for down, across, patches in _patches(x, shape[0], rows, columns):
         part = y[:, down, across].reshape(groups, w.shape[2], -1)
-        # (G, C/G*KH*KW, R*S*N) @ (G, R*S*N, F/G) -> (G, C/G*KH*KW, F/G)
-        w += np.matmul(patches.reshape(groups, w.shape[1], -1), part.swapaxes(1, 2))
+        x_pieces, y_pieces = _in_pieces(w[0].size, patches.reshape(groups, w.shape[1], -1), part)
+        # (G, P, C/G*KH*KW, R*S*N/P) @ (G, P, R*S*N/P, F/G) -> (G, P, C/G*KH*KW, F/G)
+        w += np.sum(np.matmul(x_pieces, y_pieces.swapaxes(2, 3)), axis=1)
     return w.swapaxes(1, 2).reshape(shape)
 
 
@@ -280,7 +296,7 @@ def conv_transpose2d(
     dilation: Size = 1,
     groups: int = 1,
 ) -> Array:
-    """Transposed convolution: the adjoint of the `conv2d` with the same filters and options, which enlarges images.
+    """Transposed convolution, which enlarges images: the adjoint of `conv2d` with the same filters.
 
     Parameters
     ----------
@@ -294,8 +310,8 @@ def conv_transpose2d(
     padding : int, pair, or pair of pairs
         Pixels that are cut off from the result's sides.
     output_padding : int or pair
-        Rows and columns added at the bottom and right, fewer than the stride: a strided convolution takes several
-        sizes to one, and this says which of them is meant.
+        Rows and columns added at the bottom and right, fewer than the stride: a strided convolution takes
+        images of several sizes to one size, and this says which of them is meant.
 
     Returns
     -------
@@ -346,7 +362,7 @@ def conv1d(
     dilation: int = 1,
     groups: int = 1,
 ) -> Array:
-    """Cross-correlation of sequences (N, L, C) with filters (F, C / groups, K): a `conv2d` of images one row high.
+    """Convolution of sequences (N, L, C) with filters (F, C / groups, K): a `conv2d` of images one row high.
 
     ``padding`` is an integer, a pair (before, after), "same" or "valid"; all else as in `conv2d`.
 

@@ -1,8 +1,8 @@
 """Pooling of images (N, H, W, C): the largest or the mean value of every window.
 
-The gradient of a maximum goes to one element of the window, that of a mean to all of them: each kind of pooling has
-its adjoint for a sibling, so that derivatives of any order exist. Everything is done on slices of the images, one
-slice a tap of the windows; the results lie in memory in the order of the images.
+The gradient of a maximum goes to one element of its window, that of a mean to all of them. Each kind of
+pooling has its adjoint for a sibling, so that derivatives of any order exist. Everything is done on slices of
+the images, a slice for each tap of the windows; results lie in memory in the order of the images.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ def _windows(
     shapes = f"images {shape}"
     axes = slide(name, shape[1:3], size, stride, padding, dilation, ceil_mode=ceil_mode, shapes=shapes)
     for axis in axes:
+        if not axis.before and not axis.after:
+            continue
         inside = {i for k in range(axis.size) for i in range(*axis.tap(k)[0].indices(axis.count))}
         if len(inside) < axis.count:
             raise ValueError(
@@ -51,7 +53,7 @@ def _taps(rows: Axis, columns: Axis) -> Iterator[tuple[int, Any, Any]]:
 
 
 def _fold(combine: Callable[..., Array], start: float, x: Array, rows: Axis, columns: Axis) -> Array:
-    """The pixels of every window combined, beginning with ``start``."""
+    """All pixels of every window combined with ``start``, which is neutral."""
     out = np.full_like(x, start, shape=(x.shape[0], rows.count, columns.count, x.shape[3]))
     for _, windows, pixels in _taps(rows, columns):
         part = out[windows]
@@ -60,9 +62,9 @@ def _fold(combine: Callable[..., Array], start: float, x: Array, rows: Axis, col
 
 
 def _where(hit: Array, y: Array, out: Array = None) -> Array:
-    """``y`` where ``hit``, elsewhere 0, by a mask of bits: np.where branches on every element, 5 times slower."""
+    """``y`` where ``hit``, elsewhere 0; by masks, as numpy.where branches on each element, 5 times slower."""
     bits = f"i{y.itemsize}"
-    mask = -hit.view(np.int8)  # all bits are set in -1
+    mask = -hit.view(np.int8)  # in -1 all bits are set
     return np.bitwise_and(y.view(bits), mask, out=None if out is None else out.view(bits)).view(y.dtype)
 
 
@@ -76,10 +78,10 @@ def max_pool(
     dilation: Size = 1,
     ceil_mode: bool = False,
 ) -> Array:
-    """The largest value of every window: out[n, i, j, c] = max over k, l of x[n, i stride + k dilation, ..., c].
+    """The largest value of every window: out[n, i, j, c] = max over k, l of x[n, i s + k d, j s + l d, c].
 
-    Where several elements of a window are equally large, the first of them, in row-major order, takes the whole
-    gradient: a subgradient, and PyTorch's rule. A window with a NaN gives NaN, and its first NaN takes the gradient.
+    Where several elements of a window are equally large, the first of them, in row-major order, takes the
+    whole gradient: a subgradient, and PyTorch's rule. A NaN counts as the largest value of its window.
 
     Parameters
     ----------
@@ -90,13 +92,13 @@ def max_pool(
     padding : int, pair, or pair of pairs
         Pixels of minus infinity on all sides, for rows and columns, or ((top, bottom), (left, right)).
     ceil_mode : bool
-        Take in rows and columns left over at the end by one more window, which reaches beyond the padding but must
-        start before it.
+        Take in rows and columns that are left over at the end by one more window, which may reach beyond the
+        padding but must start before it.
 
     Returns
     -------
     array (N, OH, OW, C)
-        OH = floor((H + top + bottom - dilation (KH - 1) - 1) / stride) + 1, with ceil for floor in ``ceil_mode``.
+        OH = floor((H + top + bottom - d (KH - 1) - 1) / s) + 1, with ceil for floor in ``ceil_mode``.
 
     Raises
     ------
@@ -147,9 +149,9 @@ def gather_windows(
     dilation: Size = 1,
     ceil_mode: bool = False,
 ) -> Array:
-    """One element of every window of the images, that at the tap of number ``index``; 0 if it lies in the padding.
+    """One element of every window: that at the tap of number ``index``; 0 if it lies in the padding.
 
-    ``index`` (N, OH, OW, C) holds integers from 0 to KH KW - 1; the options are those of `max_pool`.
+    ``index`` (N, OH, OW, C) holds integers from 0 to KH KW - 1; options and errors are those of `max_pool`.
 
     >>> x = np.array([[1.0, 2.0], [3.0, 4.0]]).reshape(1, 2, 2, 1)
     >>> tg.ops.pool.gather_windows(x, np.array([[[[2]]]])).ravel()
@@ -179,7 +181,7 @@ def scatter_windows(
 ) -> Array:
     """Images of ``shape``, zero but for ``y`` added at the tap of number ``index`` of its window.
 
-    The adjoint of `gather_windows`: <gather_windows(x, index), y> = <x, scatter_windows(y, index, shape=x.shape)>.
+    <gather_windows(x, index), y> = <x, scatter_windows(y, index, shape=x.shape)>: the adjoint.
 
     >>> y, index = np.array([[[[5.0]]]]), np.array([[[[2]]]])
     >>> tg.ops.pool.scatter_windows(y, index, shape=(1, 2, 2, 1)).reshape(2, 2)
@@ -254,7 +256,7 @@ def avg_pool(
     ceil_mode: bool = False,
     count_include_pad: bool = True,
 ) -> Array:
-    """The mean of every window: out[n, i, j, c] = mean over k, l of x[n, i stride + k, j stride + l, c].
+    """The mean of every window: out[n, i, j, c] = mean over k, l of x[n, i s + k, j s + l, c], stride s.
 
     Parameters
     ----------
@@ -297,7 +299,7 @@ def avg_pool_images(
     ceil_mode: bool = False,
     count_include_pad: bool = True,
 ) -> Array:
-    """The adjoint of `avg_pool`: each element of ``y`` shared among the pixels of its window in images of ``shape``.
+    """The adjoint of `avg_pool`: each element of ``y`` shared among the pixels of its window.
 
     >>> tg.ops.pool.avg_pool_images(np.array([[[[4.0]]]]), shape=(1, 2, 2, 1)).ravel()
     array([1., 1., 1., 1.])
@@ -328,7 +330,7 @@ def global_avg_pool(x: Array) -> Array:
 
 
 def global_max_pool(x: Array) -> Array:
-    """The largest value of each channel of each image, (N, H, W, C) -> (N, C); ties share the gradient, as in `max`.
+    """The largest value of each channel of each image, (N, H, W, C) -> (N, C); ties share, as in `max`.
 
     >>> tg.global_max_pool(np.arange(8.0).reshape(1, 2, 2, 2))
     array([[6., 7.]])

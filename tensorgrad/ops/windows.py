@@ -28,9 +28,9 @@ class Axis:
     count: int
 
     def tap(self, k: int, first: int = 0, last: int | None = None) -> tuple[slice, slice]:
-        """Of the windows from ``first`` to ``last`` those whose tap ``k`` is a pixel, not padding; and those pixels.
+        """The windows whose tap ``k`` is a pixel, not padding, and those pixels.
 
-        The windows are counted from ``first``.
+        Of the windows from ``first`` to ``last`` only, and counted from ``first``.
         """
         offset = k * self.dilation - self.before
         low = max(first, -(offset // self.stride))
