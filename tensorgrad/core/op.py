@@ -277,7 +277,7 @@ def _register(forward: Callable[P, Any], *, elementwise: bool, numpy: Callable[.
 
 
 def _parameters_of(function: Callable[..., Any]) -> tuple[str, ...]:
-    """The names of a function's parameters; none for functions in C, which some releases of NumPy do not tell."""
+    """The names of a function's parameters; none for those in C that some releases of NumPy do not tell."""
     try:
         names = inspect.signature(function).parameters
     except ValueError:

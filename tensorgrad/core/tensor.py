@@ -233,7 +233,7 @@ class Tensor(Operators):
         accumulate(self, grad, create_graph=create_graph)
 
     def _replace(self, write: Callable[[Array, Array], Any]) -> None:
-        """Give this leaf what ``write(old, out)`` puts into ``out``: its own array if nobody else sees that."""
+        """Give this leaf what ``write(old, out)`` puts into ``out``, its own array if nobody else sees it."""
         # The clock first: should writing fail halfway, whatever read the old values must know.
         self._serial = next(_clock)
         seen = _references(self) > _UNSEEN  # a view or a graph, which must keep the old values

@@ -3,7 +3,7 @@
     python tests/benchmarks/notebook_step.py
 
 The notebook's way is float64, with a Python loop over filters and pixels in convolution and over pixels in
-pooling; its convolution and pooling have no backward pass, so its step stops at the dense layers and does less.
+pooling; its convolution and pooling have no backward pass, so its step ends at the dense layers and does less.
 tensorgrad's step trains every filter. The two take turns, so that a change of the machine's speed hits both.
 """
 
@@ -70,9 +70,7 @@ def notebook_step(kind: str, x: np.ndarray, y: np.ndarray) -> Callable[[], None]
         "dense": ((784, 256, 256, 10), ("sigmoid", "sigmoid", "sigmoid")),
         "cnn": ((800, 128, 64, 10), ("relu", "relu", "sigmoid")),
     }[kind]
-    layers = [
-        LoopedDense(i, o, f, rng) for i, o, f in zip(sizes[:-1], sizes[1:], activations, strict=True)
-    ]
+    layers = [LoopedDense(i, o, f, rng) for i, o, f in zip(sizes[:-1], sizes[1:], activations, strict=True)]
 
     def step() -> None:
         h = x

@@ -1,4 +1,4 @@
-"""Convolution and pooling from their definitions: loops over pixels, and adjoints one basis element at a time."""
+"""Convolution and pooling from their definitions: loops over pixels; adjoints one basis element at a time."""
 
 import itertools
 import math
