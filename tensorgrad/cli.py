@@ -19,12 +19,7 @@ NETWORKS = {"dense": tg.dense_network, "cnn": tg.convolutional_network}
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; the exit status is 0, 1 after an error, 2 for wrong usage, 130 after Ctrl-C."""
-    parser = _parser()
-    arguments = parser.parse_args(argv)
-    if arguments.data == "digits" and arguments.data_dir is not None:
-        parser.error("--data-dir needs --data mnist or fashion-mnist: digits come with scikit-learn")
-    if arguments.seed < 0:
-        parser.error(f"--seed: expected a number of at least 0, got {arguments.seed}")
+    arguments = _parser().parse_args(argv)
     try:
         return int(arguments.run(arguments))
     except (ValueError, OSError, ImportError, FloatingPointError) as error:
@@ -58,10 +53,28 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--learning-rate", type=float, default=0.01)
     train.add_argument("--momentum", type=float, default=0.0)
     train.add_argument("--weight-decay", type=float, default=0.0)
-    train.add_argument("--seed", type=int, default=0, help="of the initial weights and the shuffling")
+    train.add_argument("--seed", type=_seed, default=0, help="of the initial weights and the shuffling")
     train.add_argument("--dtype", choices=("float32", "float64"), default="float32")
     train.set_defaults(run=_train)
+    audit = commands.add_parser(
+        "audit",
+        help="check the derivatives of every op on this machine",
+        description=(
+            "Hold the derivatives of every op against finite differences, and print the worst error of each "
+            "op, dtype and order as a table. The exit status is 1 if one is wrong."
+        ),
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    audit.add_argument("--order", type=int, default=2, help="the highest derivative to check")
+    audit.set_defaults(run=_audit)
     return parser
+
+
+def _seed(text: str) -> int:
+    seed = int(text)
+    if seed < 0:
+        raise argparse.ArgumentTypeError(f"expected a number of at least 0, got {seed}")
+    return seed
 
 
 def squared_error(prediction: tg.Tensor, target: Any) -> tg.Tensor:
@@ -70,7 +83,22 @@ def squared_error(prediction: tg.Tensor, target: Any) -> tg.Tensor:
     return loss
 
 
+def _audit(arguments: argparse.Namespace) -> int:
+    from tensorgrad.audit import run, table
+
+    if arguments.order < 1:
+        raise ValueError(f"audit: expected --order to be at least 1, got {arguments.order}")
+    rows = run(arguments.order, progress=lambda op: print(f"\r{op:<40}", end="", file=sys.stderr))
+    print("\r" + " " * 40 + "\r", end="", file=sys.stderr)
+    print(table(rows))
+    wrong = [row for row in rows if not row.ok]
+    print(f"{len({row.op for row in rows})} ops, {len(rows)} rows, {len(wrong)} with a problem")
+    return 1 if wrong else 0
+
+
 def _train(arguments: argparse.Namespace) -> int:
+    if arguments.data == "digits" and arguments.data_dir is not None:
+        raise ValueError("--data-dir needs --data mnist or fashion-mnist: digits come with scikit-learn")
     data = load(arguments.data, arguments.data_dir)
     classes = len(data.class_names)
     shape = data.x_train.shape[1:]

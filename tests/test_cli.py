@@ -190,7 +190,6 @@ def test_the_network_is_of_the_wanted_dtype(command, monkeypatch, flags):
         ("train", "--depth", "3"),
         ("train", "--seed"),
         ("train", "--seed", "-1"),
-        ("train", "--data-dir", "."),
     ],
     ids=" ".join,
 )  # fmt: skip

@@ -42,6 +42,7 @@ SAMPLES: dict[str, tuple[Sample, ...]] = {
         Sample("length left open", normals((2, 3, 2)), {"shape": (-1, 2)}),
         Sample("flat", normals((2, 3)), {"shape": 6}),
         Sample("to 0d", normals((1, 1)), {"shape": ()}),
+        Sample("column-major", normals((2, 3, 2)), {"shape": (4, 3), "order": "F"}),
     ),
     "transpose": (
         Sample("reversed", normals((2, 3, 4))),
@@ -56,8 +57,25 @@ SAMPLES: dict[str, tuple[Sample, ...]] = {
     "getitem": tuple(
         Sample(label, normals(shape), {"index": index}) for label, shape, index, _ in _indexed()
     ),
-    "add_at": tuple(
+    "scatter_add": tuple(
         Sample(label, normals(read), {"index": index, "shape": shape})
         for label, shape, index, read in _indexed()
+    ),
+    "roll": (
+        Sample("flat", normals((2, 3)), {"shift": 2}),
+        Sample("one axis", normals((2, 3)), {"shift": -4, "axis": 1}),
+        Sample("two axes", normals((2, 3)), {"shift": (1, -1), "axis": (0, -1)}),
+        Sample("one shift, two axes", normals((2, 3)), {"shift": 1, "axis": (1, 0)}),
+    ),
+    "concatenate_": (
+        Sample("1d", normals((2,), (3,))),
+        Sample("last axis", normals((2, 1), (2, 3), (2, 2)), {"axis": -1}),
+        Sample("middle axis", normals((2, 1, 2), (2, 3, 2)), {"axis": 1}),
+        Sample("one, and an empty one", normals((2,), (0,))),
+    ),
+    "stack_": (
+        Sample("0d", normals((), (), ())),
+        Sample("last axis", normals((2, 3), (2, 3)), {"axis": -1}),
+        Sample("middle axis", normals((2, 3), (2, 3), (2, 3)), {"axis": 1}),
     ),
 }

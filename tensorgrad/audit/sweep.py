@@ -49,7 +49,11 @@ class Row:
         return not self.problem
 
 
-def run(orders: int = 2, dtypes: Sequence[str] = ("float64", "float32")) -> list[Row]:
+def run(
+    orders: int = 2,
+    dtypes: Sequence[str] = ("float64", "float32"),
+    progress: Callable[[str], Any] = lambda op: None,
+) -> list[Row]:
     """Check every registered op against its samples.
 
     In float64 the vjps are held against finite differences by `gradcheck`. In every other dtype the
@@ -61,6 +65,8 @@ def run(orders: int = 2, dtypes: Sequence[str] = ("float64", "float32")) -> list
         The highest derivative to check.
     dtypes : sequence of str
         Floating dtypes.
+    progress : callable
+        Called with the name of each op before it is checked.
 
     Returns
     -------
@@ -70,12 +76,11 @@ def run(orders: int = 2, dtypes: Sequence[str] = ("float64", "float32")) -> list
     >>> {"exp", "matmul"} <= {row.op for row in run(orders=1, dtypes=["float64"]) if row.ok}
     True
     """
-    return [
-        _row(op, dtype, order)
-        for op in sorted(OPS.values(), key=lambda op: op.name)
-        for dtype in dtypes
-        for order in range(1, orders + 1)
-    ]
+    rows = []
+    for op in sorted(OPS.values(), key=lambda op: op.name):
+        progress(op.name)
+        rows += [_row(op, dtype, order) for dtype in dtypes for order in range(1, orders + 1)]
+    return rows
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -130,7 +135,7 @@ def _error(op: Op[Any], sample: Sample, dtype: str, order: int) -> float:
     truth = _derivatives(call, [_cast(x, "float64") for x in exact], order)
     tolerance = 1000 * float(np.finfo(dtype).eps)
     return max(
-        float(np.max(abs(x - y))) / (tolerance * max(1.0, float(np.max(abs(y)))))
+        float(np.max(abs(x - y), initial=0.0)) / (tolerance * float(np.max(abs(y), initial=1.0)))
         for x, y in zip(found, truth, strict=True)
     )
 

@@ -24,5 +24,6 @@ from tensorgrad.core.transforms import hessian as hessian
 from tensorgrad.core.transforms import hvp as hvp
 from tensorgrad.core.transforms import jacobian as jacobian
 from tensorgrad.core.transforms import jvp as jvp
+from tensorgrad.core.transforms import stop_gradient as stop_gradient
 from tensorgrad.core.transforms import value_and_grad as value_and_grad
 from tensorgrad.core.transforms import vjp as vjp

@@ -17,6 +17,17 @@ if TYPE_CHECKING:
 _ops = cast("dict[str, Callable[..., Tensor]]", OPS)
 
 
+def _method(function: Callable[..., Any]) -> Callable[..., Tensor]:
+    """The method of ndarray that does what a NumPy function does, with its signature."""
+
+    def method(self: Operators, *args: Any, **options: Any) -> Any:
+        return NUMPY[function](self, *args, **options)
+
+    method.__name__ = method.__qualname__ = function.__name__
+    method.__doc__ = f"`numpy.{function.__name__}` of this tensor."
+    return method
+
+
 class Operators:
     """The base of Tensor: knows ops by name only, so that the engine stays ignorant of them."""
 
@@ -86,6 +97,21 @@ class Operators:
     def __rmatmul__(self, other: Array) -> Tensor:
         return _ops["matmul"](other, self)
 
+    def __mod__(self, other: Array) -> Tensor:
+        return _ops["remainder"](self, other)
+
+    def __rmod__(self, other: Array) -> Tensor:
+        return _ops["remainder"](other, self)
+
+    def __floordiv__(self, other: Array) -> Tensor:
+        return _ops["floor_divide"](self, other)
+
+    def __rfloordiv__(self, other: Array) -> Tensor:
+        return _ops["floor_divide"](other, self)
+
+    def __abs__(self) -> Tensor:
+        return _ops["absolute"](self)
+
     def __neg__(self) -> Tensor:
         return _ops["negative"](self)
 
@@ -147,6 +173,34 @@ class Operators:
         if len(axes) == 1 and not isinstance(axes[0], int):
             axes = axes[0]
         return _ops["transpose"](self, axes=axes or None)
+
+    all = _method(np.all)
+    any = _method(np.any)
+    argmax = _method(np.argmax)
+    argmin = _method(np.argmin)
+    argsort = _method(np.argsort)
+    clip = _method(np.clip)
+    cumprod = _method(np.cumprod)
+    cumsum = _method(np.cumsum)
+    diagonal = _method(np.diagonal)
+    dot = _method(np.dot)
+    flatten = _method(np.ravel)
+    min = _method(np.min)
+    nonzero = _method(np.nonzero)
+    prod = _method(np.prod)
+    ravel = _method(np.ravel)
+    repeat = _method(np.repeat)
+    round = _method(np.round)
+    squeeze = _method(np.squeeze)
+    std = _method(np.std)
+    swapaxes = _method(np.swapaxes)
+    take = _method(np.take)
+    trace = _method(np.trace)
+    var = _method(np.var)
+
+    def tolist(self) -> Any:
+        """The values as nested lists of Python numbers."""
+        return self._data.tolist()
 
     def astype(self, dtype: DTypeLike) -> Tensor:
         """The values cast to ``dtype``; see `tensorgrad.astype`."""

@@ -20,7 +20,9 @@ from tensorgrad.core.tree import leaves, mapped, rebuilt
 Argnums = int | tuple[int, ...]
 
 
-def vjp(f: Callable[..., Any], *args: Any) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
+def vjp(
+    f: Callable[..., Any], *args: Any, allow_unused: bool = True
+) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
     """The value of ``f`` at ``args``, and its vjp there: the function v -> v^T J.
 
     Parameters
@@ -29,6 +31,8 @@ def vjp(f: Callable[..., Any], *args: Any) -> tuple[Any, Callable[[Any], tuple[A
         Gives a Tensor, or a tree of them.
     *args : array_like or tree
         Floating arrays, all differentiated.
+    allow_unused : bool
+        Whether the result need not depend on every array; the gradient of one that it does not is zero.
 
     Returns
     -------
@@ -42,7 +46,8 @@ def vjp(f: Callable[..., Any], *args: Any) -> tuple[Any, Callable[[Any], tuple[A
     TypeError
         If an argument is not floating.
     ValueError
-        If the cotangents differ from the outputs in number, shape or dtype.
+        If the cotangents differ from the outputs in number, shape or dtype, or an array is not used and that
+        is not allowed.
 
     Notes
     -----
@@ -59,16 +64,18 @@ def vjp(f: Callable[..., Any], *args: Any) -> tuple[Any, Callable[[Any], tuple[A
     outer = not _paused.get()
     token = _paused.set(0)  # a derivative is asked for explicitly, even under no_grad
     try:
-        variables = [
-            _variable(x, f"vjp of {name}, argument {i}{path}")
-            for i, arg in enumerate(args)
-            for path, x in leaves(arg)
-        ]
+        places = [(f"argument {i}{path}", x) for i, arg in enumerate(args) for path, x in leaves(arg)]
+        variables = [_variable(x, f"vjp of {name}, {place}") for place, x in places]
         result = f(*rebuilt(args, variables))
     finally:
         _paused.reset(token)
     outputs = [y if isinstance(y, Tensor) else Tensor(y) for _, y in leaves(result)]
     since = variables[0]._serial if variables else 0
+    if not allow_unused:
+        used = _ancestors(outputs)
+        unused = [place for (place, _), x in zip(places, variables, strict=True) if x._serial not in used]
+        if unused:
+            raise ValueError(f"the result of {name} does not depend on {', '.join(unused)}")
     nested = outer and bool(read_from_outside(outputs, since))
 
     def pull_back(cotangent: Any) -> tuple[Any, ...]:
@@ -112,7 +119,9 @@ def jvp(f: Callable[..., Any], args: tuple[Any, ...], tangents: tuple[Any, ...])
     return value, mapped(lambda t: _given(t, traced), push_forward(tuple(tangents))[0])
 
 
-def value_and_grad(f: Callable[..., Any], argnums: Argnums = 0) -> Callable[..., Any]:
+def value_and_grad(
+    f: Callable[..., Any], argnums: Argnums = 0, *, allow_unused: bool = True
+) -> Callable[..., Any]:
     """The function ``(*args) -> (f(*args), gradient)``, for an ``f`` that gives a scalar.
 
     Parameters
@@ -121,6 +130,8 @@ def value_and_grad(f: Callable[..., Any], argnums: Argnums = 0) -> Callable[...,
         Takes arrays or trees positionally (and anything by keyword) and gives a scalar Tensor.
     argnums : int or tuple of int
         The positions to differentiate with respect to; a tuple gives a tuple of gradients.
+    allow_unused : bool
+        As in `vjp`.
 
     Raises
     ------
@@ -140,7 +151,7 @@ def value_and_grad(f: Callable[..., Any], argnums: Argnums = 0) -> Callable[...,
     @wraps(f)
     def derivative(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
         of_chosen, chosen = _restricted(f, argnums, args, kwargs)
-        value, pull_back = vjp(of_chosen, *chosen)
+        value, pull_back = vjp(of_chosen, *chosen, allow_unused=allow_unused)
         if getattr(value, "size", 0) != 1:
             came = f"shape {value.shape}" if hasattr(value, "shape") else f"a {type(value).__name__}"
             raise ValueError(f"grad of {_name(f)}: expected a scalar result, got {came}")
@@ -150,7 +161,7 @@ def value_and_grad(f: Callable[..., Any], argnums: Argnums = 0) -> Callable[...,
     return derivative
 
 
-def grad(f: Callable[..., Any], argnums: Argnums = 0) -> Callable[..., Any]:
+def grad(f: Callable[..., Any], argnums: Argnums = 0, *, allow_unused: bool = True) -> Callable[..., Any]:
     """The gradient of a scalar function, as a function of the same arguments; see `value_and_grad`.
 
     >>> tg.grad(lambda x: x**3)(2.0)
@@ -159,8 +170,11 @@ def grad(f: Callable[..., Any], argnums: Argnums = 0) -> Callable[..., Any]:
     array(12.)
     >>> tg.grad(lambda model: model["w"] * model["b"])({"w": 2.0, "b": 5.0})
     {'w': array(5.), 'b': array(2.)}
+    >>> tg.grad(lambda x, y: 2 * x, argnums=(0, 1), allow_unused=False)(1.0, 1.0)
+    Traceback (most recent call last):
+    ValueError: the result of <lambda> does not depend on argument 1
     """
-    both = value_and_grad(f, argnums)
+    both = value_and_grad(f, argnums, allow_unused=allow_unused)
 
     @wraps(f)
     def gradient(*args: Any, **kwargs: Any) -> Any:
@@ -237,6 +251,15 @@ def hessian(f: Callable[..., Any], argnums: int = 0) -> Callable[..., Any]:
     return jacobian(grad(f, argnums), argnums)
 
 
+def stop_gradient(x: Array) -> Array:
+    """``x`` as a constant: no gradient flows back through the result.
+
+    >>> tg.grad(lambda x: x * tg.stop_gradient(x))(3.0)
+    array(3.)
+    """
+    return x.detach() if isinstance(x, Tensor) else x
+
+
 def _name(f: Callable[..., Any]) -> str:
     return getattr(f, "__name__", "f")
 
@@ -271,6 +294,18 @@ def _variable(x: Any, what: str) -> Tensor:
     array = as_numeric(x, None, what)
     refuse_integers(array.dtype, what)
     return Tensor(array, requires_grad=True)
+
+
+def _ancestors(outputs: list[Tensor]) -> set[int]:
+    """The serial numbers of everything that ``outputs`` were made from."""
+    stack = list(outputs)
+    seen: set[int] = set()
+    while stack:
+        node = stack.pop()
+        if node._serial not in seen:
+            seen.add(node._serial)
+            stack.extend(x for x in node._inputs if isinstance(x, Tensor))
+    return seen
 
 
 def _given(x: Array, record: bool) -> Array:

@@ -63,7 +63,7 @@ def to_dot(output: Tensor) -> str:
 
 
 def _ancestors(output: Tensor) -> list[Tensor]:
-    """``output`` and all tensors it was made from, each once: leaves first, then in the order of computation."""
+    """``output`` and all it was made from, each once: leaves first, then in the order of computation."""
     found = {id(output): output}
     stack = [output]
     while stack:

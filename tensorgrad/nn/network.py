@@ -191,13 +191,12 @@ class Network(Layer):
             raise ValueError("Network: there are no layers; add some")
         x: Array = np.zeros((1, *input_shape), self.dtype)
         rows = []
+        digits = len(str(len(self.layers) - 1))
         with no_grad():
-            for i in range(len(self.layers)):
+            for i, layer in enumerate(self.layers):
                 x = self._apply(i, x)
                 shape = f"(N, {', '.join(map(str, x.shape[1:]))})"
-                rows.append(
-                    (f"{i}  {self.layers[i]}", shape, sum(p.size for p in self.layers[i].parameters()))
-                )
+                rows.append((f"{i:<{digits}}  {layer}", shape, sum(p.size for p in layer.parameters())))
         width = max(len(row[0]) for row in rows) + 3
         lines = [f"{'layer':{width}}{'output shape':16}{'parameters':>10}"]
         lines += [f"{name:{width}}{shape:16}{count:>10,}" for name, shape, count in rows]

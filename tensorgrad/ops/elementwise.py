@@ -1,21 +1,31 @@
-"""Elementwise ops. Arguments broadcast; the engine sums the cotangents back to the arguments' shapes."""
+"""Elementwise ops: arithmetic, steps, remainders, extrema, choice.
+
+Arguments broadcast; the engine sums the cotangents back to the arguments' shapes.
+
+Where a derivative has a choice: abs, fabs, copysign and relu have derivative 0 at 0; equal arguments of
+maximum, minimum, fmax, fmin and clip share the gradient equally; both are subgradients. sign, heaviside and
+rounding have derivative 0 at their steps as well; remainder and fmod count, at theirs, the y that they took.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
-from tensorgrad.core import Array, differentiate, op
+from tensorgrad.core import Array, differentiate, implements, op
+from tensorgrad.core.registry import NUMPY
+from tensorgrad.ops.exponential import exp as exp
+from tensorgrad.ops.exponential import log as log
+from tensorgrad.ops.exponential import sqrt as sqrt
+from tensorgrad.ops.trigonometric import tanh as tanh
 
 add = differentiate(np.add, x=lambda g, out, x, y: g, y=lambda g, out, x, y: g)
 subtract = differentiate(np.subtract, x=lambda g, out, x, y: g, y=lambda g, out, x, y: -g)
 multiply = differentiate(np.multiply, x=lambda g, out, x, y: g * y, y=lambda g, out, x, y: g * x)
 divide = differentiate(np.divide, x=lambda g, out, x, y: g / y, y=lambda g, out, x, y: -g * out / y)
 negative = differentiate(np.negative, x=lambda g, out, x: -g)
-
-exp = differentiate(np.exp, x=lambda g, out, x: g * out)
-log = differentiate(np.log, x=lambda g, out, x: g / x)
-sqrt = differentiate(np.sqrt, x=lambda g, out, x: 0.5 * g / out)
-tanh = differentiate(np.tanh, x=lambda g, out, x: g * (1 - out * out))
+positive = differentiate(np.positive, x=lambda g, out, x: g)
+square = differentiate(np.square, x=lambda g, out, x: g * (2 * x))
+reciprocal = differentiate(np.reciprocal, x=lambda g, out, x: -g * out * out)
 
 
 def _lowered(y: Array) -> Array:
@@ -38,12 +48,114 @@ power = differentiate(
     y=lambda g, out, x, y: g * out * _log_of_base(x),
 )
 
-# Equal arguments share the gradient equally, a subgradient. A NaN lets it pass to both, and so shows.
+
+@implements(np.float_power)
+def float_power(x1: Array, x2: Array, /) -> Array:
+    """``x1 ** x2`` in float64, whatever the dtypes; see `numpy.float_power`. The cotangents are cast back.
+
+    >>> tg.float_power(np.array([1, 2], dtype="float32"), -1)
+    array([1. , 0.5])
+    """
+    return np.power(astype(x1, dtype="float64"), astype(x2, dtype="float64"))
+
+
+# Steps: zero between them, and taken to be zero at them
+
+_zero = lambda g, out, x: np.zeros_like(x)
+
+sign = differentiate(np.sign, x=_zero)
+floor = differentiate(np.floor, x=_zero)
+ceil = differentiate(np.ceil, x=_zero)
+trunc = differentiate(np.trunc, x=_zero)
+rint = differentiate(np.rint, x=_zero)
+floor_divide = differentiate(
+    np.floor_divide, x=lambda g, out, x, y: np.zeros_like(x), y=lambda g, out, x, y: np.zeros_like(y)
+)
+heaviside = differentiate(
+    np.heaviside, x=lambda g, out, x, h: np.zeros_like(x), h=lambda g, out, x, h: np.where(x == 0, g, 0)
+)
+
+
+@op(elementwise=True, numpy=np.round)
+def round(x: Array, *, decimals: int = 0) -> Array:
+    """``x`` rounded to ``decimals``, halves to even; see `numpy.round`. Its derivative is 0.
+
+    >>> tg.round(np.array([0.5, 1.26]), decimals=1)
+    array([0.5, 1.3])
+    """
+    return np.round(x, decimals)
+
+
+round.defvjp(x=lambda g, out, x, decimals: np.zeros_like(x))
+around = round
+NUMPY[np.around] = NUMPY[np.round]  # NumPy's aliases are functions of their own
+NUMPY[np.fix] = trunc
+
+# Sizes, signs and remainders
+
+absolute = abs = differentiate(np.absolute, x=lambda g, out, x: g * np.sign(x))
+fabs = differentiate(np.fabs, x=lambda g, out, x: g * np.sign(x))
+copysign = differentiate(
+    np.copysign,
+    x=lambda g, out, x, y: g * np.sign(x) * np.sign(out),
+    y=lambda g, out, x, y: np.zeros_like(y),
+)
+ldexp = differentiate(np.ldexp, x=lambda g, out, x, i: np.ldexp(g, i), i=None)
+# (x - out) / y is the whole number of times that y was taken off, up to rounding.
+remainder = mod = differentiate(
+    np.remainder, x=lambda g, out, x, y: g, y=lambda g, out, x, y: -g * np.rint((x - out) / y)
+)
+fmod = differentiate(np.fmod, x=lambda g, out, x, y: g, y=lambda g, out, x, y: -g * np.rint((x - out) / y))
+
+# Extrema. A NaN lets the gradient of maximum and minimum pass to both arguments, and so shows;
+# fmax and fmin skip it.
+
 maximum = differentiate(
     np.maximum,
     x=lambda g, out, x, y: np.where(x == y, 0.5 * g, np.where(x < y, 0, g)),
     y=lambda g, out, x, y: np.where(x == y, 0.5 * g, np.where(y < x, 0, g)),
 )
+minimum = differentiate(
+    np.minimum,
+    x=lambda g, out, x, y: np.where(x == y, 0.5 * g, np.where(x > y, 0, g)),
+    y=lambda g, out, x, y: np.where(x == y, 0.5 * g, np.where(y > x, 0, g)),
+)
+fmax = differentiate(
+    np.fmax,
+    x=lambda g, out, x, y: np.where(x == y, 0.5 * g, np.where((x > y) | np.isnan(y), g, 0)),
+    y=lambda g, out, x, y: np.where(x == y, 0.5 * g, np.where((y > x) | np.isnan(x), g, 0)),
+)
+fmin = differentiate(
+    np.fmin,
+    x=lambda g, out, x, y: np.where(x == y, 0.5 * g, np.where((x < y) | np.isnan(y), g, 0)),
+    y=lambda g, out, x, y: np.where(x == y, 0.5 * g, np.where((y < x) | np.isnan(x), g, 0)),
+)
+
+
+@implements(np.clip)
+def clip(
+    a: Array,
+    a_min: Array = None,
+    a_max: Array = None,
+    *,
+    min: Array = None,
+    max: Array = None,
+) -> Array:
+    """``minimum(maximum(a, a_min), a_max)``; see `numpy.clip`.
+
+    The gradient passes to ``a`` inside the bounds and to the bound outside; at a bound they share it equally.
+
+    >>> tg.clip(np.array([-1.0, 0.5, 3.0]), 0, 1)
+    array([0. , 0.5, 1. ])
+    """
+    if not (a_min is None and a_max is None) and not (min is None and max is None):
+        raise ValueError("clip: expected a_min and a_max, or min and max, got some of both")
+    lower = a_min if min is None else min
+    upper = a_max if max is None else max
+    if lower is None and upper is None:
+        return np.positive(a)
+    a = a if lower is None else np.maximum(a, lower)
+    return a if upper is None else np.minimum(a, upper)
 
 
 @op(elementwise=True, numpy=np.where)
@@ -61,6 +173,21 @@ where.defvjp(
     x=lambda g, out, condition, x, y: np.where(condition, g, 0),
     y=lambda g, out, condition, x, y: np.where(condition, 0, g),
 )
+
+
+@op(elementwise=True, numpy=np.nan_to_num)
+def nan_to_num(
+    x: Array, *, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None
+) -> Array:
+    """``x`` with NaN and infinities replaced by constants; see `numpy.nan_to_num`. Those have derivative 0.
+
+    >>> tg.nan_to_num(np.array([1.0, np.nan, np.inf]), posinf=9.0)
+    array([1., 0., 9.])
+    """
+    return np.nan_to_num(x, nan=nan, posinf=posinf, neginf=neginf)
+
+
+nan_to_num.defvjp(x=lambda g, out, x, **replacements: np.where(np.isfinite(x), g, 0))
 
 
 @op(elementwise=True)

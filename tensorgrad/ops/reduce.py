@@ -1,28 +1,41 @@
-"""Reductions over axes."""
+"""Reductions, cumulative sums and products. Tied extrema share the gradient equally, a subgradient."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TypeAlias
 
 import numpy as np
 
-from tensorgrad.core import Array, broadcast_to, op
+from tensorgrad.core import Array, Tensor, broadcast_to, op
+from tensorgrad.core.registry import NUMPY
 
 Axis: TypeAlias = int | tuple[int, ...] | None
 
 
 def _expanded(reduced: Array, x: Array, axis: Axis, keepdims: bool) -> Array:
     """A reduction's result or cotangent with the reduced axes back, as axes of length 1."""
-    if keepdims or axis is None:
-        return reduced if keepdims else reduced.reshape((1,) * x.ndim)
-    axes = axis if isinstance(axis, tuple) else (axis,)
-    reduced_axes = {i % x.ndim for i in axes}
-    return reduced.reshape(tuple(1 if i in reduced_axes else n for i, n in enumerate(x.shape)))
+    if keepdims:
+        return reduced
+    axes = _reduced(x, axis)
+    return reduced.reshape(tuple(1 if i in axes else n for i, n in enumerate(x.shape)))
+
+
+def _reduced(x: Array, axis: Axis) -> set[int]:
+    """The axes that a reduction over ``axis`` takes away."""
+    if axis is None:
+        return {*range(x.ndim)}
+    return {i % x.ndim for i in (axis if isinstance(axis, tuple) else (axis,)) if x.ndim}
 
 
 def _count(x: Array, out: Array) -> int:
     """How many elements went into each result."""
     return int(x.size // out.size)
+
+
+def _shared(g: Array, chosen: Array, axis: Axis) -> Array:
+    """A cotangent divided equally among the chosen elements."""
+    return np.where(chosen, g / np.sum(chosen, axis=axis, keepdims=True).astype(g.dtype), 0)
 
 
 @op(numpy=np.sum)
@@ -57,6 +70,41 @@ mean.defvjp(
 )
 
 
+@op(numpy=np.prod)
+def prod(x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
+    """Product over ``axis`` (all axes by default); see `numpy.prod`.
+
+    The derivatives, of every order, are right with zeros among the factors.
+
+    >>> tg.grad(tg.prod)(np.array([0.0, 2.0, 3.0]))
+    array([6., 0., 0.])
+    """
+    return np.prod(x, axis=axis, keepdims=keepdims)
+
+
+def _prod_vjp(g: Array, out: Array, x: Array, axis: Axis, keepdims: bool) -> Array:
+    g, out = _expanded(g, x, axis, keepdims), _expanded(out, x, axis, keepdims)
+    size = np.abs(out)
+    if np.all((size >= np.finfo(x.dtype).tiny) & (size < np.inf)):
+        return g * (out / x)
+    # With a zero (or overflow): the last of the cumulative products over the axes laid behind one another.
+    axes = _reduced(x, axis)
+    order = (*(i for i in range(x.ndim) if i not in axes), *sorted(axes))
+    laid = np.transpose(x, order)
+    lines = laid.reshape((*laid.shape[: x.ndim - len(axes)], -1))
+    last = np.where(np.arange(lines.shape[-1]) == lines.shape[-1] - 1, g.reshape((*lines.shape[:-1], 1)), 0)
+    gx = _cumprod_lines_vjp(last, lines).reshape(laid.shape)
+    return np.transpose(gx, tuple(np.argsort(order).tolist()))
+
+
+prod.defvjp(x=_prod_vjp)
+
+
+def _extremum_vjp(g: Array, out: Array, x: Array, axis: Axis, keepdims: bool) -> Array:
+    chosen = (x == _expanded(out, x, axis, keepdims)) | np.isnan(x)  # a NaN, if there is one, is the result
+    return _shared(_expanded(g, x, axis, keepdims), chosen, axis)
+
+
 @op(numpy=np.max)
 def max(x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
     """Maximum over ``axis`` (all axes by default); see `numpy.max`.
@@ -69,25 +117,158 @@ def max(x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
     return np.max(x, axis=axis, keepdims=keepdims)
 
 
-def _max_vjp(g: Array, out: Array, x: Array, axis: Axis, keepdims: bool) -> Array:
-    # Where there is a NaN the result is NaN, and the gradient goes to the NaN.
-    is_max = (x == _expanded(out, x, axis, keepdims)) | (x != x)
-    ties = np.sum(is_max, axis=axis, keepdims=True).astype(x.dtype)
-    return np.where(is_max, _expanded(g, x, axis, keepdims) / ties, 0)
+@op(numpy=np.min)
+def min(x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
+    """Minimum over ``axis`` (all axes by default); see `numpy.min`. Ties as in `max`.
+
+    >>> tg.min(np.array([[1.0, 5.0], [3.0, 4.0]]), axis=0)
+    array([1., 4.])
+    """
+    return np.min(x, axis=axis, keepdims=keepdims)
 
 
-max.defvjp(x=_max_vjp)
+max.defvjp(x=_extremum_vjp)
+min.defvjp(x=_extremum_vjp)
+amax, amin = max, min
+NUMPY[np.amax], NUMPY[np.amin] = NUMPY[np.max], NUMPY[np.min]  # NumPy's aliases are functions of their own
+
+
+@op(numpy=np.median)
+def median(x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
+    """The middle element over ``axis``, or the mean of the two; see `numpy.median`.
+
+    Elements equal to a middle one share its gradient equally.
+
+    >>> tg.grad(tg.median)(np.array([5.0, 1.0, 3.0, 2.0]))
+    array([0. , 0. , 0.5, 0.5])
+    """
+    if not np.size(x):
+        raise ValueError("median: expected at least one element, got an empty array")
+    return np.median(x, axis=axis, keepdims=keepdims)
+
+
+def _median_vjp(g: Array, out: Array, x: Array, axis: Axis, keepdims: bool) -> Array:
+    half = 0.5 * _expanded(g, x, axis, keepdims)
+    x = x.data if isinstance(x, Tensor) else x
+    middle = [np.quantile(x, 0.5, axis=axis, keepdims=True, method=m) for m in ("lower", "higher")]
+    lower, higher = (_shared(half, (x == m) | np.isnan(x), axis) for m in middle)
+    return lower + higher
+
+
+median.defvjp(x=_median_vjp)
+
+
+# Along lines: what is cumulative
+
+
+def _along(line_vjp: Callable[[Array, Array], Array]) -> Callable[..., Array]:
+    """The vjp along any axis (None for the flattened array), from the vjp along the last."""
+
+    def formula(g: Array, out: Array, x: Array, axis: int | None) -> Array:
+        if axis is None or not x.ndim:
+            return line_vjp(g, x.reshape(-1)).reshape(x.shape)
+        return np.swapaxes(line_vjp(np.swapaxes(g, axis, -1), np.swapaxes(x, axis, -1)), axis, -1)
+
+    return formula
+
+
+@op(numpy=np.cumsum)
+def cumsum(x: Array, *, axis: int | None = None) -> Array:
+    """Sums of the first 1, 2, ... elements along ``axis``, or of all in order; see `numpy.cumsum`.
+
+    >>> tg.cumsum(np.array([1.0, 2.0, 3.0]))
+    array([1., 3., 6.])
+    """
+    return np.cumsum(x, axis=axis)
+
+
+cumsum.defvjp(x=_along(lambda g, x: np.cumsum(g[..., ::-1], axis=-1)[..., ::-1]))
+
+
+@op(numpy=np.cumprod)
+def cumprod(x: Array, *, axis: int | None = None) -> Array:
+    """Products of the first 1, 2, ... elements along ``axis``, or of all in order; see `numpy.cumprod`.
+
+    The derivatives, of every order, are right with zeros among the factors.
+
+    >>> tg.cumprod(np.array([1.0, 2.0, 3.0]))
+    array([1., 2., 6.])
+    """
+    return np.cumprod(x, axis=axis)
+
+
+def _from(x: Array, n: int) -> Array:
+    """Lines from their element ``n`` on, then zeros."""
+    return np.concatenate([x[..., n:], np.zeros_like(x[..., :n])], axis=-1)
+
+
+def _cumprod_lines_vjp(g: Array, x: Array) -> Array:
+    """dx[i] = (x[0] ... x[i-1]) s[i], where s[i] = g[i] + x[i+1] s[i+1]: no division, so zeros do no harm.
+
+    The recurrence is solved by doubling (Hillis and Steele, 1986): s[i] = total[i] + factor[i] s[i + step].
+    """
+    before = np.cumprod(np.concatenate([np.ones_like(x[..., :1]), x[..., :-1]], axis=-1), axis=-1)
+    total, factor, step = g, _from(x, 1), 1
+    while step < x.shape[-1]:
+        total, factor = total + factor * _from(total, step), factor * _from(factor, step)
+        step *= 2
+    return before * total
+
+
+cumprod.defvjp(x=_along(_cumprod_lines_vjp))
+
+
+# Sums of exponentials
 
 
 @op
-def softmax(x: Array, *, axis: int = -1) -> Array:
-    """exp(x) / sum(exp(x)) along ``axis``, shifted by the maximum so that it never overflows.
+def logsumexp(x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
+    """log(sum(exp(x))) over ``axis`` (all axes by default), shifted by the maximum: it never overflows.
+
+    Of -inf alone, and of nothing, it is -inf, with gradient 0; with +inf it is inf, with gradient NaN.
+
+    >>> tg.logsumexp(np.array([[1000.0, 1000.0], [-np.inf, -np.inf]]), axis=1)
+    array([1000.69314718,         -inf])
+    """
+    top = np.max(x, axis=axis, keepdims=True, initial=-np.inf)
+    top = np.where(np.isfinite(top), top, 0)
+    with np.errstate(divide="ignore"):
+        out = np.log(np.sum(np.exp(x - top), axis=axis, keepdims=True)) + top
+    return out if keepdims else np.squeeze(out, axis=axis)
+
+
+def _logsumexp_vjp(g: Array, out: Array, x: Array, axis: Axis, keepdims: bool) -> Array:
+    nothing = _expanded(out, x, axis, keepdims) == -np.inf
+    shares = np.where(nothing, 0, softmax(np.where(nothing, 0, x), axis=axis))
+    return _expanded(g, x, axis, keepdims) * shares
+
+
+logsumexp.defvjp(x=_logsumexp_vjp)
+
+
+@op
+def softmax(x: Array, *, axis: Axis = -1) -> Array:
+    """exp(x) / sum(exp(x)) over ``axis``, shifted by the maximum so that it never overflows.
 
     >>> tg.softmax(np.array([1000.0, 1000.0]))
     array([0.5, 0.5])
     """
-    e = np.exp(x - np.max(x, axis=axis, keepdims=True))
+    e = np.exp(x - np.max(x, axis=axis, keepdims=True, initial=-np.inf))
     return e / np.sum(e, axis=axis, keepdims=True)
 
 
 softmax.defvjp(x=lambda g, out, x, axis: out * (g - np.sum(g * out, axis=axis, keepdims=True)))
+
+
+@op
+def log_softmax(x: Array, *, axis: Axis = -1) -> Array:
+    """log(softmax(x)) over ``axis``: x - logsumexp(x), which neither overflows nor becomes log(0).
+
+    >>> tg.log_softmax(np.array([0.0, 1000.0]))
+    array([-1000.,     0.])
+    """
+    shifted = x - np.max(x, axis=axis, keepdims=True, initial=-np.inf)
+    return shifted - np.log(np.sum(np.exp(shifted), axis=axis, keepdims=True))
+
+
+log_softmax.defvjp(x=lambda g, out, x, axis: g - np.exp(out) * np.sum(g, axis=axis, keepdims=True))

@@ -1,26 +1,31 @@
-"""Ops that move elements: each vjp is the inverse movement."""
+"""Reshaping, permuting and broadcasting: ops whose vjp is the inverse movement."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from tensorgrad.core import Array, op
+from tensorgrad.core import Array, broadcast_to, implements, op
+
+Axes: TypeAlias = int | Sequence[int]
 
 
 @op(numpy=np.reshape)
-def reshape(x: Array, *, shape: int | tuple[int, ...]) -> Array:
-    """The same elements in another shape, rows last; see `numpy.reshape`.
+def reshape(x: Array, *, shape: Axes, order: Literal["C", "F"] = "C") -> Array:
+    """The same elements, row-major or (``order="F"``) column-major, in another shape; see `numpy.reshape`.
 
     >>> tg.reshape(np.array([1.0, 2.0, 3.0, 4.0]), shape=(2, -1))
     array([[1., 2.],
            [3., 4.]])
     """
-    return np.reshape(x, shape)
+    if order not in ("C", "F"):
+        raise TypeError(f"reshape: order must be 'C' or 'F', got {order!r}")  # A and K ask about memory
+    return np.reshape(x, shape, order)
 
 
-reshape.defvjp(x=lambda g, out, x, shape: reshape(g, shape=x.shape))
+reshape.defvjp(x=lambda g, out, x, shape, order: reshape(g, shape=x.shape, order=order))
 
 
 @op(numpy=np.transpose)
@@ -52,39 +57,131 @@ def swapaxes(x: Array, *, axis1: int, axis2: int) -> Array:
 
 swapaxes.defvjp(x=lambda g, out, x, axis1, axis2: swapaxes(g, axis1=axis1, axis2=axis2))
 
+# Permutations. An empty array of shape (0, 1, 2, ...) tells by its shape where NumPy puts each axis.
 
-@op
-def getitem(x: Array, *, index: Any) -> Array:
-    """``x[index]``, for every index that NumPy takes; see `numpy.ndarray.__getitem__`.
 
-    >>> tg.getitem(np.array([1.0, 2.0, 3.0]), index=[0, 0, 2])
-    array([1., 1., 3.])
+def _permuted(rule: Callable[..., Any], x: Array, *args: Any) -> Array:
+    return transpose(x, axes=rule(np.empty(range(np.ndim(x))), *args).shape)
+
+
+@implements(np.moveaxis)
+def moveaxis(a: Array, source: Axes, destination: Axes) -> Array:
+    """See `numpy.moveaxis`.
+
+    >>> tg.moveaxis(np.zeros((2, 3, 4)), 0, -1).shape
+    (3, 4, 2)
     """
-    return x[index]
+    return _permuted(np.moveaxis, a, source, destination)
 
 
-@op
-def add_at(x: Array, *, index: Any, shape: tuple[int, ...]) -> Array:
-    """``x`` added into zeros of ``shape`` at ``index``, repeats included: the adjoint of `getitem`.
+@implements(np.rollaxis)
+def rollaxis(a: Array, axis: int, start: int = 0) -> Array:
+    """See `numpy.rollaxis`."""
+    return _permuted(np.rollaxis, a, axis, start)
 
-    >>> tg.add_at(np.array([1.0, 10.0, 5.0]), index=[0, 0, 2], shape=(3,))
-    array([11.,  0.,  5.])
+
+@implements(np.matrix_transpose)
+@implements(np.linalg.matrix_transpose)
+def matrix_transpose(x: Array, /) -> Array:
+    """The last two axes interchanged; see `numpy.matrix_transpose`."""
+    return _permuted(np.matrix_transpose, x)
+
+
+# New shapes. A stand-in of no memory tells by its shape what NumPy makes of the real array.
+
+
+def _reshaped(rule: Callable[..., Any], x: Array, *args: Any) -> Array:
+    return reshape(x, shape=rule(np.broadcast_to(False, np.shape(x)), *args).shape)
+
+
+@implements(np.ravel)
+def ravel(a: Array, order: Literal["C", "F"] = "C") -> Array:
+    """See `numpy.ravel`."""
+    return reshape(a, shape=-1, order=order)
+
+
+@implements(np.squeeze)
+def squeeze(a: Array, axis: Axes | None = None) -> Array:
+    """See `numpy.squeeze`."""
+    return _reshaped(np.squeeze, a, axis)
+
+
+@implements(np.expand_dims)
+def expand_dims(a: Array, axis: Axes) -> Array:
+    """See `numpy.expand_dims`."""
+    return _reshaped(np.expand_dims, a, axis)
+
+
+def _each(rule: Callable[..., Any], arrays: tuple[Array, ...]) -> Any:
+    reshaped = tuple(_reshaped(rule, x) for x in arrays)
+    return reshaped[0] if len(arrays) == 1 else reshaped
+
+
+@implements(np.atleast_1d)
+def atleast_1d(*arys: Array) -> Any:
+    """See `numpy.atleast_1d`."""
+    return _each(np.atleast_1d, arys)
+
+
+@implements(np.atleast_2d)
+def atleast_2d(*arys: Array) -> Any:
+    """See `numpy.atleast_2d`."""
+    return _each(np.atleast_2d, arys)
+
+
+@implements(np.atleast_3d)
+def atleast_3d(*arys: Array) -> Any:
+    """See `numpy.atleast_3d`.
+
+    >>> tg.atleast_3d(np.zeros(4)).shape
+    (1, 4, 1)
     """
-    out = np.zeros(shape, dtype=x.dtype)
-    if _is_basic(index):
-        out[index] = x
-    else:
-        np.add.at(out, index, x)
-    return out
+    return _each(np.atleast_3d, arys)
 
 
-def _is_basic(index: Any) -> bool:
-    """Whether an index reads no element twice, since it has no array or list in it."""
-    parts = index if isinstance(index, tuple) else (index,)
-    return all(
-        part is None or part is Ellipsis or isinstance(part, (int, np.integer, slice)) for part in parts
+# Broadcasting
+
+
+@implements(np.broadcast_arrays)
+def broadcast_arrays(*args: Array) -> tuple[Array, ...]:
+    """See `numpy.broadcast_arrays`."""
+    shape = np.broadcast_shapes(*(np.shape(x) for x in args))
+    return tuple(broadcast_to(x, shape=shape) for x in args)
+
+
+@implements(np.meshgrid)
+def meshgrid(
+    *xi: Array, copy: bool = True, sparse: bool = False, indexing: Literal["xy", "ij"] = "xy"
+) -> tuple[Array, ...]:
+    """See `numpy.meshgrid`; ``copy`` makes no difference, since a tensor's elements cannot be assigned.
+
+    >>> tg.meshgrid(np.array([1.0, 2.0]), np.array([3.0, 4.0]))[0]
+    array([[1., 2.],
+           [1., 2.]])
+    """
+    if indexing not in ("xy", "ij"):
+        raise ValueError(f"meshgrid: indexing must be 'xy' or 'ij', got {indexing!r}")
+    places = list(range(len(xi)))
+    if indexing == "xy":
+        places[:2] = places[:2][::-1]
+    grids = tuple(
+        reshape(x, shape=[-1 if i == place else 1 for i in range(len(xi))])
+        for x, place in zip(xi, places, strict=True)
     )
+    return grids if sparse else broadcast_arrays(*grids)
 
 
-getitem.defvjp(x=lambda g, out, x, index: add_at(g, index=index, shape=x.shape))
-add_at.defvjp(x=lambda g, out, x, index, shape: getitem(g, index=index))
+@implements(np.tile)
+def tile(A: Array, reps: Any) -> Array:  # noqa: N803 - NumPy's name
+    """``A`` repeated ``reps`` times along each axis; see `numpy.tile`.
+
+    >>> tg.tile(np.array([1.0, 2.0]), (2, 2))
+    array([[1., 2., 1., 2.],
+           [1., 2., 1., 2.]])
+    """
+    times = tuple(int(n) for n in np.atleast_1d(reps))
+    shape = (1,) * (len(times) - np.ndim(A)) + np.shape(A)
+    times = (1,) * (len(shape) - len(times)) + times
+    beside = reshape(A, shape=[m for n in shape for m in (1, n)])  # an axis of copies before every axis
+    copies = broadcast_to(beside, shape=tuple(m for pair in zip(times, shape, strict=True) for m in pair))
+    return reshape(copies, shape=tuple(m * n for m, n in zip(times, shape, strict=True)))

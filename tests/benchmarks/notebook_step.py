@@ -3,7 +3,7 @@
     python tests/benchmarks/notebook_step.py
 
 The notebook's way is float64, with a Python loop over filters and pixels in convolution and over pixels in
-pooling; its convolution and pooling have no backward pass, so its step ends at the dense layers and does less.
+pooling; convolution and pooling have no backward pass there, so its step ends at the dense layers.
 tensorgrad's step trains every filter. The two take turns, so that a change of the machine's speed hits both.
 """
 

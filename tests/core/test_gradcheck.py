@@ -46,7 +46,7 @@ def test_a_wrong_formula_is_found_and_the_place_is_named():
     report = caught.value.report
     (mismatch,) = report.mismatches
     assert (mismatch.order, mismatch.argument, mismatch.index) == (1, 0, (1,))
-    assert mismatch.vjp == pytest.approx(1.01 * mismatch.finite_difference)
+    assert mismatch.vjp == pytest.approx(1.01 * mismatch.slopes.mean)
     assert not report.ok
     assert report.worst > 1000
     message = str(caught.value)
@@ -55,9 +55,9 @@ def test_a_wrong_formula_is_found_and_the_place_is_named():
     for part in (
         "order 1, argument 0, index (1,)",
         f"vjp {mismatch.vjp:.10g}",
-        f"finite difference {mismatch.finite_difference:.10g}",
-        f"step {mismatch.step:.2g}",
-        f"tolerance {mismatch.tolerance:.2g}",
+        f"finite difference {mismatch.slopes.mean:.10g}",
+        f"step {mismatch.slopes.step:.2g}",
+        f"tolerance {mismatch.slopes.tolerance:.2g}",
     ):
         assert part in message
 
@@ -193,3 +193,65 @@ def test_a_first_derivative_that_is_not_finite_is_not_passed_over():
 def test_nothing_checked_is_not_a_pass():
     with pytest.raises(tg.GradcheckError, match="0 derivatives checked"):
         tg.gradcheck(np.exp, np.zeros((0, 3)))
+
+
+# Kinks and jumps
+
+
+def kinked(slope_at_zero):
+    """abs with a choice of its derivative at 0."""
+
+    @tg.op
+    def distance(x):
+        return np.abs(x)
+
+    distance.defvjp(x=lambda g, out, x: g * np.where(x == 0, slope_at_zero, np.sign(x)))
+    return distance
+
+
+@pytest.mark.parametrize("slope", [-1.0, -0.3, 0.0, 1.0])
+def test_at_a_kink_the_vjp_may_be_any_slope_in_between(slope):
+    report = tg.gradcheck(kinked(slope), np.array([0.0, 2.0]))
+    # The mean of the slopes, 0, is what a central difference gives, and no closer look is taken.
+    assert (report.checked, report.kinks) == (2, int(slope != 0))
+
+
+@pytest.mark.parametrize("slope", [-1.01, 1.5, np.nan])
+def test_at_a_kink_the_vjp_may_not_lie_outside(slope):
+    with pytest.raises(tg.GradcheckError, match=r"index \(0,\): vjp .*, at a kink with slopes"):
+        tg.gradcheck(kinked(slope), np.array([0.0, 2.0]))
+
+
+def test_close_to_a_kink_the_derivative_is_that_of_the_side():
+    assert tg.gradcheck(tg.relu, np.array([1e-6, -1e-6, 1e-5])).kinks == 0
+    report = tg.gradcheck(kinked(0.0), np.array([1e-6]), raises=False)
+    assert report.ok
+
+
+def test_a_jump_has_no_derivative():
+    @tg.op
+    def step(x):
+        return (x >= 0) * 1.0
+
+    step.defvjp(x=lambda g, out, x: np.zeros_like(x))
+    with pytest.raises(tg.GradcheckError, match=r"index \(1,\): vjp 0, but the function jumps there"):
+        tg.gradcheck(step, np.array([1.0, 0.0]))
+
+
+def test_the_second_derivative_at_a_kink_does_not_exist_and_is_said_so():
+    with pytest.raises(tg.GradcheckError, match=r"order 2, argument 0, index \(0,\).*jumps"):
+        tg.gradcheck(tg.relu, np.array([0.0, 1.0]), order=2)
+
+
+def test_in_float32_gross_mistakes_are_found():
+    assert tg.gradcheck(tg.tanh, np.array([0.3, -1.0]), dtype="float32", order=2).ok
+
+    @tg.op
+    def doubled(x):
+        return x * 2
+
+    doubled.defvjp(x=lambda g, out, x: g * 2.2)
+    with pytest.raises(tg.GradcheckError):
+        tg.gradcheck(doubled, np.array([0.3]), dtype="float32")
+    with pytest.raises(ValueError, match="expected dtype float64 or float32, got 'int8'"):
+        tg.gradcheck(tg.tanh, np.array([0.3]), dtype="int8")

@@ -81,10 +81,9 @@ def test_operators_take_anything_on_either_side(apply, kind):
 
 
 @pytest.mark.parametrize("call", [
-    "np.arccosh(x)", "np.floor(x)", "np.sort(x)", "np.linalg.norm(x)", "np.einsum('ij->j', x)",
-    "np.median(x)", "np.vstack([x, x])", "np.copyto(np.zeros((2, 3)), x)", "np.nan_to_num(x)", "np.modf(x)",
-    "np.floor_divide(x, 2)", "np.round(x)", "np.histogram(x)", "np.convolve(x[0], x[0])", "np.fft.fft(x)",
-    "np.apply_along_axis(sum, 0, x)", "np.unique(x)",
+    "np.divmod(x, 2)", "np.nextafter(x, 2)", "np.spacing(x)", "np.modf(x)", "np.quantile(x, 0.5)",
+    "np.copyto(np.zeros((2, 3)), x)", "np.histogram(x)", "np.convolve(x[0], x[0])", "np.fft.fft(x)",
+    "np.apply_along_axis(sum, 0, x)", "np.unique(x)", "np.i0(x)", "np.linalg.eig(x)",
 ])  # fmt: skip
 def test_an_unknown_numpy_function_is_refused_by_name_and_says_what_to_do(call):
     name = call.split("(")[0].split(".")[-1]
@@ -113,8 +112,6 @@ def test_an_unknown_numpy_function_is_refused_by_name_and_says_what_to_do(call):
     ("np.sum(x, dtype='float32')", "sum.*dtype"),
     ("np.mean(x, where=np.ones((2, 3), bool))", "mean.*where"),
     ("np.max(x, initial=3.0)", "max.*initial"),
-    ("np.reshape(x, (3, 2), order='F')", "reshape.*order"),
-    ("np.reshape(x, (3, 2), 'F')", "reshape.*order"),
 ])  # fmt: skip
 def test_options_that_an_op_does_not_have_are_refused(call, name):
     with pytest.raises(TypeError, match=name):

@@ -121,12 +121,17 @@ def test_the_right_hand_side_of_defvjp_may_be_redeclared():
 
 def test_a_numpy_function_becomes_differentiable_by_declaring_its_formulas():
     x = leaf([0.3, -0.2])
-    with pytest.raises(TypeError, match=r"np\.arctan has no derivative rule"):
-        np.arctan(x)
-    arctan = tg.differentiate(np.arctan, x=lambda g, out, x: g / (1 + x * x))
-    assert np.arctan(x).op is arctan
-    tg.gradcheck(np.arctan, x.data, order=2)
-    tg.gradcheck(arctan, x.data, order=2)
+    with pytest.raises(TypeError, match=r"np\.i0 has no derivative rule"):
+        np.i0(x)
+
+    def slope(x):  # of the modified Bessel function of order 0, by its integral
+        angle = np.linspace(0, np.pi, 200)
+        return np.mean(np.exp(x[:, None] * np.cos(angle)) * np.cos(angle), axis=1)
+
+    i0 = tg.differentiate(np.i0, x=lambda g, out, x: g * slope(x))
+    assert np.i0(x).op is i0
+    tg.gradcheck(np.i0, x.data, rtol=0.02)
+    tg.gradcheck(i0, x.data, rtol=0.02)
 
 
 def test_an_op_may_stand_in_for_a_numpy_function():

@@ -307,3 +307,24 @@ def test_in_place_operators_inside_a_differentiated_function():
         return y.sum()
 
     np.testing.assert_array_equal(tg.grad(f)(np.array([3.0])), [12.0])
+
+
+# What the result does not depend on
+
+
+def test_unused_arguments_have_zero_gradients_or_are_reported_on_request():
+    def f(model, x):
+        return (model["w"] * x).sum()
+
+    model, x = {"w": np.ones(2), "b": [np.ones(3)]}, np.ones(2)
+    gradient = tg.grad(f)(model, x)
+    np.testing.assert_array_equal(gradient["b"][0], np.zeros(3))
+    with pytest.raises(ValueError, match=r"result of f does not depend on argument 0\['b'\]\[0\]$"):
+        tg.grad(f, allow_unused=False)(model, x)
+    tg.grad(f, 1, allow_unused=False)(model, x)
+
+
+def test_stop_gradient_makes_a_constant():
+    assert tg.grad(lambda x: x * tg.stop_gradient(x * x))(3.0) == 9.0
+    assert tg.grad(tg.grad(lambda x: x**3 + x * tg.stop_gradient(x)))(3.0) == 18.0
+    assert tg.stop_gradient(2.0) == 2.0

@@ -5,6 +5,8 @@ import operator
 
 import numpy as np
 import oracles_images
+import oracles_numpy_a
+import oracles_numpy_b
 
 
 def elementwise(f):
@@ -142,7 +144,7 @@ def getitem(x, *, index):
     return _filled(shape, [x[place] for place in read])
 
 
-def add_at(x, *, index, shape):
+def scatter_add(x, *, index, shape):
     out = np.zeros(shape)
     read, _ = _read(shape, index)
     for place, value in zip(read, _flat(x), strict=True):
@@ -200,8 +202,10 @@ ORACLES = {
     "transpose": transpose,
     "swapaxes": swapaxes,
     "getitem": getitem,
-    "add_at": add_at,
+    "scatter_add": scatter_add,
     "matmul": matmul,
     "mse": mse,
     **oracles_images.ORACLES,
+    **oracles_numpy_a.ORACLES,
+    **oracles_numpy_b.ORACLES,
 }

@@ -1,5 +1,7 @@
 """Elementwise ops at kinks, ties, zeros and infinities, and under every broadcast."""
 
+import math
+
 import hypothesis.extra.numpy as hnp
 import numpy as np
 import pytest
@@ -222,3 +224,175 @@ def test_where_broadcasts_all_three(shapes, seed):
         return np.where(mask > 0, x, y) if numpy is np else (mask > 0) * x + (mask <= 0) * y
 
     assert_agrees_with_autograd(f, x, y)
+
+
+# NumPy's functions where they have a choice, a jump or a pole
+
+
+@pytest.mark.parametrize(("f", "x", "slope"), [
+    (np.abs, [-2.0, -0.0, 0.0, 3.0], [-1, 0, 0, 1]),
+    (np.fabs, [-2.0, -0.0, 0.0, 3.0], [-1, 0, 0, 1]),
+    (lambda x: np.copysign(x, -1.0), [-2.0, 0.0, 3.0], [1, 0, -1]),
+    (lambda x: np.copysign(2.0, x), [-2.0, 0.0, 3.0], [0, 0, 0]),
+    (np.sign, [-2.0, 0.0, 3.0], [0, 0, 0]),
+    (np.floor, [-1.0, 0.5, 2.0], [0, 0, 0]),
+    (np.ceil, [-1.0, 0.5, 2.0], [0, 0, 0]),
+    (np.trunc, [-1.0, 0.5, 2.0], [0, 0, 0]),
+    (np.rint, [-0.5, 0.5, 2.0], [0, 0, 0]),
+    (np.round, [-0.5, 0.5, 2.0], [0, 0, 0]),
+    (np.around, [-0.5, 0.5, 2.0], [0, 0, 0]),
+    (np.fix, [-0.5, 0.5, 2.0], [0, 0, 0]),
+    (lambda x: x - np.floor_divide(x, 2.0), [-1.0, 2.0, 4.0], [1, 1, 1]),
+    (lambda x: np.heaviside(x, 0.5), [-1.0, 0.0, 4.0], [0, 0, 0]),
+    (lambda h: np.heaviside(np.array([-1.0, 0.0, 4.0]), h), [7.0, 7.0, 7.0], [0, 1, 0]),
+    (lambda x: np.hypot(x, 0.0), [-2.0, 0.0, 3.0], [-1, 0, 1]),
+    (lambda x: np.minimum(x, 1.0), [0.0, 1.0, 2.0, INF, -INF], [1, 0.5, 0, 0, 1]),
+    (lambda x: np.fmin(x, 1.0), [0.0, 1.0, 2.0, NAN], [1, 0.5, 0, 0]),
+    (lambda x: np.fmax(x, 1.0), [0.0, 1.0, 2.0, NAN], [0, 0.5, 1, 0]),
+    (lambda x: np.fmax(x, NAN), [0.0, NAN], [1, 1]),
+    (lambda x: np.fmin(x, NAN), [0.0, NAN], [1, 1]),
+    (lambda x: np.remainder(x, 3.0), [-3.0, 1.0, 6.0], [1, 1, 1]),
+    (lambda y: np.remainder(7.0, y), [2.0, -2.0, 3.5], [-3, 4, -2]),
+    (lambda y: np.fmod(-7.0, y), [2.0, -2.0, 3.5], [3, -3, 2]),
+    (lambda x: np.clip(x, 0, 1), [-1.0, 0.0, 0.5, 1.0, 2.0], [0, 0.5, 1, 0.5, 0]),
+    (lambda x: np.clip(x, None, 1), [-1.0, 1.0, 2.0], [1, 0.5, 0]),
+    (lambda x: np.clip(x, min=0), [-1.0, 0.0, 2.0], [0, 0.5, 1]),
+    (lambda x: np.clip(x, None, None), [-1.0, 2.0], [1, 1]),
+    (lambda lower: np.clip(np.zeros(3), lower, 1.0), [-1.0, 0.0, 0.5], [0, 0.5, 1]),
+    (lambda upper: np.clip(np.zeros(3), -1.0, upper), [-0.5, 0.0, 0.5], [1, 0.5, 0]),
+    (np.nan_to_num, [1.0, NAN, INF, -INF], [1, 0, 0, 0]),
+    (np.cbrt, [8.0, -8.0, INF], [1 / 12, 1 / 12, 0]),
+    (np.sinc, [0.0, 1.0, -1.0], [0, -1, 1]),
+    (lambda x: np.logaddexp(x, -INF), [0.0, -INF], [1, 0]),
+    (lambda x: np.logaddexp2(x, -INF), [0.0, -INF], [1, 0]),
+    (lambda x: np.logaddexp(x, 1e300), [0.0, 1e300], [0, 0.5]),
+    (lambda x: np.logaddexp2(x, -1e300), [0.0, -1e300], [1, 0.5]),
+])  # fmt: skip
+def test_derivatives_at_kinks_jumps_and_infinities(f, x, slope):
+    np.testing.assert_allclose(slopes(f, x), slope, rtol=1e-15, atol=1e-15)
+
+
+@pytest.mark.parametrize(("f", "x", "slope"), [
+    (np.cbrt, [0.0, -0.0], [INF, INF]),
+    (np.log2, [0.0], [INF]),
+    (np.log10, [0.0], [INF]),
+    (np.log1p, [-1.0], [INF]),
+    (np.reciprocal, [0.0], [-INF]),
+    (np.arcsin, [-1.0, 1.0], [INF, INF]),
+    (np.arccos, [-1.0, 1.0], [-INF, -INF]),
+    (np.arccosh, [1.0], [INF]),
+    (np.arctanh, [-1.0, 1.0], [INF, INF]),
+    (lambda y: np.arctan2(y, 0.0), [0.0], [NAN]),
+    (lambda x: np.arctan2(0.0, x), [0.0], [NAN]),
+])  # fmt: skip
+def test_poles_give_infinity_and_no_derivative_nan_and_numpy_warns(f, x, slope):
+    with pytest.warns(RuntimeWarning, match=r"divide by zero|invalid value"):
+        found = slopes(f, x)
+    np.testing.assert_array_equal(found, slope)
+
+
+@pytest.mark.parametrize(("f", "x", "slope"), [
+    (np.arctan, 1e200, 0.0),
+    (np.arcsinh, -1e200, 1e-200),
+    (lambda x: np.hypot(x, 1e200), 1e200, math.sqrt(0.5)),
+    (lambda x: np.hypot(x, 1e-200), 1e-200, math.sqrt(0.5)),
+    (lambda y: np.arctan2(y, 1e-200), 1e-200, 5e199),
+    (lambda x: np.arctan2(1e200, x), 1e200, -5e-201),
+    (np.expm1, -50.0, math.exp(-50)),
+    (np.expm1, 1e-20, 1.0),
+    (np.log1p, 1e-20, 1.0),
+    (np.arcsin, 1 - 2.0**-40, 2.0**20 / math.sqrt(2 - 2.0**-40)),
+    (np.arccos, 2.0**-40 - 1, -(2.0**20) / math.sqrt(2 - 2.0**-40)),
+    (np.arctanh, 1 - 2.0**-40, 2.0**40 / (2 - 2.0**-40)),
+    (np.arccosh, 1 + 2.0**-40, 2.0**20 / math.sqrt(2 + 2.0**-40)),
+    (lambda x: np.logaddexp(x, 0.0), -700.0, math.exp(-700)),
+    (lambda x: np.logaddexp(x, 1e5), 1e5, 0.5),
+    (np.cosh, -2.0, -math.sinh(2)),
+], ids=str)  # fmt: skip
+def test_derivatives_far_out_and_close_to_poles_are_exact_and_silent(f, x, slope):
+    np.testing.assert_allclose(slopes(f, [x]), slope, rtol=1e-14)
+
+
+def test_hypot_and_abs_at_0_have_second_derivative_0():
+    np.testing.assert_array_equal(tg.hessian(lambda x: np.hypot(x[0], x[1]))(np.zeros(2)), np.zeros((2, 2)))
+    np.testing.assert_array_equal(tg.hessian(lambda x: np.abs(x).sum())(np.zeros(2)), np.zeros((2, 2)))
+
+
+@pytest.mark.parametrize("order", range(5))
+def test_derivatives_of_sinc_near_0(order):
+    """sinc(x) is the mean of cos(pi t x) over t from 0 to 1; Gauss's rule integrates its derivatives."""
+    nodes, weights = np.polynomial.legendre.leggauss(60)
+    t, weights = 0.5 * (nodes + 1), 0.5 * weights
+    x = np.array([0.0, 1e-300, 1e-9, 1e-4, 0.1, 0.4999, 0.5, 0.7, 1.0, -0.3, -2.5])
+    truth = ((math.pi * t) ** order * np.cos(math.pi * t * x[:, None] + order * math.pi / 2)) @ weights
+    f = np.sinc
+    for _ in range(order):
+        f = tg.grad(summed(f))
+    np.testing.assert_allclose(f(x), truth, rtol=1e-11, atol=1e-12)
+
+
+def test_float_power_computes_in_float64_and_casts_the_gradient_back():
+    x = leaf([1.0, 4.0], "float32")
+    y = np.float_power(x, -1)
+    y.sum().backward()
+    assert (y.dtype, x.grad.dtype) == (np.float64, np.float32)
+    np.testing.assert_array_equal(x.grad, [-1, -1 / 16])
+    np.testing.assert_array_equal(tg.float_power([2, 4], -1), [0.5, 0.25])
+    tg.gradcheck(np.float_power, np.array([0.5, 2.0]), np.array([[1.5], [-2.0]]), order=2)
+
+
+def test_clip_is_numpys_and_differentiable_in_its_bounds():
+    rng = np.random.default_rng(0)
+    x, lower, upper = rng.standard_normal((4, 3)), rng.standard_normal(3), rng.standard_normal((4, 1))
+    np.testing.assert_array_equal(tg.clip(x, lower, upper), np.clip(x, lower, upper))
+    tg.gradcheck(np.clip, x, lower, upper, order=2)
+    assert np.clip(leaf([0.5], "float32"), 0, 1.0).dtype == np.float32
+    with pytest.raises(ValueError, match="clip: expected a_min and a_max, or min and max, got some of both"):
+        np.clip(leaf([0.0]), 0, max=1)
+
+
+@pytest.mark.parametrize("call", [
+    "np.abs(x, out=y)", "np.exp(x, where=x > 0)", "np.hypot(x, 1, dtype=float)", "np.clip(x, 0, 1, out=y)",
+    "np.round(x, out=y)", "np.around(x, 1, out=y)", "np.nan_to_num(x, copy=False)", "np.fix(x, out=y)",
+])  # fmt: skip
+def test_options_without_meaning_for_tensors_are_refused_by_name(call):
+    name, option = call[3 : call.index("(")], call[call.rindex(" ") + 1 : call.rindex("=")]
+    names = {"abs": "absolute", "around": "round", "fix": "trunc"}
+    pattern = rf"{names.get(name, name)}.*\b{option.strip('x >')}\b"
+    if "where" in call:
+        pattern = "exp.*where"
+    with pytest.raises(TypeError, match=pattern):
+        evaluate(call, x=leaf([1.0]), y=np.zeros(1))
+
+
+@pytest.mark.parametrize(
+    "call", ["np.modf(x)", "np.divmod(x, 2)", "np.nextafter(x, 2)", "np.spacing(x)", "np.unique(x)"]
+)
+def test_a_function_without_a_rule_names_itself(call):
+    with pytest.raises(TypeError, match=rf"np\.{call[3 : call.index('(')]} has no derivative rule"):
+        evaluate(call, x=leaf([1.0]))
+
+
+@pytest.mark.parametrize("call", [
+    "np.logical_and(x, y)", "np.logical_or(x, False)", "np.logical_xor(x, y)", "np.logical_not(x)",
+    "np.any(x > 1)",
+    "np.any(x)", "np.all(x, axis=0)", "np.isnan(x)", "np.isinf(x)", "np.isfinite(x)", "np.isposinf(x)",
+    "np.isneginf(x)", "np.signbit(x)", "np.isreal(x)", "np.iscomplexobj(x)", "np.array_equiv(x, x)",
+    "np.isin(x, y)",
+    "np.argmax(x)", "np.argmin(x, axis=1)", "np.nanargmax(x)", "np.nanargmin(x)", "np.argsort(x)",
+    "np.argpartition(x, 1)", "np.argwhere(x)", "np.nonzero(x)", "np.flatnonzero(x)", "np.count_nonzero(x)",
+    "np.searchsorted(y[0], x)", "np.digitize(x, y[0])", "np.zeros_like(x)", "np.ones_like(x)", "np.shape(x)",
+    "np.ndim(x)", "np.size(x)", "np.result_type(x, 1.0)", "np.isclose(x, y)", "np.greater_equal(x, y)",
+])  # fmt: skip
+def test_discrete_functions_give_plain_arrays(call):
+    x, y = np.array([[0.0, 3.0, -1.0], [2.0, 1.0, 5.0]]), np.array([[-1.0, 2.0, 2.5], [0.0, 1.0, 5.0]])
+    found, truth = evaluate(call, x=leaf(x), y=y), evaluate(call, x=x, y=y)
+    assert type(found) is type(truth)
+    np.testing.assert_equal(found, truth)
+
+
+def test_aliases():
+    assert (tg.abs, tg.mod, tg.around) == (tg.absolute, tg.remainder, tg.round)
+    for alias, function in (("asin", "arcsin"), ("atan2", "arctan2"), ("acosh", "arccosh")):
+        assert getattr(tg, alias) is getattr(tg, function)
+    assert np.mod(leaf([5.0]), 3).op is tg.remainder

@@ -1,9 +1,9 @@
-"""Reductions over every choice of axes; ties of max; softmax far from the origin."""
+"""Reductions over every choice of axes; ties, zeros and NaN; sums of exponentials far from the origin."""
 
 import hypothesis.extra.numpy as hnp
 import numpy as np
 import pytest
-from helpers import assert_agrees_with_autograd, leaf
+from helpers import assert_agrees_with_autograd, evaluate, leaf
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -141,3 +141,126 @@ def test_softmax_is_the_quotient_of_its_definition(x, data):
 
 def test_softmax_of_minus_infinity_is_zero():
     np.testing.assert_array_equal(tg.softmax(np.array([-np.inf, 0.0])), [0.0, 1.0])
+
+
+def test_log_softmax_keeps_what_the_logarithm_of_softmax_loses():
+    np.testing.assert_allclose(
+        tg.log_softmax(np.array([0.0, 1000.0, -1e300])), [-1000.0, 0.0, -1e300], rtol=1e-15
+    )
+    np.testing.assert_allclose(tg.log_softmax(np.array([10.0, 0.0]))[0], -np.log1p(np.exp(-10)), rtol=1e-11)
+
+
+# logsumexp
+
+
+@pytest.mark.parametrize(("x", "value", "gradient"), [
+    ([-np.inf, -np.inf], -np.inf, [0, 0]),
+    ([-np.inf, 3.0], 3.0, [0, 1]),
+    ([1e300, 1e300], 1e300, [0.5, 0.5]),
+    ([-1e300, -1e300, 0.0], 0.0, [0, 0, 1]),
+    ([1000.0, 1000.0], 1000 + np.log(2), [0.5, 0.5]),
+    ([], -np.inf, []),
+    ([-np.inf], -np.inf, [0]),
+])  # fmt: skip
+def test_logsumexp_far_out_and_of_nothing(x, value, gradient):
+    t = leaf(x)
+    out = tg.logsumexp(t)
+    out.backward()
+    assert out.data == value
+    np.testing.assert_array_equal(t.grad, gradient)
+
+
+def test_rows_of_minus_infinity_leave_the_other_rows_alone():
+    x = np.array([[0.0, 1.0], [-np.inf, -np.inf], [-np.inf, 2.0]])
+    out, pull_back = tg.vjp(lambda x: tg.logsumexp(x, axis=1, keepdims=True), x)
+    np.testing.assert_allclose(out, [[np.log1p(np.e)], [-np.inf], [2.0]], rtol=1e-15)
+    e = 1 / (1 + np.e)
+    np.testing.assert_allclose(pull_back(np.ones((3, 1)))[0], [[e, 1 - e], [0, 0], [0, 1]], rtol=1e-15)
+    second = tg.hvp(lambda x: tg.logsumexp(x, axis=1)[[0, 2]].sum())(x, np.ones(x.shape))
+    np.testing.assert_allclose(second, np.zeros(x.shape), atol=1e-15)
+
+
+# Products with zeros
+
+
+@pytest.mark.parametrize(("x", "gradient"), [
+    ([0.0, 2.0, 3.0], [6, 0, 0]),
+    ([2.0, -0.0, 3.0], [0, 6, 0]),
+    ([0.0, 0.0, 3.0], [0, 0, 0]),
+    ([0.0], [1]),
+    ([], []),
+    ([1e-200, 1e-200, 1e10], [1e-190, 1e-190, 0]),
+    ([1e200, 1e200, 1e-200], [1, 1, np.inf]),
+    ([5e-324, 1.0, 1.0], [1, 5e-324, 5e-324]),
+])  # fmt: skip
+def test_the_gradient_of_a_product_is_the_product_of_the_others(x, gradient):
+    with np.errstate(over="ignore"):
+        found = tg.grad(tg.prod)(np.array(x))
+    np.testing.assert_allclose(found, gradient, rtol=1e-14)
+
+
+@pytest.mark.parametrize("zeros", [(), (1,), (0, 2), (0, 1, 2), (0, 1, 2, 3)])
+@pytest.mark.parametrize("name", ["prod", "cumprod"])
+def test_derivatives_of_products_with_zeros_to_third_order(name, zeros):
+    x = np.array([1.5, -0.5, 2.0, 0.7])
+    x[list(zeros)] = 0
+    tg.gradcheck(getattr(np, name), x, order=3)
+
+
+def test_the_hessian_of_a_product_is_the_product_of_the_rest():
+    x = np.array([0.0, 2.0, 0.0, 3.0])
+    expected = np.zeros((4, 4))
+    expected[0, 2] = expected[2, 0] = 6
+    np.testing.assert_array_equal(tg.hessian(tg.prod)(x), expected)
+
+
+# Ties and NaN of the other extrema
+
+
+@pytest.mark.parametrize(("f", "x", "expected"), [
+    (np.min, [1.0, 1.0, 2.0], [0.5, 0.5, 0]),
+    (np.amin, [np.inf, np.inf], [0.5, 0.5]),
+    (np.amax, [3.0, 1.0, 3.0], [0.5, 0, 0.5]),
+    (np.max, [1.0, np.nan, np.nan], [0, 0.5, 0.5]),
+    (np.min, [np.nan, 1.0], [1, 0]),
+    (np.median, [1.0, 1.0, 1.0], [1 / 3, 1 / 3, 1 / 3]),
+    (np.median, [1.0, 2.0, 2.0, 3.0], [0, 0.5, 0.5, 0]),
+    (np.median, [2.0, 1.0, 2.0], [0.5, 0, 0.5]),
+    (np.median, [4.0, 1.0, 2.0, 3.0], [0, 0, 0.5, 0.5]),
+    (np.median, [5.0], [1]),
+    (np.median, [1.0, np.nan, 2.0], [0, 1, 0]),
+    (np.median, [-np.inf, 0.0, np.inf], [0, 1, 0]),
+], ids=str)  # fmt: skip
+def test_ties_share_and_nans_show(f, x, expected):
+    t = leaf(x)
+    f(t).backward()
+    np.testing.assert_allclose(t.grad, expected, rtol=1e-15)
+
+
+def test_a_median_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="median: expected at least one element, got an empty array"):
+        np.median(leaf([]))
+
+
+@pytest.mark.parametrize("call", [
+    "np.sum(x, dtype=float)", "np.sum(x, where=mask)", "np.prod(x, initial=2.0)", "np.max(x, initial=0.0)",
+    "np.amin(x, out=y)", "np.mean(x, dtype=float)", "np.cumsum(x, out=y)", "np.cumprod(x, dtype=float)",
+    "np.median(x, overwrite_input=True)", "np.var(x, dtype=float)", "np.std(x, correction=1)",
+    "np.ptp(x, out=y)",
+    "np.nansum(x, initial=1.0)", "np.nanmax(x, where=mask)", "np.average(x, returned=True)",
+])  # fmt: skip
+def test_options_without_meaning_for_tensors_are_refused_by_name(call):
+    name, option = (
+        call[3 : call.index("(")].replace("amin", "min"),
+        call[call.index(", ") + 2 : call.index("=")],
+    )
+    with pytest.raises(TypeError, match=rf"\b{name}\b.*\b{option}\b"):
+        evaluate(call, x=leaf([1.0, 2.0]), y=np.zeros(()), mask=np.array([True, False]))
+
+
+def test_numpys_positional_axes():
+    x = np.arange(6.0).reshape(2, 3)
+    for name in ("sum", "prod", "mean", "max", "min", "amax", "amin", "median", "cumsum", "cumprod"):
+        f = getattr(np, name)
+        np.testing.assert_array_equal(f(leaf(x), 0).data, f(x, 0))
+        np.testing.assert_array_equal(f(a=leaf(x), axis=1).data, f(x, 1))

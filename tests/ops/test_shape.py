@@ -1,9 +1,12 @@
-"""Ops that move elements, for every index pattern, shape and permutation."""
+"""Reshaping, permuting, joining, splitting and moving, against NumPy, autograd and finite differences."""
+
+from operator import attrgetter
 
 import hypothesis.extra.numpy as hnp
 import numpy as np
 import pytest
-from helpers import assert_agrees_with_autograd, evaluate, leaf
+from against_torch import many
+from helpers import assert_agrees_with_autograd, cotangent_of, evaluate, leaf
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,72 +18,6 @@ shapes = hnp.array_shapes(min_dims=1, max_dims=4, max_side=4)
 def numbered(shape):
     """An array in which every element tells where it stands."""
     return np.sin(1.0 + np.arange(np.prod(shape))).reshape(shape)
-
-
-@given(shape=shapes, data=st.data())
-def test_basic_indices_agree_with_autograd(shape, data):
-    index = data.draw(hnp.basic_indices(shape, allow_newaxis=True))
-    assert_agrees_with_autograd(lambda numpy, x: x[index], numbered(shape))
-
-
-@given(shape=shapes, data=st.data())
-def test_integer_arrays_with_repeats_agree_with_autograd(shape, data):
-    index = data.draw(hnp.integer_array_indices(shape, result_shape=hnp.array_shapes(max_dims=2, max_side=4)))
-    assert_agrees_with_autograd(lambda numpy, x: x[index], numbered(shape))
-
-
-@given(shape=shapes, data=st.data())
-def test_masks_agree_with_autograd(shape, data):
-    rank = data.draw(st.integers(1, len(shape)))
-    mask = data.draw(hnp.arrays(bool, shape[:rank]))
-    assert_agrees_with_autograd(lambda numpy, x: x[mask], numbered(shape))
-
-
-@given(data=st.data())
-def test_slices_integers_and_lists_mixed_agree_with_autograd(data):
-    shape = (3, 4, 2)
-    part = st.one_of(
-        st.slices(2),
-        st.integers(-2, 1),
-        st.lists(st.integers(-2, 1), min_size=3, max_size=3),
-        st.just(Ellipsis),
-    )
-    index = data.draw(st.tuples(part, part, part).filter(lambda index: sum(i is ... for i in index) <= 1))
-    assert_agrees_with_autograd(lambda numpy, x: x[index], numbered(shape))
-
-
-@pytest.mark.parametrize(("index", "expected"), [
-    ([0, 0, 0], [3, 0, 0]),
-    (np.array([2, 2, 0]), [1, 0, 2]),
-    ([[0, 1], [1, 1]], [1, 3, 0]),
-    ([-1, 2], [0, 0, 2]),
-    ([True, False, True], [1, 0, 1]),
-    (np.array([], int), [0, 0, 0]),
-    (slice(None, None, -1), [1, 1, 1]),
-    (True, [1, 1, 1]),
-    (False, [0, 0, 0]),
-    (np.True_, [1, 1, 1]),
-    (np.int64(1), [0, 1, 0]),
-    (..., [1, 1, 1]),
-    ((), [1, 1, 1]),
-    (None, [1, 1, 1]),
-    ((np.array([0, 0]), None), [2, 0, 0]),
-    (tg.Tensor([1, 1]), [0, 2, 0]),
-], ids=repr)  # fmt: skip
-def test_each_reading_of_an_element_adds_to_its_gradient(index, expected):
-    """``grad[index] += g`` would count a repeat once."""
-    x = leaf([1.0, 2.0, 3.0])
-    x[index].sum().backward()
-    np.testing.assert_array_equal(x.grad, expected)
-
-
-@pytest.mark.parametrize(("index", "error"), [
-    (3, IndexError), (1.0, IndexError), ("a", IndexError), ((0, 0), IndexError), ([True, False], IndexError),
-    ((0, ..., ...), IndexError), (tg.Tensor(1.0), IndexError),
-], ids=str)  # fmt: skip
-def test_impossible_indices_are_refused_by_the_op(index, error):
-    with pytest.raises(error, match=r"^getitem: .*\(x float64 \(3,\)\)"):
-        leaf([1.0, 2.0, 3.0])[index]
 
 
 @given(shape=shapes, data=st.data())
@@ -121,7 +58,7 @@ def test_sum_to_and_broadcast_to_are_adjoint(shapes):
     ("tg.transpose(x, axes=(0, 0))", r"^transpose: repeated axis.*\(x float64 \(2, 3\)\)"),
     ("tg.transpose(x, axes=(0,))", r"^transpose: axes don't match array"),
     ("tg.swapaxes(x, axis1=0, axis2=2)", r"^swapaxes: .*axis2: axis 2 is out of bounds"),
-    ("tg.add_at(x, index=0, shape=(3, 4))", r"^add_at: .*\(x float64 \(2, 3\)\)"),
+    ("tg.scatter_add(x, index=0, shape=(3, 4))", r"^scatter_add: .*\(x float64 \(2, 3\)\)"),
 ])  # fmt: skip
 def test_shapes_that_do_not_fit_are_named(call, message):
     with pytest.raises((ValueError, IndexError), match=message):
@@ -143,3 +80,314 @@ def test_a_shape_is_anything_that_numpy_takes(shape):
     y = np.reshape(x, shape)
     y.backward(y.data)
     np.testing.assert_array_equal(x.grad, x.data)
+
+
+# What is made of the ops. Each call is also its label; x is (2, 3), y (2, 3), v (4,), c (2, 3, 4), s ()
+
+
+OPERANDS = {"x": (2, 3), "y": (2, 3), "v": (4,), "c": (2, 3, 4), "e": (0, 3), "s": ()}
+
+CALLS = """
+np.reshape(c, (4, -1), order='F')
+np.reshape(c, (4, 6), 'C')
+np.ravel(c)
+np.ravel(c, order='F')
+np.matrix_transpose(c)
+np.linalg.matrix_transpose(x)
+np.moveaxis(c, 0, -1)
+np.moveaxis(c, (0, 2), (1, 0))
+np.moveaxis(c, [-1], [0])
+np.rollaxis(c, 2)
+np.rollaxis(c, 0, 3)
+np.squeeze(x[:, :1])
+np.squeeze(x[None, :, :1], axis=(0, -1))
+np.expand_dims(x, 1)
+np.expand_dims(x, (0, -1))
+np.atleast_1d(s)
+np.atleast_2d(v)
+np.atleast_3d(v)
+np.atleast_3d(x)
+np.atleast_2d(s, v, x)
+np.broadcast_arrays(x, v[:3], s)
+np.broadcast_to(v[:3], (2, 2, 3))
+np.meshgrid(v, x[0], s)
+np.meshgrid(v, x[0], x[1], indexing='ij', sparse=True)
+np.meshgrid(v)
+np.tile(v, 2)
+np.tile(x, (2, 1, 3))
+np.tile(c, (2,))
+np.tile(s, (2, 2))
+np.tile(x, (0, 1))
+np.concatenate([x, y])
+np.concatenate((x, y, x), axis=1)
+np.concatenate([x, c], axis=None)
+np.concatenate([x, [[1.0, 2.0, 3.0]], e])
+np.stack([x, y], axis=-1)
+np.stack([s, 1.0, s])
+np.hstack([x, y])
+np.hstack([v, s])
+np.vstack([v[:3], x])
+np.dstack([x, y])
+np.dstack([v, v])
+np.column_stack([x, x[:, 0], y])
+np.append(x, v)
+np.append(x, y, axis=1)
+np.block([[x, y], [np.ones((1, 6))]])
+np.block([v, s, 2.0])
+np.block([[[c]], [[c]]])
+np.block(x)
+tuple(np.split(v, 2))
+tuple(np.split(c, [1, 3], axis=2))
+tuple(np.split(c, [3, 1, -1], axis=-1))
+tuple(np.array_split(v, 3))
+tuple(np.array_split(x, 5, axis=1))
+tuple(np.hsplit(v, [1]))
+tuple(np.hsplit(x, 3))
+tuple(np.vsplit(x, 2))
+tuple(np.dsplit(c, [2]))
+np.roll(x, 4)
+np.roll(c, (1, -2), axis=(0, 2))
+np.roll(x, np.array([1, 2]), (0, 1))
+np.roll(x, 1, (1, 1))
+np.flip(c)
+np.flip(c, 1)
+np.flip(c, (0, -1))
+np.fliplr(x)
+np.flipud(x)
+np.rot90(x)
+np.rot90(x, -1)
+np.rot90(c, 2, (2, 0))
+np.rot90(c, 4)
+np.repeat(x, 2)
+np.repeat(x, [1, 0, 3], axis=1)
+np.repeat(c, 2, axis=-1)
+np.repeat(x, [2, 1], axis=0)
+np.repeat(s, 3)
+np.resize(v, (2, 3))
+np.resize(x, 10)
+np.resize(e, 4)
+np.pad(v, 1)
+np.pad(x, ((1, 0), (2, 1)))
+np.pad(x, (1, 2), constant_values=3.0)
+np.pad(x, ((0, 1), (1, 0)), 'constant', constant_values=((1.0, 2.0), (3.0, 4.0)))
+np.pad(x, 2, 'edge')
+np.pad(x, ((0, 1), (2, 2)), 'reflect')
+np.pad(x, (3, 5), mode='symmetric')
+np.pad(v, (6, 1), 'wrap')
+np.tril(x)
+np.tril(c, -1)
+np.tril(v)
+np.triu(x, 1)
+np.triu(c, -1)
+np.diag(v)
+np.diag(v, -2)
+np.diag(x)
+np.diag(x, 1)
+np.diag(x, -5)
+np.diag(x, 7)
+np.diagflat(x, 1)
+np.diagonal(x)
+np.diagonal(c, 1)
+np.diagonal(c, -1, 2, 1)
+np.diagonal(c, axis1=0, axis2=2, offset=2)
+np.linalg.diagonal(c, offset=1)
+np.trace(x)
+np.trace(c, 1, 1, 2)
+np.linalg.trace(c, offset=-1)
+""".strip().splitlines()
+
+
+def operands_of(call, table=OPERANDS):
+    """The names that a call reads, and arrays for them."""
+    names = [name for name in table if name in compile(call, call, "eval").co_names]
+    rng = np.random.default_rng(len(call))
+    return names, [rng.standard_normal(table[name]) for name in names]
+
+
+def pieces(out):
+    return out if isinstance(out, (tuple, list)) else (out,)
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_values_are_numpys(call):
+    names, arrays = operands_of(call)
+    expected = evaluate(call, **dict(zip(names, arrays, strict=True)))
+    found = evaluate(call, **{name: leaf(x) for name, x in zip(names, arrays, strict=True)})
+    name = call.removeprefix("tuple(").split("(")[0].removeprefix("np.")
+    # An op's metadata go by keyword; all else has NumPy's signature.
+    mirrored = not isinstance(attrgetter(name)(tg), tg.Op)
+    ours = evaluate(
+        call.replace("np.", "tg.", 1) if mirrored else call, **dict(zip(names, arrays, strict=True))
+    )
+    assert len(pieces(found)) == len(pieces(expected)) == len(pieces(ours))
+    for t, on_arrays, truth in zip(pieces(found), pieces(ours), pieces(expected), strict=True):
+        np.testing.assert_array_equal(t.data if isinstance(t, tg.Tensor) else t, truth)
+        np.testing.assert_array_equal(on_arrays, truth)
+        assert t.dtype == truth.dtype
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_derivatives_by_finite_differences(call):
+    names, arrays = operands_of(call)
+    if call == "np.resize(e, 4)":
+        return  # nothing of it depends on e
+    f = lambda *xs: evaluate(call, **dict(zip(names, xs, strict=True)))
+    tg.gradcheck(f, *arrays, order=2)
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_float32_stays_float32(call):
+    names, arrays = operands_of(call)
+    if "e" in names or "[1.0, 2.0, 3.0]" in call:
+        return
+    leaves = {name: leaf(x, "float32") for name, x in zip(names, arrays, strict=True)}
+    call = call.replace("np.ones((1, 6))", "np.ones((1, 6), 'float32')").replace("1.0, s])", "s, s])")
+    for out in pieces(evaluate(call.replace(", 2.0])", "])"), **leaves)):
+        assert out.dtype == np.float32
+        out.backward(np.ones(out.shape))
+    assert {x.grad.dtype for x in leaves.values()} == {np.dtype("float32")}
+
+
+def assert_agrees_with_its_matrix(f, x):
+    """A linear f has the matrix whose columns NumPy makes of unit vectors, and from it all derivatives."""
+    basis = np.eye(x.size).reshape(x.size, *x.shape)
+    matrix = np.stack([np.ravel(f(e)) for e in basis], axis=-1) if x.size else np.zeros((np.size(f(x)), 0))
+    v, d = cotangent_of(f(x)), np.cos(x)
+    scalar = lambda x: np.sum(f(x) * v + f(x) * f(x))
+    first, second = tg.grad(scalar)(x), tg.hvp(scalar)(x, d)
+    y = matrix @ x.ravel()
+    np.testing.assert_allclose(y, np.ravel(f(x)), atol=1e-12)
+    np.testing.assert_allclose(first.ravel(), matrix.T @ (v.ravel() + 2 * y), rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(second.ravel(), matrix.T @ (2 * matrix @ d.ravel()), rtol=1e-9, atol=1e-9)
+
+
+@st.composite
+def movements(draw):
+    """A linear NumPy function with random metadata, and the shape of what it takes."""
+    shape = draw(hnp.array_shapes(min_dims=1, max_dims=4, max_side=4))
+    n = len(shape)
+    axis = draw(st.integers(-n, n - 1))
+    axes = draw(st.lists(st.integers(0, n - 1), min_size=1, unique=True).map(tuple))
+    small = st.integers(-3, 3)
+    width = draw(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=n, max_size=n))
+    cuts = draw(st.lists(st.integers(-4, 5), max_size=3))
+    k, counts = draw(small), draw(st.lists(st.integers(0, 3), min_size=shape[axis], max_size=shape[axis]))
+    mode = draw(st.sampled_from(["edge", "symmetric", "wrap", "reflect"]))
+    wide = tuple(draw(st.lists(st.integers(0, 3), min_size=1, max_size=n + 1)))
+    choices = {
+        "reshape": lambda np, x: np.reshape(np.reshape(x, -1), shape[::-1]),
+        "ravel": lambda np, x: np.ravel(x, "F"),
+        "moveaxis": lambda np, x: np.moveaxis(x, axis, draw_axis),
+        "rollaxis": lambda np, x: np.rollaxis(x, axis, abs(draw_axis)),
+        "expand_dims": lambda np, x: np.squeeze(np.expand_dims(x, axis), axis),
+        "atleast_3d": lambda np, x: np.atleast_3d(x),
+        "broadcast_to": lambda np, x: np.broadcast_to(x, (2, *shape)),
+        "tile": lambda np, x: np.tile(x, wide),
+        "concatenate": lambda np, x: np.concatenate([x, 2 * x, x], axis),
+        "stack": lambda np, x: np.stack([x, -x], axis),
+        "hstack": lambda np, x: np.hstack([x, x]),
+        "vstack": lambda np, x: np.vstack([x, 3 * x]),
+        "dstack": lambda np, x: np.dstack([x, x]),
+        "append": lambda np, x: np.append(x, x, axis),
+        "split": lambda np, x: np.concatenate(np.split(x, cuts, axis)[::-1], axis),
+        "array_split": lambda np, x: np.concatenate(np.array_split(x, abs(k) + 1, axis)[::2], axis),
+        "roll": lambda np, x: np.roll(x, k, axes),
+        "flip": lambda np, x: np.flip(x, axes),
+        "rot90": lambda np, x: np.rot90(x, k, (axis, axis - 1)) if n > 1 else np.rot90(x[None], k),
+        "repeat": lambda np, x: np.repeat(x, counts, axis),
+        "resize": lambda np, x: np.resize(x, wide),
+        "pad": lambda np, x: np.pad(x, width, "constant"),
+        "pad by its own": lambda np, x: np.pad(x, width, mode),
+        "tril": lambda np, x: np.tril(x, k),
+        "triu": lambda np, x: np.triu(x, k),
+        "diag": lambda np, x: np.diag(np.ravel(x), k),
+        "diagonal": lambda np, x: np.diagonal(x[None], k, axis, axis - 1),
+        "trace": lambda np, x: np.trace(x[None], k, axis, axis - 1),
+        "diff": lambda np, x: np.diff(x, min(abs(k), shape[axis] - 1), axis),
+        "delete": lambda np, x: np.delete(x, axis % shape[axis], axis),
+    }
+    draw_axis = draw(st.integers(-n, n - 1))
+    name = draw(st.sampled_from(sorted(choices)))
+    return name, choices[name], shape
+
+
+#: what autograd has no vjp for, or takes other arguments for
+NOT_IN_AUTOGRAD = {
+    "append", "array_split", "broadcast_to", "delete", "diagonal", "flip", "pad by its own", "resize",
+    "repeat", "rot90", "tile", "trace", "ravel", "rollaxis", "roll", "dstack", "vstack", "split",
+}  # fmt: skip
+
+
+def check_movement(rng, case):
+    name, f, shape = case
+    x = rng.standard_normal(shape)
+    assert_agrees_with_its_matrix(lambda x: f(np, x), x)
+    if name not in NOT_IN_AUTOGRAD and (name not in ("tril", "triu") or len(shape) > 1):
+        assert_agrees_with_autograd(f, x)
+
+
+def test_random_movements_agree():
+    assert many(check_movement, movements(), 200) == 200
+
+
+@pytest.mark.slow
+def test_thousands_of_random_movements_agree():
+    print(f"\nshape: {many(check_movement, movements(), 4000)} cases")
+
+
+@pytest.mark.parametrize(("call", "error", "message"), [
+    ("np.concatenate([x, v])", ValueError, r"^concatenate_: .*\(arrays\[0\] float64"),
+    ("np.concatenate([x, x], axis=5)", (ValueError, IndexError), "^concatenate_: axis 5 is out of bounds"),
+    ("np.concatenate([x, x], dtype='float32')", TypeError, "concatenate.*dtype"),
+    ("np.concatenate([x, x], out=v)", TypeError, "concatenate.*out"),
+    ("np.stack([x, v])", ValueError, "^stack_: "),
+    ("np.stack([x, x], casting='no')", TypeError, "stack.*casting"),
+    ("np.hstack([x, x], dtype=float)", TypeError, "hstack.*dtype"),
+    ("np.split(v, 3)", ValueError, "equal division"),
+    ("np.vsplit(v, 2)", ValueError, r"vsplit: expected at least 2 axes, got shape \(4,\)"),
+    ("np.dsplit(x, 2)", ValueError, r"dsplit: expected at least 3 axes, got shape \(2, 3\)"),
+    ("np.block([x, [x]])", ValueError, "block: .*different depths"),
+    ("np.block([[x], []])", ValueError, "block: .*empty"),
+    ("np.reshape(x, 6, order='A')", TypeError, "reshape: order must be 'C' or 'F', got 'A'"),
+    ("np.reshape(x, 6, copy=True)", TypeError, "reshape.*copy"),
+    ("np.ravel(x, 'K')", TypeError, "reshape: order must be"),
+    ("np.squeeze(x, 0)", ValueError, "size not equal to one"),
+    ("np.moveaxis(x, 0, 2)", ValueError, "out of bounds"),
+    ("np.flip(x, 2)", ValueError, "out of bounds"),
+    ("np.broadcast_to(x, (2, 3), subok=True)", TypeError, "broadcast_to.*subok"),
+    ("np.broadcast_arrays(x, x, subok=True)", TypeError, "broadcast_arrays.*subok"),
+    ("np.broadcast_arrays(x, v)", ValueError, "shape mismatch"),
+    ("np.meshgrid(v, v, indexing='yx')", ValueError, "meshgrid: indexing"),
+    ("np.pad(x, 1, 'mean')", TypeError, "pad: mode 'mean' has no derivative rule"),
+    ("np.pad(x, 1, lambda *args: None)", TypeError, "pad: mode .* has no derivative rule"),
+    ("np.pad(x, 1, 'reflect', reflect_type='odd')", TypeError, "pad.*reflect_type"),
+    ("np.pad(x, 1, 'edge', constant_values=1)", TypeError, "pad: mode 'edge' has no option constant_values"),
+    ("np.pad(x, {0: 1})", TypeError, "pad: pad_width cannot be a dict"),
+    ("np.diag(c)", ValueError, r"diag: expected one axis or two, got shape \(2, 3, 4\)"),
+    ("np.trace(x, dtype='float32')", TypeError, "trace.*dtype"),
+    ("np.repeat(x, [1, 2], axis=1)", ValueError, "broadcast"),
+])  # fmt: skip
+def test_what_does_not_fit_or_is_not_supported_is_named(call, error, message):
+    with pytest.raises(error, match=message):
+        evaluate(call, **{name: leaf(np.ones(shape)) for name, shape in OPERANDS.items()})
+
+
+def test_joining_many_pieces_gives_each_its_part():
+    pieces = [leaf(np.full(i % 3, float(i))) for i in range(50)]
+    joined = np.concatenate(pieces)
+    joined.backward(np.arange(joined.size))
+    np.testing.assert_array_equal(np.concatenate([x.grad for x in pieces]), np.arange(joined.size))
+
+
+def test_a_piece_that_is_joined_twice_gets_both_gradients():
+    x = leaf([1.0, 2.0])
+    np.stack([x, x, 3 * x]).sum().backward()
+    np.testing.assert_array_equal(x.grad, [5.0, 5.0])
+
+
+def test_plain_arrays_may_stand_beside_tensors():
+    x = leaf([1.0, 2.0])
+    out = np.concatenate([x, np.zeros(1), [5.0]])
+    assert out.inputs[0] is x
+    out.backward([1.0, 2.0, 3.0, 4.0])
+    np.testing.assert_array_equal(x.grad, [1.0, 2.0])

@@ -1,0 +1,184 @@
+"""Rolling, flipping, padding, diagonals and triangles: what moves elements within an array."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.lib.array_utils import normalize_axis_tuple
+
+from tensorgrad.core import Array, implements, op
+from tensorgrad.ops.indexing import getitem, scatter_add, take
+from tensorgrad.ops.shape import Axes, moveaxis, ravel, reshape
+
+
+def _moved(rule: Callable[..., Any], x: Array, *args: Any, **kwargs: Any) -> Array:
+    """What a NumPy function that only moves elements makes of ``x``: it tells where it puts their numbers."""
+    numbers = np.arange(np.size(x)).reshape(np.shape(x))
+    return ravel(x)[rule(numbers, *args, **kwargs)]
+
+
+@op(numpy=np.roll)
+def roll(x: Array, *, shift: Axes, axis: Axes | None = None) -> Array:
+    """Elements shifted along axes, those pushed over an end coming in at the other; see `numpy.roll`.
+
+    >>> tg.roll(np.array([1.0, 2.0, 3.0]), shift=1)
+    array([3., 1., 2.])
+    """
+    return np.roll(x, shift, axis)
+
+
+roll.defvjp(x=lambda g, out, x, shift, axis: roll(g, shift=np.negative(shift), axis=axis))
+
+
+@implements(np.flip)
+def flip(m: Array, axis: Axes | None = None) -> Array:
+    """See `numpy.flip`.
+
+    >>> tg.flip(np.array([[1.0, 2.0], [3.0, 4.0]]), axis=1)
+    array([[2., 1.],
+           [4., 3.]])
+    """
+    ndim = np.ndim(m)
+    flipped = range(ndim) if axis is None else normalize_axis_tuple(axis, ndim)
+    return getitem(m, index=tuple(slice(None, None, -1 if i in flipped else 1) for i in range(ndim)))
+
+
+@implements(np.fliplr)
+def fliplr(m: Array) -> Array:
+    """See `numpy.fliplr`."""
+    return flip(m, 1)
+
+
+@implements(np.flipud)
+def flipud(m: Array) -> Array:
+    """See `numpy.flipud`."""
+    return flip(m, 0)
+
+
+@implements(np.rot90)
+def rot90(m: Array, k: int = 1, axes: tuple[int, int] = (0, 1)) -> Array:
+    """See `numpy.rot90`.
+
+    >>> tg.rot90(np.array([[1.0, 2.0], [3.0, 4.0]]))
+    array([[2., 4.],
+           [1., 3.]])
+    """
+    return _moved(np.rot90, m, k, axes)
+
+
+@implements(np.repeat)
+def repeat(a: Array, repeats: Any, axis: int | None = None) -> Array:
+    """Each element (or slice along ``axis``) so many times; see `numpy.repeat`.
+
+    >>> tg.repeat(np.array([1.0, 2.0]), [3, 1])
+    array([1., 1., 1., 2.])
+    """
+    n = np.size(a) if axis is None else np.shape(a)[axis]
+    return take(a, np.repeat(np.arange(n), repeats), axis)
+
+
+@implements(np.resize)
+def resize(a: Array, new_shape: Axes) -> Array:
+    """See `numpy.resize`; zeros if ``a`` is empty."""
+    shape = np.empty(new_shape, bool).shape
+    if not np.size(a):
+        return np.zeros(shape, a.dtype)
+    return ravel(a)[np.arange(np.prod(shape, dtype=int)).reshape(shape) % np.size(a)]
+
+
+@implements(np.pad)
+def pad(array: Array, pad_width: Any, mode: Any = "constant", *, constant_values: Any = None) -> Array:
+    """``array`` with a frame of constants or of its own elements; see `numpy.pad`.
+
+    Modes are "constant", "edge", "reflect", "symmetric" and "wrap"; TypeError names any other.
+
+    >>> tg.pad(np.array([1.0, 2.0, 3.0]), (2, 1), "reflect")
+    array([3., 2., 1., 2., 3., 2.])
+    """
+    if mode in ("edge", "reflect", "symmetric", "wrap"):
+        if constant_values is not None:
+            raise TypeError(f"pad: mode {mode!r} has no option constant_values")
+        return _moved(np.pad, array, pad_width, mode)
+    if mode != "constant":
+        raise TypeError(f"pad: mode {mode!r} has no derivative rule; edge, reflect, symmetric, wrap have one")
+    if isinstance(pad_width, dict):
+        raise TypeError("pad: pad_width cannot be a dict with a Tensor; give a pair for each axis")
+    constants = 0 if constant_values is None else constant_values
+    frame = np.pad(np.zeros(np.shape(array), array.dtype), pad_width, constant_values=constants)
+    before = np.broadcast_to(pad_width, (array.ndim, 2))[:, 0]
+    inside = tuple(slice(int(i), int(i) + n) for i, n in zip(before, array.shape, strict=True))
+    return frame + scatter_add(array, index=inside, shape=frame.shape)
+
+
+# Diagonals are steps of n + 1 through the elements in row-major order, so no index array is needed.
+
+
+def _steps(rows: int, columns: int, offset: int) -> slice:
+    """The slice of a raveled matrix that is one of its diagonals."""
+    length = max(0, min(rows - max(-offset, 0), columns - max(offset, 0)))
+    start = max(offset, -offset * columns, 0) if length else 0
+    return slice(start, start + length * (columns + 1), columns + 1)
+
+
+@implements(np.diagonal)
+def diagonal(a: Array, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Array:
+    """See `numpy.diagonal`.
+
+    >>> tg.diagonal(np.array([[1.0, 2.0], [3.0, 4.0]]), offset=1)
+    array([2.])
+    """
+    last = moveaxis(a, (axis1, axis2), (-2, -1))
+    *rest, rows, columns = last.shape
+    steps = _steps(rows, columns, offset)
+    return getitem(reshape(last, shape=(*rest, rows * columns)), index=(..., steps))
+
+
+@implements(np.diag)
+def diag(v: Array, k: int = 0) -> Array:
+    """The diagonal of a matrix, or a matrix with the diagonal given; see `numpy.diag`.
+
+    >>> tg.diag(np.array([1.0, 2.0]))
+    array([[1., 0.],
+           [0., 2.]])
+    """
+    if np.ndim(v) == 2:
+        return diagonal(v, k)
+    if np.ndim(v) != 1:
+        raise ValueError(f"diag: expected one axis or two, got shape {np.shape(v)}")
+    n = np.size(v) + abs(k)
+    return reshape(scatter_add(v, index=_steps(n, n, k), shape=(n * n,)), shape=(n, n))
+
+
+@implements(np.diagflat)
+def diagflat(v: Array, k: int = 0) -> Array:
+    """See `numpy.diagflat`."""
+    return diag(ravel(v), k)
+
+
+@implements(np.trace)
+def trace(a: Array, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Array:
+    """Sum of a diagonal; see `numpy.trace`.
+
+    >>> print(tg.trace(np.array([[1.0, 2.0], [3.0, 4.0]])))
+    5.0
+    """
+    return np.sum(diagonal(a, offset, axis1, axis2), axis=-1)
+
+
+@implements(np.tril)
+def tril(m: Array, k: int = 0) -> Array:
+    """``m`` with zeros above its ``k``-th diagonal; see `numpy.tril`.
+
+    >>> tg.tril(np.array([[1.0, 2.0], [3.0, 4.0]]))
+    array([[1., 0.],
+           [3., 4.]])
+    """
+    return np.where(np.tril(np.ones(m.shape[-2:], bool), k), m, 0)
+
+
+@implements(np.triu)
+def triu(m: Array, k: int = 0) -> Array:
+    """``m`` with zeros below its ``k``-th diagonal; see `numpy.triu`."""
+    return np.where(np.triu(np.ones(m.shape[-2:], bool), k), m, 0)

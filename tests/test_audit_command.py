@@ -1,0 +1,152 @@
+"""The command ``tensorgrad audit``: the table, the exit status, and what it says of an op that is wrong."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from helpers import SHIPPED
+
+import tensorgrad as tg
+from tensorgrad import audit, cli
+from tensorgrad.audit import sweep
+from tensorgrad.audit.sweep import SAMPLES
+from tensorgrad.core import OPS
+
+
+@pytest.fixture
+def few_ops(monkeypatch):
+    """Only a few ops are checked, for speed; gives the table of them, to add to."""
+    few = {name: OPS[name] for name in ("exp", "matmul", "reshape")}
+    monkeypatch.setattr(sweep, "OPS", few)
+    return few
+
+
+@pytest.fixture
+def command(capsys):
+    def run(*arguments):
+        try:
+            status = cli.main(["audit", *map(str, arguments)])
+        except SystemExit as end:
+            status = end.code
+        return status, *capsys.readouterr()
+
+    return run
+
+
+def rows_of(out):
+    """The cells of the table, head and rule left out."""
+    lines = [line for line in out.splitlines() if line.startswith("|")]
+    assert len({len(line) for line in lines}) == 1
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+@pytest.mark.usefixtures("few_ops")
+def test_the_table_goes_to_stdout_and_all_is_well(command):
+    status, out, err = command()
+    assert status == 0
+    assert [row[:3] for row in rows_of(out)] == [
+        [op, dtype, order]
+        for op in ("exp", "matmul", "reshape") for dtype in ("float64", "float32") for order in "12"
+    ]  # fmt: skip
+    for row in rows_of(out):
+        assert int(row[3]) > 0
+        assert 0 <= float(row[4]) <= 1
+        assert row[5] == ""
+    assert out.splitlines()[-1] == "3 ops, 12 rows, 0 with a problem"
+    assert "exp" in err  # the progress, which is then wiped
+    assert err.endswith("\r" + " " * 40 + "\r")
+
+
+@pytest.mark.usefixtures("few_ops")
+@pytest.mark.parametrize("order", [1, 3])
+def test_order_is_the_highest_derivative(command, order):
+    status, out, _ = command("--order", order)
+    assert status == 0
+    assert {row[2] for row in rows_of(out)} == {str(n + 1) for n in range(order)}
+
+
+def test_an_op_with_a_wrong_vjp_is_named_and_the_exit_status_is_1(command, few_ops, monkeypatch):
+    monkeypatch.setattr(OPS["exp"], "formulas", [lambda g, out, x: g * out * 1.001])
+    status, out, _ = command("--order", 1)
+    assert status == 1
+    for op, dtype, _, _, worst, problem in rows_of(out):
+        assert (
+            ("a derivative is wrong" in problem) == (float(worst) > 1) == ((op, dtype) == ("exp", "float64"))
+        )
+    assert out.splitlines()[-1] == "3 ops, 6 rows, 1 with a problem"
+
+
+def test_an_op_without_samples_that_raises_or_without_vjp_is_a_problem(command, few_ops, monkeypatch):
+    @tg.op
+    def unsampled(x):
+        return x
+
+    @tg.op
+    def crashing(x):
+        raise ValueError("crash")
+
+    @tg.op
+    def undeclared(x):
+        return x * 2
+
+    few_ops |= {op.name: op for op in (unsampled, crashing, undeclared)}
+    for op in (crashing, undeclared):
+        monkeypatch.setitem(SAMPLES, op.name, SAMPLES["exp"])
+    status, out, _ = command("--order", 1)
+    assert status == 1
+    problems = {row[0]: row[5] for row in rows_of(out)}
+    assert "no samples in tensorgrad.audit.SAMPLES" in problems["unsampled"]
+    assert "ValueError: crash" in problems["crashing"]
+    assert "NotImplementedError: undeclared has no vjp with respect to x" in problems["undeclared"]
+    assert problems["exp"] == problems["matmul"] == ""
+
+
+def test_an_op_that_loses_the_dtype_is_a_problem(command, few_ops, monkeypatch):
+    @tg.op
+    def promoting(x):
+        return np.asarray(x, float) * 2
+
+    promoting.defvjp(x=lambda g, out, x: 2 * g)
+    few_ops["promoting"] = promoting
+    monkeypatch.setitem(SAMPLES, "promoting", SAMPLES["exp"])
+    status, out, _ = command("--order", 1)
+    assert status == 1
+    problems = {(row[0], row[1]): row[5] for row in rows_of(out)}
+    assert problems["promoting", "float64"] == ""
+    assert "float32" in problems["promoting", "float32"]
+
+
+@pytest.mark.parametrize("order", [0, -1])
+def test_an_order_below_1_exits_with_1(command, order):
+    status, out, err = command("--order", order)
+    assert (status, out) == (1, "")
+    assert err.startswith("tensorgrad: audit: expected --order to be at least 1")
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--order", "two"), ("--order",), ("exp",), ("--dtype", "f4")], ids=" ".join
+)
+def test_wrong_usage_exits_with_2(command, arguments):
+    status, out, err = command(*arguments)
+    assert (status, out) == (2, "")
+    assert err.startswith("usage: tensorgrad")
+
+
+def test_every_op_of_the_package_has_samples():
+    assert [name for name in SHIPPED if not SAMPLES.get(name)] == []
+
+
+def test_the_tables_rows_are_those_of_run():
+    rows = audit.run(1, ["float64"])
+    assert {row.op for row in rows} == set(OPS)
+    assert [row for row in rows if not row.ok] == []
+
+
+def test_python_m_tensorgrad_audit_tells_its_flags():
+    done = subprocess.run(
+        [sys.executable, "-m", "tensorgrad", "audit", "--help"], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "--order" in done.stdout
+    assert "exit status is 1" in " ".join(done.stdout.split())
