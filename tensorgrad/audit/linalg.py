@@ -9,7 +9,7 @@ from tensorgrad.audit.sample import Draws, Sample, normals, of
 
 
 def regular(*shape: int) -> Draws:
-    """Matrices far from singular, whose eigenvalues (of a triangle too) and singular values lie well apart."""
+    """Matrices far from singular, whose eigenvalues (of either triangle) and singular values lie apart."""
 
     def draw(rng: Generator) -> tuple[np.ndarray, ...]:
         n = min(shape[-2:])

@@ -84,20 +84,22 @@ def run(
 
 
 def table(rows: Sequence[Row]) -> str:
-    """The rows as a Markdown table.
+    """The rows as a Markdown table: an op a line, a column for each dtype and order, and what is wrong.
 
-    >>> print(table([Row("exp", "float64", 1, 3, 0.0123), Row("log", "float32", 2, 3, 7.5, "0d: too large")]))
-    | op  | dtype   | order | samples | worst error / tolerance |               |
-    |-----|---------|-------|---------|-------------------------|---------------|
-    | exp | float64 | 1     | 3       | 0.012                   |               |
-    | log | float32 | 2     | 3       | 7.5                     | 0d: too large |
+    >>> print(table([Row("exp", "float64", 1, 3, 0.0123), Row("exp", "float64", 2, 3, 7.5, "0d: too large")]))
+    | op  | samples | float64, order 1 | float64, order 2 | problem       |
+    |-----|---------|------------------|------------------|---------------|
+    | exp | 3       | 0.012            | 7.5              | 0d: too large |
     """
-    head = ("op", "dtype", "order", "samples", "worst error / tolerance", "")
-    cells = [
-        head,
-        *((r.op, r.dtype, str(r.order), str(r.samples), f"{r.worst:.2g}", r.problem) for r in rows),
-    ]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(head))]
+    columns = list(dict.fromkeys((row.dtype, row.order) for row in rows))
+    cells = [("op", "samples", *(f"{dtype}, order {order}" for dtype, order in columns), "problem")]
+    for op in dict.fromkeys(row.op for row in rows):
+        found = {(row.dtype, row.order): row for row in rows if row.op == op}
+        first = next(iter(found.values()))
+        errors = [f"{found[column].worst:.2g}" if column in found else "" for column in columns]
+        problem = next((row.problem for row in found.values() if row.problem), "")
+        cells.append((op, str(first.samples), *errors, problem))
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = [
         "| " + " | ".join(cell.ljust(n) for cell, n in zip(row, widths, strict=True)) + " |" for row in cells
     ]

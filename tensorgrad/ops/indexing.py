@@ -146,7 +146,7 @@ def take(
     out: None = None,
     mode: Literal["raise", "wrap", "clip"] = "raise",
 ) -> Array:
-    """See `numpy.take`.
+    """Elements, or slices along ``axis``, by number; see `numpy.take`.
 
     >>> tg.take(np.array([[1.0, 2.0], [3.0, 4.0]]), [1, 1, 0], axis=1)
     array([[2., 2., 1.],
@@ -169,7 +169,7 @@ def take(
 
 @implements(np.take_along_axis)
 def take_along_axis(arr: Array, indices: Any, axis: int | None = -1) -> Array:
-    """See `numpy.take_along_axis`.
+    """For each line along ``axis`` its own elements by number; see `numpy.take_along_axis`.
 
     >>> x = np.array([[3.0, 1.0], [2.0, 4.0]])
     >>> tg.take_along_axis(x, np.argsort(x, axis=1), axis=1)
@@ -215,19 +215,19 @@ def partition(a: Array, kth: Any, axis: int | None = -1, kind: Any = "introselec
 
 @implements(np.compress)
 def compress(condition: Any, a: Array, axis: int | None = None) -> Array:
-    """See `numpy.compress`."""
+    """The slices along ``axis`` for which a condition holds; see `numpy.compress`."""
     return take(a, np.flatnonzero(_values(condition)), axis)
 
 
 @implements(np.extract)
 def extract(condition: Any, arr: Array) -> Array:
-    """See `numpy.extract`."""
+    """The elements for which a condition holds; see `numpy.extract`."""
     return ravel(arr)[np.flatnonzero(_values(condition))]
 
 
 @implements(np.delete)
 def delete(arr: Array, obj: Any, axis: int | None = None) -> Array:
-    """See `numpy.delete`.
+    """All slices along ``axis`` but those named; see `numpy.delete`.
 
     >>> tg.delete(np.array([1.0, 2.0, 3.0]), [0, -1])
     array([2.])

@@ -49,7 +49,7 @@ stack_.defvjp(arrays=lambda i, g, out, *arrays, axis: g[along(axis, i, g.ndim)])
 
 @implements(np.concatenate)
 def concatenate(arrays: Sequence[Array], /, axis: int | None = 0) -> Array:
-    """See `numpy.concatenate`.
+    """Arrays joined along an axis that they have; see `numpy.concatenate`.
 
     >>> tg.concatenate([np.array([[1.0, 2.0]]), np.array([[3.0, 4.0]])], axis=None)
     array([1., 2., 3., 4.])
@@ -61,32 +61,32 @@ def concatenate(arrays: Sequence[Array], /, axis: int | None = 0) -> Array:
 
 @implements(np.stack)
 def stack(arrays: Sequence[Array], axis: int = 0) -> Array:
-    """See `numpy.stack`."""
+    """Arrays of one shape side by side along a new axis; see `numpy.stack`."""
     return stack_(*arrays, axis=axis)
 
 
 @implements(np.hstack)
 def hstack(tup: Sequence[Array]) -> Array:
-    """See `numpy.hstack`."""
+    """Arrays joined along the second axis, vectors along their only one; see `numpy.hstack`."""
     arrays = [atleast_1d(x) for x in tup]
     return concatenate_(*arrays, axis=0 if arrays and arrays[0].ndim == 1 else 1)
 
 
 @implements(np.vstack)
 def vstack(tup: Sequence[Array]) -> Array:
-    """See `numpy.vstack`."""
+    """Arrays joined along the first axis, vectors as rows; see `numpy.vstack`."""
     return concatenate_(*(atleast_2d(x) for x in tup), axis=0)
 
 
 @implements(np.dstack)
 def dstack(tup: Sequence[Array]) -> Array:
-    """See `numpy.dstack`."""
+    """Arrays joined along the third axis; see `numpy.dstack`."""
     return concatenate_(*(atleast_3d(x) for x in tup), axis=2)
 
 
 @implements(np.column_stack)
 def column_stack(tup: Sequence[Array]) -> Array:
-    """See `numpy.column_stack`.
+    """Vectors as columns, and matrices, side by side; see `numpy.column_stack`.
 
     >>> tg.column_stack([np.array([1.0, 2.0]), np.array([3.0, 4.0])])
     array([[1., 3.],
@@ -97,7 +97,7 @@ def column_stack(tup: Sequence[Array]) -> Array:
 
 @implements(np.append)
 def append(arr: Array, values: Array, axis: int | None = None) -> Array:
-    """See `numpy.append`."""
+    """Two arrays joined, raveled if there is no axis; see `numpy.append`."""
     return concatenate([arr, values], axis)
 
 
@@ -142,7 +142,7 @@ def _split(rule: Callable[..., Any], x: Array, sections: Any, axis: int) -> list
 
 @implements(np.split)
 def split(ary: Array, indices_or_sections: Any, axis: int = 0) -> list[Array]:
-    """See `numpy.split`.
+    """Equal parts, or parts between given places; see `numpy.split`.
 
     >>> tg.split(np.array([1.0, 2.0, 3.0]), [1])
     [array([1.]), array([2., 3.])]
@@ -152,19 +152,19 @@ def split(ary: Array, indices_or_sections: Any, axis: int = 0) -> list[Array]:
 
 @implements(np.array_split)
 def array_split(ary: Array, indices_or_sections: Any, axis: int = 0) -> list[Array]:
-    """See `numpy.array_split`."""
+    """Parts as equal as can be, or between given places; see `numpy.array_split`."""
     return _split(np.array_split, ary, indices_or_sections, axis)
 
 
 @implements(np.hsplit)
 def hsplit(ary: Array, indices_or_sections: Any) -> list[Array]:
-    """See `numpy.hsplit`."""
+    """Parts along the second axis, of a vector along its only one; see `numpy.hsplit`."""
     return split(ary, indices_or_sections, axis=0 if np.ndim(ary) == 1 else 1)
 
 
 @implements(np.vsplit)
 def vsplit(ary: Array, indices_or_sections: Any) -> list[Array]:
-    """See `numpy.vsplit`."""
+    """Parts along the first axis; see `numpy.vsplit`."""
     if np.ndim(ary) < 2:
         raise ValueError(f"vsplit: expected at least 2 axes, got shape {np.shape(ary)}")
     return split(ary, indices_or_sections, axis=0)
@@ -172,7 +172,7 @@ def vsplit(ary: Array, indices_or_sections: Any) -> list[Array]:
 
 @implements(np.dsplit)
 def dsplit(ary: Array, indices_or_sections: Any) -> list[Array]:
-    """See `numpy.dsplit`."""
+    """Parts along the third axis; see `numpy.dsplit`."""
     if np.ndim(ary) < 3:
         raise ValueError(f"dsplit: expected at least 3 axes, got shape {np.shape(ary)}")
     return split(ary, indices_or_sections, axis=2)

@@ -100,7 +100,7 @@ pinv.defvjp(a=_pinv_vjp)
 
 @implements(np.linalg.tensorsolve)
 def tensorsolve(a: Array, b: Array, axes: Axes | None = None) -> Array:
-    """See `numpy.linalg.tensorsolve`."""
+    """The x with tensordot(a, x, x.ndim) = b; see `numpy.linalg.tensorsolve`."""
     if axes is not None:
         last = (axes,) if isinstance(axes, int) else axes
         a = moveaxis(a, last, tuple(range(-len(last), 0)))
@@ -110,7 +110,7 @@ def tensorsolve(a: Array, b: Array, axes: Axes | None = None) -> Array:
 
 @implements(np.linalg.tensorinv)
 def tensorinv(a: Array, ind: int = 2) -> Array:
-    """See `numpy.linalg.tensorinv`."""
+    """The inverse with respect to `tensordot` over ``ind`` axes; see `numpy.linalg.tensorinv`."""
     if ind <= 0:
         raise ValueError(f"tensorinv: ind must be positive, got {ind}")
     first, last = np.shape(a)[:ind], np.shape(a)[ind:]
@@ -203,31 +203,31 @@ def multi_dot(arrays: Sequence[Array]) -> Array:
 
 @implements(np.linalg.matmul)
 def matmul(x1: Array, x2: Array, /) -> Array:
-    """See `numpy.linalg.matmul`."""
+    """Product of matrices; see `numpy.linalg.matmul`."""
     return np.matmul(x1, x2)
 
 
 @implements(np.linalg.outer)
 def outer(x1: Array, x2: Array, /) -> Array:
-    """See `numpy.linalg.outer`."""
+    """All products of an element of each; see `numpy.linalg.outer`."""
     return products.outer(x1, x2)
 
 
 @implements(np.linalg.tensordot)
 def tensordot(x1: Array, x2: Array, /, *, axes: Any = 2) -> Array:
-    """See `numpy.linalg.tensordot`."""
+    """Sum over pairs of axes; see `numpy.linalg.tensordot`."""
     return products.tensordot(x1, x2, axes)
 
 
 @implements(np.linalg.vecdot)
 def vecdot(x1: Array, x2: Array, /, *, axis: int = -1) -> Array:
-    """See `numpy.linalg.vecdot`."""
+    """Sum of products along an axis; see `numpy.linalg.vecdot`."""
     return products.vecdot(x1, x2, axis=axis)
 
 
 @implements(np.linalg.cross)
 def cross(x1: Array, x2: Array, /, *, axis: int = -1) -> Array:
-    """See `numpy.linalg.cross`."""
+    """Vector product in space; see `numpy.linalg.cross`."""
     return products.cross(x1, x2, axis=axis)
 
 

@@ -34,7 +34,7 @@ roll.defvjp(x=lambda g, out, x, shift, axis: roll(g, shift=np.negative(shift), a
 
 @implements(np.flip)
 def flip(m: Array, axis: Axes | None = None) -> Array:
-    """See `numpy.flip`.
+    """Elements in reverse order along axes, all by default; see `numpy.flip`.
 
     >>> tg.flip(np.array([[1.0, 2.0], [3.0, 4.0]]), axis=1)
     array([[2., 1.],
@@ -47,19 +47,19 @@ def flip(m: Array, axis: Axes | None = None) -> Array:
 
 @implements(np.fliplr)
 def fliplr(m: Array) -> Array:
-    """See `numpy.fliplr`."""
+    """Columns in reverse order; see `numpy.fliplr`."""
     return flip(m, 1)
 
 
 @implements(np.flipud)
 def flipud(m: Array) -> Array:
-    """See `numpy.flipud`."""
+    """Rows in reverse order; see `numpy.flipud`."""
     return flip(m, 0)
 
 
 @implements(np.rot90)
 def rot90(m: Array, k: int = 1, axes: tuple[int, int] = (0, 1)) -> Array:
-    """See `numpy.rot90`.
+    """A quarter turn, ``k`` times, from the first of two axes to the second; see `numpy.rot90`.
 
     >>> tg.rot90(np.array([[1.0, 2.0], [3.0, 4.0]]))
     array([[2., 4.],
@@ -124,7 +124,7 @@ def _steps(rows: int, columns: int, offset: int) -> slice:
 
 @implements(np.diagonal)
 def diagonal(a: Array, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Array:
-    """See `numpy.diagonal`.
+    """The diagonals over two axes, as the last axis; see `numpy.diagonal`.
 
     >>> tg.diagonal(np.array([[1.0, 2.0], [3.0, 4.0]]), offset=1)
     array([2.])
@@ -153,7 +153,7 @@ def diag(v: Array, k: int = 0) -> Array:
 
 @implements(np.diagflat)
 def diagflat(v: Array, k: int = 0) -> Array:
-    """See `numpy.diagflat`."""
+    """A matrix with all elements of ``v`` on a diagonal; see `numpy.diagflat`."""
     return diag(ravel(v), k)
 
 

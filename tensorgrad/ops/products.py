@@ -181,7 +181,7 @@ def dot(a: Array, b: Array) -> Array:
 
 @implements(np.vdot)
 def vdot(a: Array, b: Array, /) -> Array:
-    """See `numpy.vdot`."""
+    """Sum of the products of all elements; see `numpy.vdot`."""
     return np.matmul(ravel(a), ravel(b))
 
 
@@ -193,7 +193,7 @@ def inner(a: Array, b: Array, /) -> Array:
 
 @implements(np.outer)
 def outer(a: Array, b: Array) -> Array:
-    """See `numpy.outer`.
+    """All products of an element of ``a`` and one of ``b``; see `numpy.outer`.
 
     >>> tg.outer(np.array([1.0, 2.0]), np.array([3.0, 4.0]))
     array([[3., 4.],

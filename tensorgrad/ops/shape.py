@@ -66,7 +66,7 @@ def _permuted(rule: Callable[..., Any], x: Array, *args: Any) -> Array:
 
 @implements(np.moveaxis)
 def moveaxis(a: Array, source: Axes, destination: Axes) -> Array:
-    """See `numpy.moveaxis`.
+    """Axes moved to other places, all others in order; see `numpy.moveaxis`.
 
     >>> tg.moveaxis(np.zeros((2, 3, 4)), 0, -1).shape
     (3, 4, 2)
@@ -76,7 +76,7 @@ def moveaxis(a: Array, source: Axes, destination: Axes) -> Array:
 
 @implements(np.rollaxis)
 def rollaxis(a: Array, axis: int, start: int = 0) -> Array:
-    """See `numpy.rollaxis`."""
+    """An axis moved to before another; see `numpy.rollaxis`."""
     return _permuted(np.rollaxis, a, axis, start)
 
 
@@ -96,19 +96,19 @@ def _reshaped(rule: Callable[..., Any], x: Array, *args: Any) -> Array:
 
 @implements(np.ravel)
 def ravel(a: Array, order: Literal["C", "F"] = "C") -> Array:
-    """See `numpy.ravel`."""
+    """All elements along one axis; see `numpy.ravel`."""
     return reshape(a, shape=-1, order=order)
 
 
 @implements(np.squeeze)
 def squeeze(a: Array, axis: Axes | None = None) -> Array:
-    """See `numpy.squeeze`."""
+    """Axes of length 1 removed; see `numpy.squeeze`."""
     return _reshaped(np.squeeze, a, axis)
 
 
 @implements(np.expand_dims)
 def expand_dims(a: Array, axis: Axes) -> Array:
-    """See `numpy.expand_dims`."""
+    """Axes of length 1 put in; see `numpy.expand_dims`."""
     return _reshaped(np.expand_dims, a, axis)
 
 
@@ -119,19 +119,19 @@ def _each(rule: Callable[..., Any], arrays: tuple[Array, ...]) -> Any:
 
 @implements(np.atleast_1d)
 def atleast_1d(*arys: Array) -> Any:
-    """See `numpy.atleast_1d`."""
+    """Arrays with one axis at least; see `numpy.atleast_1d`."""
     return _each(np.atleast_1d, arys)
 
 
 @implements(np.atleast_2d)
 def atleast_2d(*arys: Array) -> Any:
-    """See `numpy.atleast_2d`."""
+    """Arrays with two axes at least; see `numpy.atleast_2d`."""
     return _each(np.atleast_2d, arys)
 
 
 @implements(np.atleast_3d)
 def atleast_3d(*arys: Array) -> Any:
-    """See `numpy.atleast_3d`.
+    """Arrays with three axes at least; see `numpy.atleast_3d`.
 
     >>> tg.atleast_3d(np.zeros(4)).shape
     (1, 4, 1)
@@ -144,7 +144,7 @@ def atleast_3d(*arys: Array) -> Any:
 
 @implements(np.broadcast_arrays)
 def broadcast_arrays(*args: Array) -> tuple[Array, ...]:
-    """See `numpy.broadcast_arrays`."""
+    """Arrays broadcast against one another; see `numpy.broadcast_arrays`."""
     shape = np.broadcast_shapes(*(np.shape(x) for x in args))
     return tuple(broadcast_to(x, shape=shape) for x in args)
 

@@ -293,7 +293,7 @@ def movements(draw):
         "array_split": lambda np, x: np.concatenate(np.array_split(x, abs(k) + 1, axis)[::2], axis),
         "roll": lambda np, x: np.roll(x, k, axes),
         "flip": lambda np, x: np.flip(x, axes),
-        "rot90": lambda np, x: np.rot90(x, k, (axis, axis - 1)) if n > 1 else np.rot90(x[None], k),
+        "rot90": lambda np, x: np.rot90(x, k, (axis % n, (axis - 1) % n)) if n > 1 else np.rot90(x[None], k),
         "repeat": lambda np, x: np.repeat(x, counts, axis),
         "resize": lambda np, x: np.resize(x, wide),
         "pad": lambda np, x: np.pad(x, width, "constant"),
