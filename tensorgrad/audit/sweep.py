@@ -150,12 +150,11 @@ def _derivatives(f: Callable[..., Any], args: Sequence[Any], order: int) -> tupl
 
     def function(*variables: Any) -> Any:
         rest = iter(variables)
-        return f(*(next(rest) if x is None else x for x in given))
+        return (f(*(next(rest) if x is None else x for x in given)),)
 
     for _ in range(order):
         value, pull_back = vjp(function, *variables)
-        outputs = value if isinstance(value, tuple) else (value,)
-        cotangents = [rng.standard_normal(y.shape).astype(y.dtype) for y in outputs]
+        cotangents = [rng.standard_normal(y.shape).astype(y.dtype) for y in value]
         gradients = pull_back(tuple(cotangents))
         function = partial(_pull_back, function, len(variables))
         variables = [*variables, *cotangents]

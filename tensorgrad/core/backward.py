@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable
 from heapq import heappop, heappush
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tensorgrad.core.broadcast import sum_to
 from tensorgrad.core.op import Op
 from tensorgrad.core.recording import _watch
-from tensorgrad.core.tensor import Array, Tensor
+from tensorgrad.core.tensor import Array, Tensor, as_numeric
+
+if TYPE_CHECKING:
+    from tensorgrad.core.nan import detect_nan
+
+_adding = threading.Lock()
 
 
 def walk(
@@ -27,6 +33,20 @@ def walk(
     ``since`` count as constants, but for those whose serial numbers are in ``ends``: these, and tensors all
     of whose inputs are older, count as leaves.
     """
+    watch = _watch.get()
+    if watch is None:
+        return _walked(outputs, create_graph, since, ends, None)
+    with watch.walking():
+        return _walked(outputs, create_graph, since, ends, watch)
+
+
+def _walked(
+    outputs: Iterable[tuple[Tensor, Array]],
+    create_graph: bool,
+    since: int,
+    ends: frozenset[int],
+    watch: detect_nan | None,
+) -> list[tuple[Tensor, Array]]:
     # Inputs are older than what was made of them, so the youngest node still waiting has received all its
     # cotangents: a heap of serial numbers yields a topological order with no pass to count uses.
     waiting: list[int] = []
@@ -38,7 +58,6 @@ def walk(
             heappush(waiting, -output._serial)
         pending[output._serial] = (output, g)
     leaves = []
-    watch = _watch.get()
     while waiting:
         serial = -heappop(waiting)
         node, g = pending.pop(serial)
@@ -52,9 +71,9 @@ def walk(
             out: Array = node
             args = inputs
         else:
-            out = node._data
-            args = tuple([x._data if isinstance(x, Tensor) else x for x in inputs])
-        together = op.joint(g, out, *args, **params) if op.joint else None
+            out = node._array
+            args = tuple([x._array if isinstance(x, Tensor) else x for x in inputs])
+        together: tuple[Array | None, ...] | None = None
         formulas = op.formulas_for(len(inputs)) if op.variadic else op.formulas
         reached = False
         for i, x in enumerate(inputs):
@@ -69,16 +88,20 @@ def walk(
             if not x._requires_grad or (older < since and older not in ends):
                 continue
             reached = True
-            if together is not None:
+            if op.joint is not None:
+                if together is None:
+                    together = _jointly(op, g, out, args, params)
                 gx = together[i]
+                if gx is None:
+                    continue
             elif (formula := formulas[i]) is not None:
                 gx = formula(g, out, *args, **params)
             else:
                 continue
-            data = x._data
+            data = x._array
             shape = getattr(gx, "shape", None)
             if shape != data.shape:
-                if not op.elementwise or shape != node._data.shape:
+                if not op.elementwise or shape != node._array.shape:
                     _refuse_cotangent(op, i, gx, x)
                 gx = sum_to(gx, shape=data.shape)
             if gx.dtype is not data.dtype and gx.dtype != data.dtype:
@@ -98,19 +121,24 @@ def walk(
 def accumulate(output: Tensor, g: Array | None, *, create_graph: bool) -> None:
     """Carry out `Tensor.backward`: walk, then add what came to each leaf's ``.grad``."""
     require_recorded(output, "backward")
-    for leaf, cotangent in walk([(output, seed(output, g))], create_graph=create_graph):
-        if leaf._grad is not None:
-            cotangent = leaf._grad + cotangent
-        if create_graph:
-            cotangent = cotangent if isinstance(cotangent, Tensor) else Tensor(cotangent)
-        else:
-            # Two leaves may receive the same array, so nobody may write to it; a view could still change
-            # through its base, so it becomes an array of its own.
-            cotangent = cotangent._data if isinstance(cotangent, Tensor) else np.asarray(cotangent)
-            if cotangent.base is not None:
-                cotangent = cotangent.copy()
-            cotangent.flags.writeable = False
-        leaf._grad = cotangent
+    found = walk([(output, seed(output, g, "backward"))], create_graph=create_graph)
+    with _adding:  # of two threads that add to one leaf, both must find what the other added
+        for leaf, cotangent in found:
+            leaf._grad = _sum(leaf._grad, cotangent, create_graph)
+
+
+def _sum(before: Array | None, cotangent: Array, create_graph: bool) -> Array:
+    """A leaf's gradient with a cotangent added."""
+    total = cotangent if before is None else before + cotangent
+    if create_graph:
+        return total if isinstance(total, Tensor) else Tensor(total)
+    total = total._array if isinstance(total, Tensor) else np.asarray(total)
+    # Two leaves may receive the same array, so nobody may write to it; a view could still change through its
+    # base, so it becomes an array of its own.
+    if total.base is not None:
+        total = total.copy()
+    total.flags.writeable = False
+    return total
 
 
 def require_recorded(output: Any, what: str) -> None:
@@ -139,21 +167,34 @@ def read_from_outside(outputs: Iterable[Tensor], start: int) -> list[Tensor]:
     return [found[serial] for serial in sorted(found)]
 
 
-def seed(output: Tensor, g: Array | None) -> Array:
+def seed(output: Tensor, g: Array | None, what: str) -> Array:
     """The cotangent that the walk starts with, checked against the output."""
     if g is None:
         if output.size != 1:
             raise ValueError(
-                f"backward: {output._label()} is not a scalar; pass the cotangent to contract it with"
+                f"{what}: {output._label()} is not a scalar; pass the cotangent to contract it with"
             )
-        return np.ones_like(output._data)
-    if not isinstance(g, Tensor):
-        g = np.array(g, dtype=output.dtype)
+        g = np.ones_like(output._array)
+    elif not isinstance(g, Tensor):
+        g = as_numeric(g, None, what).astype(output.dtype)
+    if isinstance(g, np.ndarray):
+        g.flags.writeable = False  # a formula that writes into its cotangent is wrong, and is found out here
     if g.shape != output.shape or g.dtype != output.dtype:
         raise ValueError(
-            f"backward: expected a cotangent {output.dtype} {output.shape}, got {g.dtype} {g.shape}"
+            f"{what}: expected a cotangent {output.dtype} {output.shape}, got {g.dtype} {g.shape}"
         )
     return g
+
+
+def _jointly(
+    op: Op[Any], g: Array, out: Array, args: tuple[Any, ...], params: dict[str, Any]
+) -> tuple[Array | None, ...]:
+    assert op.joint is not None
+    together = op.joint(g, out, *args, **params)
+    came = len(together) if hasattr(together, "__len__") else f"a {type(together).__name__}"
+    if came != len(args):
+        raise TypeError(f"the joint vjp of {op.name}: expected {len(args)} cotangents in a tuple, got {came}")
+    return together
 
 
 def _refuse_cotangent(op: Op[Any], position: int, gx: Array, x: Tensor) -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import wraps
 from typing import Any
 
+import numpy as np
+
 from tensorgrad.core.backward import read_from_outside, walk
 from tensorgrad.core.op import Op
-from tensorgrad.core.recording import _clock, _paused
+from tensorgrad.core.recording import _clock, _paused, _watch
 from tensorgrad.core.tensor import Array, Tensor
+from tensorgrad.core.tree import leaves, mapped
 
 
 def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
@@ -25,7 +29,9 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
     Raises
     ------
     TypeError
-        If the result is no Tensor.
+        If the result is not one Tensor.
+    RuntimeError
+        In the backward pass, if ``f`` computed again gives another result or reads other tensors.
 
     Notes
     -----
@@ -39,20 +45,29 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(f)
     def recomputed(*args: Any, **kwargs: Any) -> Any:
+        # What the caller changes later must not change what is computed again.
+        args, kwargs = mapped(_own, (args, kwargs))
         start = next(_clock)
         out = f(*args, **kwargs)
         if not isinstance(out, Tensor):
-            raise TypeError(
-                f"checkpoint of {f}: expected one Tensor as the result, got a {type(out).__name__}"
-            )
-        if not (out._requires_grad and not _paused.get()):
+            if not any(isinstance(x, Tensor) for _, x in leaves((args, kwargs))):
+                return out  # arrays in, arrays out, as with any op
+            came = type(out).__name__
+            raise TypeError(f"checkpoint of {f}: expected one Tensor as the result, got a {came}")
+        if not out._requires_grad or _paused.get():
             return out
-        return recompute(*read_from_outside([out], start), f=lambda: f(*args, **kwargs), value=out._data)
+        reads = read_from_outside([out], start)
+        serials = tuple(x._serial for x in reads)
+        return recompute(*reads, f=lambda: f(*args, **kwargs), value=out._array, serials=serials)
 
     return recomputed
 
 
-def _value(*inputs: Array, f: Callable[[], Tensor], value: Array) -> Array:
+def _own(x: Any) -> Any:
+    return x.copy() if isinstance(x, np.ndarray) else x
+
+
+def _value(*inputs: Array, f: Callable[[], Tensor], value: Array, serials: tuple[int, ...]) -> Array:
     return value
 
 
@@ -61,19 +76,32 @@ recompute = Op(_value, "recompute", ("inputs",), elementwise=False, native=False
 
 
 def _recompute_vjp(
-    g: Array, out: Array, *inputs: Array, f: Callable[[], Tensor], value: Array
-) -> tuple[Array, ...]:
+    g: Array,
+    out: Array,
+    *inputs: Array,
+    f: Callable[[], Tensor],
+    value: Array,
+    serials: tuple[int, ...],
+) -> tuple[Array | None, ...]:
     start = next(_clock)
     nested = any(isinstance(x, Tensor) for x in inputs)  # then backward is recorded
     token = _paused.set(0)
     try:
-        again = f()
+        watch = _watch.get()
+        with watch.forward_again() if watch else nullcontext():
+            again = f()
         ends = read_from_outside([again], start)
+        same = np.array_equal(again._array, value, equal_nan=True)
+        if not same or tuple(x._serial for x in ends) != serials:
+            raise RuntimeError(
+                f"checkpoint of {f}: computed again it gave another result, so its gradient is lost; "
+                "it must not depend on random numbers, nor on anything that has changed since"
+            )
         found = walk([(again, g)], create_graph=nested, since=start, ends=frozenset(x._serial for x in ends))
     finally:
         _paused.reset(token)
     cotangents = {x._serial: cotangent for x, cotangent in found}
-    return tuple(cotangents[x._serial] for x in ends)
+    return tuple(cotangents.get(serial) for serial in serials)
 
 
 recompute.defvjp_joint(_recompute_vjp)

@@ -186,16 +186,17 @@ def gradcheck(
     if not checked:
         raise ValueError("gradcheck: no floating argument to differentiate")
 
-    def of_checked(*variables: Any) -> Any:
+    def of_checked(*variables: Any) -> tuple[Any, ...]:
         rest = iter(variables)
-        return f(*(next(rest) if x is None else x for x in constants))
+        value = f(*(next(rest) if x is None else x for x in constants))
+        return value if isinstance(value, tuple) else (value,)
 
     report = GradcheckReport(getattr(f, "__name__", str(f)), order)
     rng = np.random.default_rng(seed)
-    function: Callable[..., Any] = of_checked
+    function: Callable[..., tuple[Any, ...]] = of_checked
     for level in range(1, order + 1):
         value, pull_back = vjp(function, *checked)
-        outputs = [_array(y) for y in (value if isinstance(value, tuple) else (value,))]
+        outputs = [_array(y) for y in value]
         if not all(np.isfinite(y).all() for y in outputs):
             raise ValueError(f"gradcheck: derivative {level - 1} of {report.name} is not finite here")
         cotangents = [rng.standard_normal(y.shape).astype(dtype) for y in outputs]
@@ -253,8 +254,7 @@ def _contracted(
     moved: np.ndarray[Any, Any],
 ) -> float:
     """s = <v, f>, with one argument moved; summed in float64."""
-    value = f(*(Tensor(moved if i == argument else x) for i, x in enumerate(args)))
-    outputs = value if isinstance(value, tuple) else (value,)
+    outputs = f(*(Tensor(moved if i == argument else x) for i, x in enumerate(args)))
     return float(sum(np.vdot(v.astype(float), _array(y)) for v, y in zip(cotangents, outputs, strict=True)))
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import linecache
 import sys
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import Token
 from typing import Any, NoReturn
 
@@ -34,43 +37,65 @@ class detect_nan:  # noqa: N801 - a verb in lower case, as no_grad is
     """
 
     def __init__(self) -> None:
-        self._token: Token[Any] | None = None
-        self._quiet = np.errstate(divide="ignore", over="ignore", invalid="ignore")  # it raises instead
+        self._in_walk = False
+        self._blocks: list[tuple[Token[Any], np.errstate]] = []
         self._lines: dict[int, str] = {}  # of the ops, by the serial number of their result
         self._users: dict[int, list[Tensor]] = {}  # what gave each tensor a cotangent
 
     def __enter__(self) -> detect_nan:
-        self._token = _watch.set(self)
-        self._quiet.__enter__()
+        quiet = np.errstate(divide="ignore", over="ignore", invalid="ignore")  # it raises instead
+        quiet.__enter__()
+        self._blocks.append((_watch.set(self), quiet))
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._quiet.__exit__(None, None, None)
-        assert self._token is not None
-        _watch.reset(self._token)
-        self._lines.clear()
-        self._users.clear()
+        token, quiet = self._blocks.pop()
+        _watch.reset(token)
+        quiet.__exit__(None, None, None)
+
+    @contextmanager
+    def walking(self) -> Iterator[None]:
+        """While a walk goes on: look at what the formulas give, not at every op in them."""
+        outer, self._in_walk = self._in_walk, True
+        try:
+            yield
+        finally:
+            self._in_walk = outer
+            if not outer:
+                self._users.clear()  # and let go of the graph
+
+    @contextmanager
+    def forward_again(self) -> Iterator[None]:
+        """While a walk computes a part of the forward pass again."""
+        outer, self._in_walk = self._in_walk, False
+        try:
+            yield
+        finally:
+            self._in_walk = outer
 
     def after_forward(self, node: Tensor, arrays: list[Array]) -> None:
         """Look at what an op has just computed."""
+        if self._in_walk:
+            return
         self._lines[node._serial] = _calling_line()
-        if _is_finite(node._data) or not all(map(_is_finite, arrays)):
+        weakref.finalize(node, self._lines.pop, node._serial, None)
+        if _is_finite(node._array) or not all(map(_is_finite, arrays)):
             return
         op = node._op
         assert op is not None
-        self._refuse(f"{op.name} gave {_wrong(node._data)} ({_ranges(op.arrays, arrays)})", node)
+        self._refuse(f"{op.name} gave {_wrong(node._array)} ({_ranges(op.arrays, arrays)})", node)
 
     def after_vjp(self, node: Tensor, position: int, g: Array, gx: Array) -> None:
         """Look at the cotangent that a vjp has just given to an input of ``node``."""
         x = node._inputs[position]
         self._users.setdefault(x._serial, []).append(node)
         g, gx = _values(g), _values(gx)
-        if _is_finite(gx) or not _is_finite(g):
+        arrays = [_values(y) for y in node._inputs]
+        if _is_finite(gx) or not all(map(_is_finite, [g, _values(node), *arrays])):
             return
         op = node._op
         assert op is not None
         name = op.arrays[min(position, len(op.arrays) - 1)]
-        arrays = [_values(y) for y in node._inputs]
         message = f"the vjp of {op.name} for {name} gave {_wrong(gx)}"
         place = tuple(np.argwhere(~np.isfinite(gx))[0])
         masked = g.shape == gx.shape and g[place] == 0
@@ -101,7 +126,7 @@ class detect_nan:  # noqa: N801 - a verb in lower case, as no_grad is
 
 
 def _values(x: Any) -> Any:
-    return x._data if isinstance(x, Tensor) else x
+    return x._array if isinstance(x, Tensor) else x
 
 
 def _is_finite(x: Any) -> bool:

@@ -13,7 +13,7 @@ import numpy as np
 
 from tensorgrad.core.recording import _clock, _paused, _watch
 from tensorgrad.core.registry import NUMPY, OPS
-from tensorgrad.core.tensor import Array, Tensor, as_numeric
+from tensorgrad.core.tensor import Array, Tensor, as_numeric, refuse_masked
 
 P = ParamSpec("P")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -44,6 +44,7 @@ class Op(Generic[P]):
         self.name = self.__name__ = name
         self.forward = forward
         self.arrays = arrays
+        self.metadata: tuple[str, ...] = ()  # what NumPy's function, if there is one, takes after the arrays
         self.elementwise = elementwise
         self._native = native
         self._bare = isinstance(forward, np.ufunc)  # their options (out, where, dtype) are not for tensors
@@ -63,8 +64,9 @@ class Op(Generic[P]):
 
         A formula takes the cotangent ``g`` of the output, the output, and the call's arguments with all
         defaults filled in; it returns the cotangent of its argument. It is made of ops and NumPy functions,
-        so it can be differentiated in turn. None declares a derivative that is zero everywhere. The formula
-        of a ``*arguments`` parameter takes the position first: ``(i, g, out, *arguments, **params)``.
+        so it can be differentiated in turn, and changes none of what it is given. None declares a derivative
+        that is zero everywhere. The formula of a ``*arguments`` parameter takes the position first:
+        ``(i, g, out, *arguments, **params)``.
 
         >>> @tg.op
         ... def cube(x):
@@ -83,7 +85,8 @@ class Op(Generic[P]):
     def defvjp_joint(self, formula: Callable[..., tuple[Array, ...]]) -> None:
         """Declare one formula that gives the cotangents of all array arguments, as a tuple.
 
-        For ops whose cotangents share much of their work. It takes what the formulas of `defvjp` take.
+        For ops whose cotangents share much of their work. It takes what the formulas of `defvjp` take; None
+        in its result stands for zero.
 
         >>> @tg.op
         ... def product(x, y):
@@ -118,7 +121,7 @@ class Op(Generic[P]):
         for x in args:
             if isinstance(x, Tensor):
                 traced = True
-                data = x._data
+                data = x._array
                 if x._requires_grad:
                     if record:
                         mixed = mixed or data.dtype is not dtype
@@ -133,7 +136,7 @@ class Op(Generic[P]):
         if record and raw:
             # The graph must not see later changes to an array that is not its own.
             args = tuple(x if isinstance(x, Tensor) else self._constant(x) for x in args)
-            arrays = [x._data if isinstance(x, Tensor) else x for x in args]
+            arrays = [x._array if isinstance(x, Tensor) else x for x in args]
         try:
             out = self.forward(*arrays, **params)
         except (TypeError, ValueError, IndexError) as error:
@@ -141,9 +144,12 @@ class Op(Generic[P]):
         if not traced:
             return out
         if type(out) is not np.ndarray:
+            if isinstance(out, (tuple, list)):
+                raise TypeError(f"{self.name}: an op gives one array, got a {type(out).__name__}; stack them")
+            refuse_masked(out, self.name)
             out = np.asarray(out)
         node = _new(Tensor)
-        node._data = out
+        node._array = out
         node._grad = node.name = None
         node._requires_grad = record
         node._serial = next(_clock)
@@ -161,7 +167,7 @@ class Op(Generic[P]):
             node._inputs = ()
             node._params = {}
             if raw and any(isinstance(x, np.ndarray) and np.may_share_memory(out, x) for x in args):
-                node._data = out.copy(order="K")  # the array is the caller's, who may change it
+                node._array = out.copy(order="K")  # the array is the caller's, who may change it
         return node
 
     def __get__(self, instance: object, owner: type | None = None) -> Any:
@@ -180,6 +186,13 @@ class Op(Generic[P]):
             return args
         if len(args) > len(self.arrays) and self._bare:
             raise TypeError(f"{self.name}: expected {len(self.arrays)} arguments, got {len(args)}")
+        extra = args[len(self.arrays) :]
+        if len(extra) <= len(self.metadata):
+            args = args[: len(self.arrays)]
+            for name, value in zip(self.metadata, extra, strict=False):
+                if name in params:
+                    raise TypeError(f"{self.name}: {name} was given twice")
+                params[name] = value
         for name in self.arrays[len(args) :]:
             if name in params:
                 args += (params.pop(name),)
@@ -193,7 +206,10 @@ class Op(Generic[P]):
         """A raw operand as the graph keeps it: scalars as they are, all else as an array of its own."""
         if x is None or isinstance(x, (int, float, np.generic)):
             return x
-        return x.copy() if isinstance(x, np.ndarray) else as_numeric(x, None, self.name)
+        # A plain array, also of a matrix: its operators would mean something else in the formulas.
+        copy = as_numeric(x, None, self.name)
+        copy.flags.writeable = False
+        return copy
 
     def _frozen(self, params: dict[str, Any]) -> dict[str, Any]:
         return {**self._defaults, **{key: _frozen(value) for key, value in params.items()}}
@@ -222,7 +238,8 @@ class Op(Generic[P]):
 
     def _explained(self, error: Exception, arrays: list[Any]) -> Exception:
         message = str(error)
-        kind = next(kind for kind in (TypeError, IndexError, ValueError) if isinstance(error, kind))
+        kinds = (np.linalg.LinAlgError, np.exceptions.AxisError, TypeError, IndexError, ValueError)
+        kind = next(kind for kind in kinds if isinstance(error, kind))
         if message.startswith(f"{self.name}: ") and not self._native:
             return kind(message)
         return kind(f"{self.name}: {message.removeprefix(f'{self.name}: ')} ({self._describe(arrays)})")
@@ -272,7 +289,9 @@ def _register(forward: Callable[P, Any], *, elementwise: bool, numpy: Callable[.
     new = Op(forward, forward.__name__, positional, elementwise=elementwise, native=False)
     _enter(new)
     if numpy is not None:
-        NUMPY[numpy] = partial(_as_numpy, new, _parameters_of(numpy) or _parameters_of(forward))
+        names = _parameters_of(numpy) or _parameters_of(forward)
+        new.metadata = names[len(positional) :]
+        NUMPY[numpy] = partial(_as_numpy, new, names)
     return new
 
 
@@ -294,13 +313,11 @@ def _enter(new: Op[Any]) -> None:
 
 
 def _as_numpy(stand_in: Op[Any], names: tuple[str, ...], *args: Any, **kwargs: Any) -> Any:
-    """Call an op by the signature of its NumPy function, where metadata may be positional."""
-    arity = len(stand_in.arrays)
-    for name in names[len(args) : arity]:
+    """Call an op by the signature of its NumPy function, where arrays have other names."""
+    for name in names[len(args) : len(stand_in.arrays)]:
         if name in kwargs:
             args += (kwargs.pop(name),)
-    kwargs.update(zip(names[arity:], args[arity:], strict=False))
-    return stand_in(*args[:arity], **kwargs)
+    return stand_in(*args, **kwargs)
 
 
 def differentiate(function: Callable[..., Any], /, **formulas: Vjp) -> Op[...]:
@@ -345,8 +362,8 @@ def nondifferentiable(function: Callable[..., Any], /) -> None:
     """Let a NumPy function whose result is boolean or integer take Tensors: it gives plain arrays."""
 
     def on_values(*args: Any, **kwargs: Any) -> Any:
-        values = {key: x._data if isinstance(x, Tensor) else x for key, x in kwargs.items()}
-        return function(*(x._data if isinstance(x, Tensor) else x for x in args), **values)
+        values = {key: x._array if isinstance(x, Tensor) else x for key, x in kwargs.items()}
+        return function(*(x._array if isinstance(x, Tensor) else x for x in args), **values)
 
     NUMPY[function] = on_values
 
@@ -356,7 +373,9 @@ def _frozen(value: Any) -> Any:
     if isinstance(value, Tensor):
         return value.numpy()
     if isinstance(value, np.ndarray):
-        return value.copy()
+        copy = value.copy()
+        copy.flags.writeable = False
+        return copy
     if isinstance(value, (tuple, list)):
         return type(value)(_frozen(item) for item in value)
     return value

@@ -34,7 +34,7 @@ class Operators:
     __slots__ = ()
     __hash__ = object.__hash__
 
-    _data: np.ndarray[Any, Any]
+    _array: np.ndarray[Any, Any]
 
     @property
     def T(self) -> Tensor:  # noqa: N802 - NumPy's name
@@ -139,7 +139,7 @@ class Operators:
         return NUMPY[np.greater_equal](self, other)
 
     def __len__(self) -> int:
-        return len(self._data)
+        return len(self._array)
 
     def __getitem__(self, index: Any) -> Tensor:
         return _ops["getitem"](self, index=index)
@@ -148,9 +148,9 @@ class Operators:
         raise TypeError("a Tensor is a value and its elements cannot be assigned; use t.data = ... on a leaf")
 
     def __iter__(self) -> Iterator[Tensor]:
-        if not self._data.ndim:
+        if not self._array.ndim:
             raise TypeError("iteration over a Tensor without axes")
-        return (self[i] for i in range(len(self._data)))
+        return (self[i] for i in range(len(self._array)))
 
     def sum(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor:
         """Sum over ``axis``; see `tensorgrad.sum`."""
@@ -200,7 +200,7 @@ class Operators:
 
     def tolist(self) -> Any:
         """The values as nested lists of Python numbers."""
-        return self._data.tolist()
+        return self._array.tolist()
 
     def astype(self, dtype: DTypeLike) -> Tensor:
         """The values cast to ``dtype``; see `tensorgrad.astype`."""

@@ -49,4 +49,5 @@ class no_grad(ContextDecorator):  # noqa: N801 - a verb in lower case, as NumPy'
         return self
 
     def __exit__(self, *exc: object) -> None:
-        _paused.set(_paused.get() - 1)
+        # Not below 0, should a generator that left its block open end it after the derivative it was in.
+        _paused.set(max(_paused.get() - 1, 0))

@@ -60,7 +60,7 @@ class Tensor(Operators):
 
     __slots__ = (
         "__weakref__",
-        "_data",
+        "_array",
         "_grad",
         "_inputs",
         "_op",
@@ -70,7 +70,7 @@ class Tensor(Operators):
         "name",
     )
 
-    _data: np.ndarray[Any, Any]
+    _array: np.ndarray[Any, Any]
     _grad: Any
     _inputs: tuple[Any, ...]
     _op: Op[Any] | None
@@ -91,7 +91,7 @@ class Tensor(Operators):
     def _become_leaf(self, data: np.ndarray[Any, Any], requires_grad: bool, name: str | None) -> None:
         if requires_grad:
             refuse_integers(data.dtype, f"{type(self).__name__}{f' {name!r}' if name else ''}")
-        self._data = data
+        self._array = data
         self._requires_grad = requires_grad
         self.name = name
         self._grad = None
@@ -108,7 +108,7 @@ class Tensor(Operators):
 
         Assigning to it gives a leaf new values, of the same shape and dtype.
         """
-        view = self._data.view()
+        view = self._array.view()
         view.flags.writeable = False
         return view
 
@@ -116,13 +116,13 @@ class Tensor(Operators):
     def data(self, values: Array) -> None:
         if self._op is not None:
             raise TypeError(f"only a leaf can be assigned, and {self._label()} was made by {self._op.name}")
-        values = values._data if isinstance(values, Tensor) else np.asarray(values)
-        if values.shape != self._data.shape:
+        values = values._array if isinstance(values, Tensor) else np.asarray(values)
+        if values.shape != self._array.shape:
             raise ValueError(
-                f"assigning to {self._label()}: expected shape {self._data.shape}, got {values.shape}"
+                f"assigning to {self._label()}: expected shape {self._array.shape}, got {values.shape}"
             )
-        if not np.can_cast(values.dtype, self._data.dtype, "same_kind"):
-            raise TypeError(f"assigning to {self._label()}: expected {self._data.dtype}, got {values.dtype}")
+        if not np.can_cast(values.dtype, self._array.dtype, "same_kind"):
+            raise TypeError(f"assigning to {self._label()}: expected {self._array.dtype}, got {values.dtype}")
         self._replace(lambda old, out: np.copyto(out, values))
 
     @property
@@ -137,11 +137,11 @@ class Tensor(Operators):
     def grad(self, value: Array | None) -> None:
         if value is not None:
             if not isinstance(value, Tensor):
-                value = np.array(value, dtype=self._data.dtype)
+                value = np.array(value, dtype=self._array.dtype)
                 value.flags.writeable = False
-            if value.shape != self._data.shape:
+            if value.shape != self._array.shape:
                 raise ValueError(f"grad of {self._label()}: expected shape {self.shape}, got {value.shape}")
-            if value.dtype != self._data.dtype:
+            if value.dtype != self._array.dtype:
                 raise TypeError(f"grad of {self._label()}: expected {self.dtype}, got {value.dtype}")
         self._grad = value
 
@@ -168,37 +168,37 @@ class Tensor(Operators):
     @property
     def shape(self) -> tuple[int, ...]:
         """Length of each axis."""
-        return tuple(self._data.shape)
+        return tuple(self._array.shape)
 
     @property
     def ndim(self) -> int:
         """Number of axes."""
-        return self._data.ndim
+        return self._array.ndim
 
     @property
     def size(self) -> int:
         """Number of elements."""
-        return self._data.size
+        return self._array.size
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """Type of the elements."""
-        dtype: np.dtype[Any] = self._data.dtype
+        dtype: np.dtype[Any] = self._array.dtype
         return dtype
 
     def numpy(self) -> np.ndarray[Any, Any]:
         """A copy of the values, free of the graph."""
-        return self._data.copy()
+        return self._array.copy()
 
     def item(self) -> float:
         """The only element as a Python number; ValueError if there are more."""
-        if self._data.size != 1:
-            raise ValueError(f"item: {self._label()} has {self._data.size} elements, expected one")
-        return self._data.item()  # type: ignore[no-any-return]  # NumPy types it Any
+        if self._array.size != 1:
+            raise ValueError(f"item: {self._label()} has {self._array.size} elements, expected one")
+        return self._array.item()  # type: ignore[no-any-return]  # NumPy types it Any
 
     def detach(self) -> Tensor:
         """The same values as a leaf that does not require grad."""
-        return Tensor(self._data)
+        return Tensor(self._array)
 
     def zero_grad(self) -> None:
         """Forget the accumulated gradient."""
@@ -237,18 +237,18 @@ class Tensor(Operators):
         # The clock first: should writing fail halfway, whatever read the old values must know.
         self._serial = next(_clock)
         seen = _references(self) > _UNSEEN  # a view or a graph, which must keep the old values
-        old = self._data
+        old = self._array
         out = np.empty_like(old) if seen else old
         write(old, out)
-        self._data = out
+        self._array = out
 
     def _label(self) -> str:
         kind = type(self).__name__ if self.name is None else f"{type(self).__name__} {self.name!r}"
-        return f"{kind} of shape {self._data.shape}, {self._data.dtype}"
+        return f"{kind} of shape {self._array.shape}, {self._array.dtype}"
 
     def __repr__(self) -> str:
-        values = np.array2string(self._data, separator=", ", prefix=f"{type(self).__name__}(", threshold=50)
-        parts = [values, f"dtype={self._data.dtype}"]
+        values = np.array2string(self._array, separator=", ", prefix=f"{type(self).__name__}(", threshold=50)
+        parts = [values, f"dtype={self._array.dtype}"]
         if self.name is not None:
             parts.append(f"name={self.name!r}")
         if self._op is not None:
@@ -258,13 +258,13 @@ class Tensor(Operators):
         return f"{type(self).__name__}({', '.join(parts)})"
 
     def __format__(self, spec: str) -> str:
-        return format(self._data.item(), spec) if spec and self._data.size == 1 else format(str(self), spec)
+        return format(self._array.item(), spec) if spec and self._array.size == 1 else format(str(self), spec)
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self._op is not None:
             raise TypeError(f"only a leaf can be copied or pickled; take .detach() of {self._label()}")
         grad = self._grad if isinstance(self._grad, np.ndarray) else None
-        return _restore, (type(self), self._data.copy(), self._requires_grad, self.name, grad)
+        return _restore, (type(self), self._array.copy(), self._requires_grad, self.name, grad)
 
     # The ways out of the graph that Python and NumPy take by themselves: open only where nothing is lost
 
@@ -277,7 +277,9 @@ class Tensor(Operators):
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
         if self._requires_grad:
             self._refuse_conversion("conversion to a NumPy array")
-        return np.array(self._data, dtype=dtype)
+        if copy is False:
+            raise ValueError("a Tensor gives NumPy a copy of its values, never a view, which t.data is")
+        return np.array(self._array, dtype=dtype)
 
     def __float__(self) -> float:
         if self._requires_grad:
@@ -290,7 +292,7 @@ class Tensor(Operators):
         return int(self.item())
 
     def __bool__(self) -> bool:
-        return bool(self._data)
+        return bool(self._array)
 
     def _update(self, symbol: str, update: Callable[..., Any], other: Array) -> Tensor:
         """Carry out ``self symbol= other``: assign a leaf that requires grad, make a new value otherwise."""
@@ -302,7 +304,7 @@ class Tensor(Operators):
                 f"{symbol}= would change {self._label()}, a leaf that requires grad, while recording; "
                 f"put it under tg.no_grad(), or write x = x {symbol} ..."
             )
-        other = other._data if isinstance(other, Tensor) else other
+        other = other._array if isinstance(other, Tensor) else other
         self._replace(lambda old, out: update(old, other, out=out))
         return self
 
@@ -314,6 +316,18 @@ class Tensor(Operators):
 
     def __imul__(self, other: Array) -> Tensor:
         return self._update("*", np.multiply, other)
+
+    def __ipow__(self, other: Array) -> Tensor:
+        return self._update("**", np.power, other)
+
+    def __imod__(self, other: Array) -> Tensor:
+        return self._update("%", np.remainder, other)
+
+    def __ifloordiv__(self, other: Array) -> Tensor:
+        return self._update("//", np.floor_divide, other)
+
+    def __imatmul__(self, other: Array) -> Tensor:
+        return self._update("@", np.matmul, other)
 
     def __itruediv__(self, other: Array) -> Tensor:
         return self._update("/", np.divide, other)
@@ -337,14 +351,21 @@ def as_numeric(data: Array, dtype: DTypeLike | None, what: str) -> np.ndarray[An
     if isinstance(data, Tensor):
         if data._requires_grad:
             data._refuse_conversion(f"making a {what} of it")
-        data = data._data
+        data = data._array
+    refuse_masked(data, what)
     try:
         array = np.array(data, dtype=dtype)
     except (ValueError, TypeError) as error:
         raise type(error)(f"{what}: expected an array of real numbers; {error}") from None
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{what}: expected an array of real numbers, got dtype {array.dtype}")
-    return array
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+
+
+def refuse_masked(data: Any, what: str) -> None:
+    """TypeError if ``data`` is a masked array, whose mask would be lost."""
+    if hasattr(data, "mask") and hasattr(data, "filled"):
+        raise TypeError(f"{what}: a masked array would lose its mask; pass .filled(value), or use np.where")
 
 
 def refuse_integers(dtype: np.dtype[Any], what: str) -> None:
@@ -363,7 +384,7 @@ def _restore(
 
 
 def _references(tensor: Tensor) -> int:
-    return sys.getrefcount(tensor._data)
+    return sys.getrefcount(tensor._array)
 
 
 _UNSEEN = _references(Tensor(0.0))  # how many there are when only the tensor holds its array

@@ -5,7 +5,8 @@ Arguments and results may be trees: arrays in nested tuples, lists and dicts.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import operator
+from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any
 
@@ -13,9 +14,9 @@ import numpy as np
 
 from tensorgrad.core.backward import read_from_outside, seed, walk
 from tensorgrad.core.broadcast import identity
-from tensorgrad.core.recording import _paused
+from tensorgrad.core.recording import _clock, _paused
 from tensorgrad.core.tensor import Array, Tensor, as_numeric, refuse_integers
-from tensorgrad.core.tree import leaves, mapped, rebuilt
+from tensorgrad.core.tree import leaves, mapped, matched, rebuilt
 
 Argnums = int | tuple[int, ...]
 
@@ -60,36 +61,53 @@ def vjp(
     >>> pull_back(np.array([1.0, 10.0]))
     (array([ 2., 40.]),)
     """
-    name = _name(f)
-    outer = not _paused.get()
+    return _linearized(f, args, range(len(args)), "vjp", allow_unused)
+
+
+def _linearized(
+    f: Callable[..., Any], args: tuple[Any, ...], positions: Sequence[int], what: str, allow_unused: bool
+) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
+    """`vjp` for arguments that the caller knows by their ``positions``."""
+    what = f"{what} of {_name(f)}"
+    recording = not _paused.get()
+    since = next(_clock)  # what is older comes from outside
     token = _paused.set(0)  # a derivative is asked for explicitly, even under no_grad
     try:
-        places = [(f"argument {i}{path}", x) for i, arg in enumerate(args) for path, x in leaves(arg)]
-        variables = [_variable(x, f"vjp of {name}, {place}") for place, x in places]
+        labels = [
+            (f"argument {i}{path}", x)
+            for i, arg in zip(positions, args, strict=True)
+            for path, x in leaves(arg)
+        ]
+        variables = [_variable(x, f"{what}, {label}") for label, x in labels]
         result = f(*rebuilt(args, variables))
     finally:
         _paused.reset(token)
     outputs = [y if isinstance(y, Tensor) else Tensor(y) for _, y in leaves(result)]
-    since = variables[0]._serial if variables else 0
     if not allow_unused:
         used = _ancestors(outputs)
-        unused = [place for (place, _), x in zip(places, variables, strict=True) if x._serial not in used]
+        unused = [label for (label, _), x in zip(labels, variables, strict=True) if x._serial not in used]
         if unused:
-            raise ValueError(f"the result of {name} does not depend on {', '.join(unused)}")
-    nested = outer and bool(read_from_outside(outputs, since))
+            raise ValueError(f"{what}: the result does not depend on {', '.join(unused)}")
+    outside = [x for x in read_from_outside(outputs, since) if all(x is not v for v in variables)]
+    traced = any(isinstance(x, Tensor) and x._requires_grad for _, x in labels)
+    nested = recording and (traced or bool(outside))
 
     def pull_back(cotangent: Any) -> tuple[Any, ...]:
-        given = [v for _, v in leaves(cotangent)]
-        if len(given) != len(outputs):
-            raise ValueError(f"vjp of {name}: expected {len(outputs)} cotangents, got {len(given)}")
-        record = nested or (outer and any(isinstance(v, Tensor) and v._requires_grad for v in given))
+        given = matched(result, cotangent, f"{what}, cotangent")
+        record = not _paused.get() and (
+            nested or any(isinstance(v, Tensor) and v._requires_grad for v in given)
+        )
         token = _paused.set(not record)
         try:
-            pairs = [(y, seed(y, v)) for y, v in zip(outputs, given, strict=True) if y._requires_grad]
+            pairs = [
+                (y, seed(y, v, f"{what}, cotangent"))
+                for y, v in zip(outputs, given, strict=True)
+                if y._requires_grad
+            ]
             found = {x._serial: g for x, g in walk(pairs, create_graph=record, since=since)}
         finally:
             _paused.reset(token)
-        gradients = [_given(found.get(x._serial, np.zeros_like(x._data)), record) for x in variables]
+        gradients = [_given(found.get(x._serial, np.zeros_like(x._array)), record) for x in variables]
         return rebuilt(args, gradients)  # type: ignore[no-any-return]  # a tuple, as args is
 
     return rebuilt(result, [_given(y, nested) for y in outputs]), pull_back
@@ -109,14 +127,22 @@ def jvp(f: Callable[..., Any], args: tuple[Any, ...], tangents: tuple[Any, ...])
     >>> tg.jvp(lambda x: x * x, (np.array([1.0, 2.0]),), (np.array([1.0, 10.0]),))
     (array([1., 4.]), array([ 2., 40.]))
     """
-    if len(args) != len(tangents):
-        raise ValueError(f"jvp of {_name(f)}: expected {len(args)} tangents, got {len(tangents)}")
-    value, pull_back = vjp(f, *args)
+    what = f"jvp of {_name(f)}"
+    if not (isinstance(args, (tuple, list)) and isinstance(tangents, (tuple, list))):
+        raise TypeError(f"{what}: expected a tuple of arguments and one of tangents")
+    directions = matched(tuple(args), tuple(tangents), f"{what}, tangent")
+    value, pull_back = _linearized(f, tuple(args), range(len(args)), "jvp", True)
+    for (path, x), t in zip(leaves(tuple(args)), directions, strict=True):
+        if np.shape(x) != np.shape(t):
+            raise ValueError(
+                f"{what}, tangent{path}: expected the argument's shape {np.shape(x)}, got {np.shape(t)}"
+            )
     zeros = mapped(lambda y: np.zeros(np.shape(y), y.dtype), value)
     _, push_forward = vjp(pull_back, zeros)
+    moved = push_forward(rebuilt(tuple(args), directions))[0]
     # What was pushed forward hangs on the variables of the first vjp, which nobody else holds.
     traced = any(isinstance(x, Tensor) and x._requires_grad for _, x in leaves((value, tangents)))
-    return value, mapped(lambda t: _given(t, traced), push_forward(tuple(tangents))[0])
+    return value, mapped(lambda t: _given(t, traced), moved)
 
 
 def value_and_grad(
@@ -150,13 +176,13 @@ def value_and_grad(
 
     @wraps(f)
     def derivative(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
-        of_chosen, chosen = _restricted(f, argnums, args, kwargs)
-        value, pull_back = vjp(of_chosen, *chosen, allow_unused=allow_unused)
+        of_chosen, chosen, positions = _restricted(f, argnums, args, kwargs)
+        value, pull_back = _linearized(of_chosen, chosen, positions, "grad", allow_unused)
         if getattr(value, "size", 0) != 1:
             came = f"shape {value.shape}" if hasattr(value, "shape") else f"a {type(value).__name__}"
             raise ValueError(f"grad of {_name(f)}: expected a scalar result, got {came}")
         gradients = pull_back(np.ones(value.shape))
-        return value, gradients[0] if isinstance(argnums, int) else gradients
+        return value, gradients if isinstance(argnums, (tuple, list)) else gradients[0]
 
     return derivative
 
@@ -172,7 +198,7 @@ def grad(f: Callable[..., Any], argnums: Argnums = 0, *, allow_unused: bool = Tr
     {'w': array(5.), 'b': array(2.)}
     >>> tg.grad(lambda x, y: 2 * x, argnums=(0, 1), allow_unused=False)(1.0, 1.0)
     Traceback (most recent call last):
-    ValueError: the result of <lambda> does not depend on argument 1
+    ValueError: grad of <lambda>: the result does not depend on argument 1
     """
     both = value_and_grad(f, argnums, allow_unused=allow_unused)
 
@@ -197,12 +223,15 @@ def hvp(f: Callable[..., Any], argnums: Argnums = 0) -> Callable[..., Any]:
 
     @wraps(f)
     def product(*args_and_v: Any, **kwargs: Any) -> Any:
+        if len(args_and_v) < 2:
+            raise TypeError(f"hvp of {_name(f)}: expected the arguments and v, got {len(args_and_v)} in all")
         *args, v = args_and_v
-        of_chosen, chosen = _restricted(f, argnums, tuple(args), kwargs)
+        of_chosen, chosen, positions = _restricted(f, argnums, tuple(args), kwargs)
+        single = not isinstance(argnums, (tuple, list))
         gradient = grad(of_chosen, tuple(range(len(chosen))))
-        _, pull_back = vjp(gradient, *chosen)  # H is symmetric: v^T H is H v
-        products = pull_back((v,) if isinstance(argnums, int) else v)
-        return products[0] if isinstance(argnums, int) else products
+        _, pull_back = _linearized(gradient, chosen, positions, "hvp", True)  # H is symmetric: v^T H is H v
+        products = pull_back((v,) if single else v)
+        return products[0] if single else products
 
     return product
 
@@ -229,14 +258,17 @@ def jacobian(f: Callable[..., Any], argnums: Argnums = 0) -> Callable[..., Any]:
 
     @wraps(f)
     def derivative(*args: Any, **kwargs: Any) -> Any:
-        of_chosen, chosen = _restricted(f, argnums, args, kwargs)
-        value, pull_back = vjp(of_chosen, *chosen)
+        of_chosen, chosen, positions = _restricted(f, argnums, args, kwargs)
+        value, pull_back = _linearized(of_chosen, chosen, positions, "jacobian", True)
         if not hasattr(value, "shape"):
             raise ValueError(f"jacobian of {_name(f)}: expected one result, got a {type(value).__name__}")
-        basis = np.eye(value.size, dtype=value.dtype).reshape(-1, *value.shape)
-        rows = [pull_back(v) for v in basis]
-        stacked = mapped(lambda *column: np.stack(column).reshape(value.shape + column[0].shape), *rows)
-        return stacked[0] if isinstance(argnums, int) else stacked
+        if value.size:
+            basis = np.eye(value.size, dtype=value.dtype).reshape(-1, *value.shape)
+            rows = [pull_back(v) for v in basis]
+            stacked = mapped(lambda *column: np.stack(column).reshape(value.shape + column[0].shape), *rows)
+        else:
+            stacked = mapped(lambda x: np.zeros(value.shape + np.shape(x), value.dtype), chosen)
+        return stacked if isinstance(argnums, (tuple, list)) else stacked[0]
 
     return derivative
 
@@ -266,9 +298,10 @@ def _name(f: Callable[..., Any]) -> str:
 
 def _restricted(
     f: Callable[..., Any], argnums: Argnums, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[Callable[..., Any], list[Any]]:
-    """``f`` as a function of the chosen arguments alone, and these."""
-    numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+) -> tuple[Callable[..., Any], tuple[Any, ...], list[int]]:
+    """``f`` as a function of the chosen arguments alone, these, and their positions."""
+    numbers = argnums if isinstance(argnums, (tuple, list)) else (argnums,)
+    numbers = tuple(map(operator.index, numbers))
     for i in numbers:
         if not -len(args) <= i < len(args):
             raise ValueError(f"grad of {_name(f)}: no positional argument {i}, only {len(args)} were given")
@@ -283,7 +316,7 @@ def _restricted(
             full[i] = x
         return f(*full, **kwargs)
 
-    return of_chosen, [args[i] for i in positions]
+    return of_chosen, tuple(args[i] for i in positions), positions
 
 
 def _variable(x: Any, what: str) -> Tensor:

@@ -23,9 +23,25 @@ def rebuilt(tree: Any, values: Iterable[Any]) -> Any:
     return _built(tree, iter(values))
 
 
+def matched(form: Any, tree: Any, what: str) -> list[Any]:
+    """The leaves of ``tree`` in the order of ``form``; ValueError naming ``what`` if its form is another."""
+    if isinstance(form, dict):
+        if not isinstance(tree, dict) or tree.keys() != form.keys():
+            came = f"keys {list(tree)}" if isinstance(tree, dict) else f"a {type(tree).__name__}"
+            raise ValueError(f"{what}: expected a dict with keys {list(form)}, got {came}")
+        return [leaf for key in form for leaf in matched(form[key], tree[key], f"{what}[{key!r}]")]
+    if isinstance(form, (tuple, list)):
+        if not isinstance(tree, (tuple, list)) or len(tree) != len(form):
+            came = f"{len(tree)}" if isinstance(tree, (tuple, list)) else f"a {type(tree).__name__}"
+            raise ValueError(f"{what}: expected {len(form)} parts, got {came}")
+        pairs = enumerate(zip(form, tree, strict=True))
+        return [leaf for i, (part, other) in pairs for leaf in matched(part, other, f"{what}[{i}]")]
+    return [tree]
+
+
 def mapped(f: Callable[..., Any], tree: Any, *others: Any) -> Any:
     """A tree of ``f`` applied to the corresponding leaves of trees of one form."""
-    columns = [[leaf for _, leaf in leaves(t)] for t in (tree, *others)]
+    columns = [matched(tree, t, "tree") for t in (tree, *others)]
     return rebuilt(tree, [f(*row) for row in zip(*columns, strict=True)])
 
 

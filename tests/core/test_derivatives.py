@@ -281,13 +281,11 @@ def test_under_no_grad_derivatives_are_arrays_and_right():
     assert found == (54.0, 36.0, 36.0, 54.0)
 
 
-@pytest.mark.xfail(reason="jvp under no_grad is silently 0")
 def test_jvp_under_no_grad():
     with tg.no_grad():
         assert tg.jvp(lambda x: x**3, (3.0,), (1.0,)) == (27.0, 27.0)
 
 
-@pytest.mark.xfail(reason="a pull_back made under no_grad is silently a constant")
 def test_a_pull_back_made_under_no_grad_may_be_differentiated_or_refuses():
     with tg.no_grad():
         _, pull_back = tg.vjp(lambda x: x * x, 3.0)
@@ -345,7 +343,6 @@ def test_empty_trees(empty):
     assert pull_back(empty) == (0.0,)
 
 
-@pytest.mark.xfail(reason="with no array to differentiate, the value is cut off an outer derivative")
 @pytest.mark.parametrize(
     "f",
     [lambda w: tg.vjp(lambda m: w * w, {})[0], lambda w: tg.value_and_grad(lambda m: w * w, ())(1.0)[0]],
@@ -355,7 +352,6 @@ def test_the_value_with_nothing_to_differentiate_stays_attached(f):
     assert tg.grad(f)(3.0) == 6.0
 
 
-@pytest.mark.xfail(reason="cotangents, tangents and vectors are matched by position, not by key")
 def test_trees_are_matched_by_key_whatever_the_order_of_the_dict():
     """Either by key or refused; by position it would be silently wrong."""
     _, pull_back = tg.vjp(lambda x: {"a": 2 * x, "b": 3 * x}, 1.0)
@@ -366,7 +362,6 @@ def test_trees_are_matched_by_key_whatever_the_order_of_the_dict():
     assert found == {"a": 0.0, "b": 10.0}
 
 
-@pytest.mark.xfail(reason="trees of another form but with as many leaves are taken")
 @pytest.mark.parametrize(
     "give",
     [
@@ -411,7 +406,6 @@ def test_mismatched_tangents_and_cotangents_are_refused(give):
         give()
 
 
-@pytest.mark.xfail(reason="the errors speak of backward and pull_back, not of jvp and hvp")
 @pytest.mark.parametrize(
     ("give", "who"),
     [
@@ -430,7 +424,6 @@ def test_refusals_name_the_transform_and_the_function(give, who):
         give(f)
 
 
-@pytest.mark.xfail(reason="arguments are counted among the chosen ones")
 def test_an_argument_is_named_by_its_own_position():
     with pytest.raises(ValueError, match="does not depend on argument 1"):
         tg.grad(lambda x, y: x, 1, allow_unused=False)(1.0, 2.0)
@@ -466,7 +459,9 @@ def test_allow_unused(transform):
 
     args = {"w": X, "b": (1.0, 2.0)}, V
     transform(f, (0, 1))(*args)
-    with pytest.raises(ValueError, match=re.escape("f does not depend on argument 0['b'][1], argument 1")):
+    with pytest.raises(
+        ValueError, match=re.escape("f: the result does not depend on argument 0['b'][1], argument 1")
+    ):
         transform(f, (0, 1), allow_unused=False)(*args)
 
 
@@ -519,7 +514,6 @@ def test_arguments_without_elements():
     assert tg.grad(lambda x: (x @ np.ones((0, 3))).sum())(np.ones((2, 0))).shape == (2, 0)
 
 
-@pytest.mark.xfail(reason="no rows to stack")
 def test_results_without_elements():
     assert tg.jacobian(lambda x: x[:0])(X).shape == (0, 2)
     assert tg.hessian(lambda x: (x * x).sum())(np.ones((0, 3))).shape == (0, 3, 0, 3)
@@ -556,7 +550,7 @@ def test_tangents_take_the_dtype_of_their_argument():
 
 
 def test_complex_tangents_are_not_cut_silently():
-    with pytest.warns(np.exceptions.ComplexWarning):
+    with pytest.raises(TypeError, match="expected an array of real numbers, got dtype complex128"):
         tg.jvp(lambda x: x * x, (X,), (X * 1j,))
 
 
@@ -600,7 +594,6 @@ def test_a_pull_back_may_be_called_often_and_in_another_thread():
     assert found == [(6.0,), (12.0,), (18.0,)]
 
 
-@pytest.mark.xfail(reason="the first argument, once assigned, makes the others look older than the call")
 def test_a_function_that_assigns_its_argument_does_not_lose_gradients():
     def f(x, y):
         with tg.no_grad():

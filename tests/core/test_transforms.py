@@ -122,7 +122,7 @@ def test_integers_are_refused(x):
         return 0.0
 
     with pytest.raises(
-        TypeError, match=r"vjp of f, argument 0.*: only floating tensors can require grad, got"
+        TypeError, match=r"grad of f, argument 0.*: only floating tensors can require grad, got"
     ):
         tg.grad(f)(x)
 
@@ -132,7 +132,7 @@ def test_integers_are_refused(x):
     ({"w": (1.0, None)}, r"\['w'\]\[1\]"),
 ], ids=repr)  # fmt: skip
 def test_what_is_no_array_is_refused_by_its_place(x, place):
-    with pytest.raises(TypeError, match=f"vjp of .*, argument 0{place}: expected an array of real numbers"):
+    with pytest.raises(TypeError, match=f"grad of .*, argument 0{place}: expected an array of real numbers"):
         tg.grad(lambda x: x)(x)
 
 
@@ -279,7 +279,7 @@ def test_vjp_is_linear_in_the_cotangent_and_can_be_differentiated_in_it():
 
 def test_vjp_refuses_cotangents_that_do_not_fit():
     _, pull_back = tg.vjp(lambda x: (x, x), np.ones(2))
-    with pytest.raises(ValueError, match="expected 2 cotangents, got 1"):
+    with pytest.raises(ValueError, match="cotangent: expected 2 parts, got a ndarray"):
         pull_back(np.ones(2))
     with pytest.raises(ValueError, match=r"expected a cotangent .*\(2,\).*, got"):
         pull_back((np.ones(2), np.ones(3)))
@@ -319,7 +319,7 @@ def test_unused_arguments_have_zero_gradients_or_are_reported_on_request():
     model, x = {"w": np.ones(2), "b": [np.ones(3)]}, np.ones(2)
     gradient = tg.grad(f)(model, x)
     np.testing.assert_array_equal(gradient["b"][0], np.zeros(3))
-    with pytest.raises(ValueError, match=r"result of f does not depend on argument 0\['b'\]\[0\]$"):
+    with pytest.raises(ValueError, match=r"grad of f: the result does not depend on argument 0\['b'\]\[0\]$"):
         tg.grad(f, allow_unused=False)(model, x)
     tg.grad(f, 1, allow_unused=False)(model, x)
 
