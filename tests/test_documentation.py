@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from helpers import SHIPPED
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -36,3 +37,10 @@ def test_links_between_files_lead_somewhere(page):
 
 def test_the_readme_has_code_to_run():
     assert blocks(ROOT / "README.md")
+
+
+def test_the_table_of_ops_lists_every_op_with_no_problem():
+    cells = [line.split("|")[1:-1] for line in (ROOT / "docs/ops.md").read_text().splitlines() if "|" in line]
+    assert [row[0].strip() for row in cells[2:]] == sorted(SHIPPED)
+    assert {row[-1].strip() for row in cells[2:]} == {""}
+    assert all(float(error) <= 1 for row in cells[2:] for error in row[2:-1])

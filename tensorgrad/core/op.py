@@ -22,6 +22,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 Vjp = Callable[..., Array] | None
 
 _new = object.__new__
+_ATOMS = frozenset({int, float, bool, str, slice, type(None), type(Ellipsis)})  # nothing in them can change
 
 
 class Op(Generic[P]):
@@ -212,7 +213,10 @@ class Op(Generic[P]):
         return copy
 
     def _frozen(self, params: dict[str, Any]) -> dict[str, Any]:
-        return {**self._defaults, **{key: _frozen(value) for key, value in params.items()}}
+        frozen = dict(self._defaults)
+        for key, value in params.items():
+            frozen[key] = value if type(value) in _ATOMS else _frozen(value)
+        return frozen
 
     def _check_dtypes(self, args: tuple[Any, ...], arrays: list[Any], dtype: np.dtype[Any]) -> None:
         for x in args:
@@ -376,6 +380,8 @@ def _frozen(value: Any) -> Any:
         copy = value.copy()
         copy.flags.writeable = False
         return copy
+    if type(value) is tuple and _ATOMS.issuperset(map(type, value)):
+        return value
     if isinstance(value, (tuple, list)):
-        return type(value)(_frozen(item) for item in value)
+        return type(value)([_frozen(item) for item in value])
     return value
