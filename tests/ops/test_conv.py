@@ -500,3 +500,19 @@ def test_mixed_dtypes_are_refused_for_tensors():
     x, w = tg.Tensor(X, requires_grad=True), tg.Tensor(W.astype(np.float32), requires_grad=True)
     with pytest.raises(TypeError, match="float64 and float32"):
         conv2d(x, w)
+
+
+@pytest.mark.parametrize(("stride", "padding", "dilation"), [(1, 0, 1), ((2, 1), 1, 1), (1, (2, 3), (2, 1))])
+def test_many_channels_same_as_torch(stride, padding, dilation):
+    """From 8 channels on, the gradient of few filters is computed without patches."""
+    torch = pytest.importorskip("torch")
+    x, w = arrays((3, 9, 8, 8), (6, 8, 3, 3))
+    out, vjp = tg.vjp(lambda x, w: conv2d(x, w, stride=stride, padding=padding, dilation=dilation), x, w)
+    tx, tw = torch.tensor(x.transpose(0, 3, 1, 2), requires_grad=True), torch.tensor(w, requires_grad=True)
+    expected = torch.nn.functional.conv2d(tx, tw, None, stride, padding, dilation)
+    (g,) = arrays(out.shape, seed=1)
+    expected.backward(torch.tensor(g.transpose(0, 3, 1, 2)))
+    gx, gw = vjp(g)
+    np.testing.assert_allclose(out, expected.detach().numpy().transpose(0, 2, 3, 1), atol=1e-12)
+    np.testing.assert_allclose(gx, tx.grad.numpy().transpose(0, 2, 3, 1), atol=1e-12)
+    np.testing.assert_allclose(gw, tw.grad.numpy(), atol=1e-12)
