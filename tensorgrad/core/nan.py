@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import linecache
-import sys
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +10,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from tensorgrad.core.recording import _watch
+from tensorgrad.core.recording import _watch, calling_line
 from tensorgrad.core.tensor import Array, Tensor
 
 
@@ -77,7 +75,7 @@ class detect_nan:  # noqa: N801 - a verb in lower case, as no_grad is
         """Look at what an op has just computed."""
         if self._in_walk:
             return
-        self._lines[node._serial] = _calling_line()
+        self._lines[node._serial] = calling_line()
         weakref.finalize(node, self._lines.pop, node._serial, None)
         if _is_finite(node._array) or not all(map(_is_finite, arrays)):
             return
@@ -146,13 +144,3 @@ def _ranges(names: tuple[str, ...], arrays: list[Any]) -> str:
         for name, x in zip(labels, arrays, strict=False)
         if x is not None and np.size(x)
     )
-
-
-def _calling_line() -> str:
-    """The line outside of tensorgrad that led to the op."""
-    frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("tensorgrad."):
-        frame = frame.f_back
-    file, line = frame.f_code.co_filename, frame.f_lineno
-    source = linecache.getline(file, line, frame.f_globals).strip()
-    return f"{file}:{line}" + (f" ({source})" if source else "")

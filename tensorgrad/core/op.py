@@ -11,7 +11,7 @@ from typing import Any, Generic, NoReturn, ParamSpec, TypeVar, overload
 
 import numpy as np
 
-from tensorgrad.core.recording import _clock, _paused, _watch
+from tensorgrad.core.recording import _clock, _paused, _watch, calling_line
 from tensorgrad.core.registry import NUMPY, OPS
 from tensorgrad.core.tensor import Array, Tensor, as_numeric, refuse_masked
 
@@ -244,9 +244,11 @@ class Op(Generic[P]):
         message = str(error)
         kinds = (np.linalg.LinAlgError, np.exceptions.AxisError, TypeError, IndexError, ValueError)
         kind = next(kind for kind in kinds if isinstance(error, kind))
-        if message.startswith(f"{self.name}: ") and not self._native:
-            return kind(message)
-        return kind(f"{self.name}: {message.removeprefix(f'{self.name}: ')} ({self._describe(arrays)})")
+        if self._native or not message.startswith(f"{self.name}: "):
+            message = f"{self.name}: {message.removeprefix(f'{self.name}: ')} ({self._describe(arrays)})"
+        explained = kind(message)
+        explained.add_note(f"{self.name} was called at {calling_line()}")
+        return explained
 
 
 @overload

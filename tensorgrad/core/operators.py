@@ -41,6 +41,11 @@ class Operators:
         """The tensor with its axes reversed."""
         return _ops["transpose"](self)
 
+    @property
+    def mT(self) -> Tensor:  # noqa: N802 - NumPy's name
+        """The tensor with its last two axes interchanged."""
+        return _ops["swapaxes"](self, axis1=-1, axis2=-2)
+
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
         if method != "__call__":
             raise TypeError(
@@ -178,8 +183,10 @@ class Operators:
     any = _method(np.any)
     argmax = _method(np.argmax)
     argmin = _method(np.argmin)
+    argpartition = _method(np.argpartition)
     argsort = _method(np.argsort)
     clip = _method(np.clip)
+    compress = _method(np.compress)
     cumprod = _method(np.cumprod)
     cumsum = _method(np.cumsum)
     diagonal = _method(np.diagonal)

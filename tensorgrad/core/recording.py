@@ -1,9 +1,11 @@
-"""Whether ops record, and the clock that orders what they record."""
+"""Whether ops record, the clock that orders what they record, and the line that called them."""
 
 from __future__ import annotations
 
 import inspect
 import itertools
+import linecache
+import sys
 from collections.abc import Callable
 from contextlib import ContextDecorator
 from contextvars import ContextVar
@@ -51,3 +53,13 @@ class no_grad(ContextDecorator):  # noqa: N801 - a verb in lower case, as NumPy'
     def __exit__(self, *exc: object) -> None:
         # Not below 0, should a generator that left its block open end it after the derivative it was in.
         _paused.set(max(_paused.get() - 1, 0))
+
+
+def calling_line() -> str:
+    """The line outside of tensorgrad that led to the op."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("tensorgrad."):
+        frame = frame.f_back
+    file, line = frame.f_code.co_filename, frame.f_lineno
+    source = linecache.getline(file, line, frame.f_globals).strip()
+    return f"{file}:{line}" + (f" ({source})" if source else "")

@@ -298,3 +298,11 @@ def test_casting_to_integers_is_not_a_way_to_a_gradient():
     with pytest.raises(TypeError, match=r"astype.*int"):
         x.astype(int).sum().backward()
     assert x.grad is None
+
+
+def test_an_error_carries_the_line_that_called_the_op():
+    with pytest.raises(ValueError, match="add: ") as caught:
+        leaf([1.0, 2.0]) + leaf([1.0, 2.0, 3.0])
+    (note,) = caught.value.__notes__
+    assert note.startswith(f"add was called at {__file__}:")
+    assert "leaf([1.0, 2.0]) + leaf([1.0, 2.0, 3.0])" in note
