@@ -186,7 +186,6 @@ class Operators:
     argpartition = _method(np.argpartition)
     argsort = _method(np.argsort)
     clip = _method(np.clip)
-    compress = _method(np.compress)
     cumprod = _method(np.cumprod)
     cumsum = _method(np.cumsum)
     diagonal = _method(np.diagonal)
