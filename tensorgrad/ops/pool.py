@@ -211,8 +211,13 @@ def scatter_windows(
     if y.swapaxes(0, 3).flags.c_contiguous != index.swapaxes(0, 3).flags.c_contiguous:
         y = np.add(y, 0, out=np.empty_like(index, dtype=y.dtype))  # one slow pass instead of one a tap
     disjoint = all(axis.stride > axis.dilation * (axis.size - 1) for axis in (rows, columns))
+    # Every pixel is in a window, so nothing is left as it was in memory.
     tiled = all(
-        axis.size == axis.stride and axis.length == axis.count * axis.size for axis in (rows, columns)
+        axis.dilation == 1
+        and axis.before == 0
+        and axis.size == axis.stride
+        and axis.length == axis.count * axis.size
+        for axis in (rows, columns)
     )
     x = (np.empty_like if tiled else np.zeros_like)(index, dtype=y.dtype, shape=shape)
     for k, windows, pixels in _taps(rows, columns):

@@ -424,3 +424,21 @@ REFUSED = [
 def test_refused(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize(("shape", "options"), [
+    ((1, 1, 2, 1), {"size": (1, 2), "padding": (0, 1), "dilation": (1, 2)}),
+    ((1, 2, 1, 1), {"size": (2, 1), "padding": (1, 0), "dilation": (2, 1)}),
+    ((1, 4, 4, 1), {"size": 2, "padding": 1, "stride": 2, "dilation": 1}),
+    ((1, 4, 2, 1), {"size": 2, "padding": ((1, 0), (0, 0)), "stride": 2, "ceil_mode": True}),
+    ((2, 4, 6, 3), {"size": 2}),
+])  # fmt: skip
+def test_pixels_outside_of_every_window_get_no_gradient(shape, options):
+    """Memory that no window reaches must be zeroed, whatever was in it before."""
+    x = distinct(shape)
+    for _ in range(3):
+        np.full(shape, np.nan).copy()  # what the next array may find in its memory
+        out, pull_back = tg.vjp(lambda x: max_pool(x, **options), x)
+        (g,) = pull_back(np.ones(out.shape))
+        assert g.sum() == out.size
+        assert set(np.unique(g)) <= {0.0, 1.0}
