@@ -1,4 +1,8 @@
-"""tensorgrad: a small reverse-mode autodiff framework on NumPy that is never silently wrong."""
+"""tensorgrad: a small reverse-mode autodiff framework on NumPy that raises rather than being silently wrong.
+
+Start with `Tensor`, `grad` and `gradcheck`; with `op` and `differentiate` for ops of your own; with `Dense`,
+`Conv2D`, `Network` and `MiniBatchSGD` for training. NumPy's functions work on tensors.
+"""
 
 from tensorgrad.core import GradcheckError as GradcheckError
 from tensorgrad.core import GradcheckReport as GradcheckReport

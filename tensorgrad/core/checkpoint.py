@@ -43,6 +43,8 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
     (<op recompute(inputs)>, (Parameter(3., dtype=float64, name='w', requires_grad=True),))
     """
 
+    name = getattr(f, "__name__", type(f).__name__)
+
     @wraps(f)
     def recomputed(*args: Any, **kwargs: Any) -> Any:
         # What the caller changes later must not change what is computed again.
@@ -53,12 +55,12 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
             if not any(isinstance(x, Tensor) for _, x in leaves((args, kwargs))):
                 return out  # arrays in, arrays out, as with any op
             came = type(out).__name__
-            raise TypeError(f"checkpoint of {f}: expected one Tensor as the result, got a {came}")
+            raise TypeError(f"checkpoint of {name}: expected one Tensor as the result, got a {came}")
         if not out._requires_grad or _paused.get():
             return out
         reads = read_from_outside([out], start)
         serials = tuple(x._serial for x in reads)
-        return recompute(*reads, f=lambda: f(*args, **kwargs), value=out._array, serials=serials)
+        return recompute(*reads, f=lambda: f(*args, **kwargs), name=name, value=out._array, serials=serials)
 
     return recomputed
 
@@ -67,7 +69,9 @@ def _own(x: Any) -> Any:
     return x.copy() if isinstance(x, np.ndarray) else x
 
 
-def _value(*inputs: Array, f: Callable[[], Tensor], value: Array, serials: tuple[int, ...]) -> Array:
+def _value(
+    *inputs: Array, f: Callable[[], Tensor], name: str, value: Array, serials: tuple[int, ...]
+) -> Array:
     return value
 
 
@@ -80,6 +84,7 @@ def _recompute_vjp(
     out: Array,
     *inputs: Array,
     f: Callable[[], Tensor],
+    name: str,
     value: Array,
     serials: tuple[int, ...],
 ) -> tuple[Array | None, ...]:
@@ -94,7 +99,7 @@ def _recompute_vjp(
         same = np.array_equal(again._array, value, equal_nan=True)
         if not same or tuple(x._serial for x in ends) != serials:
             raise RuntimeError(
-                f"checkpoint of {f}: computed again it gave another result, so its gradient is lost; "
+                f"checkpoint of {name}: computed again it gave another result, so its gradient is lost; "
                 "it must not depend on random numbers, nor on anything that has changed since"
             )
         found = walk([(again, g)], create_graph=nested, since=start, ends=frozenset(x._serial for x in ends))

@@ -229,7 +229,7 @@ class Op(Generic[P]):
         if dtype != x.dtype and self.name != "astype":
             raise TypeError(
                 f"{self.name}: the {x.dtype} tensor would silently become {dtype} "
-                f"({self._describe(arrays)}); cast one side with .astype"
+                f"({self._describe(arrays)}); cast one side with .astype, or a NumPy scalar with float(...)"
             )
 
     def _describe(self, arrays: list[Any]) -> str:

@@ -52,7 +52,8 @@ class Operators:
                 f"np.{ufunc.__name__}.{method} is not differentiable here; use the ops of tensorgrad"
             )
         if options:
-            raise TypeError(f"np.{ufunc.__name__}: {', '.join(options)} cannot be used with a Tensor")
+            hint = "; an array's += and the like cannot take one, write a = a + t" if "out" in options else ""
+            raise TypeError(f"np.{ufunc.__name__}: {', '.join(options)} cannot be used with a Tensor{hint}")
         if ufunc not in NUMPY:
             _refuse_numpy(ufunc)
         return NUMPY[ufunc](*inputs)
@@ -214,8 +215,9 @@ class Operators:
 
 
 def _refuse_numpy(function: Any) -> NoReturn:
-    name = getattr(function, "__name__", str(function))
+    module = (getattr(function, "__module__", None) or "numpy").replace("numpy", "np", 1)
+    name = f"{module if module.startswith('np') else 'np'}.{getattr(function, '__name__', function)}"
     raise TypeError(
-        f"np.{name} has no derivative rule, and tensorgrad never drops a gradient silently; "
-        f"declare one with tg.differentiate(np.{name}, ...), or call it on t.data if it is a constant"
+        f"{name} has no derivative rule, and tensorgrad never drops a gradient silently; "
+        f"declare one with tg.differentiate({name}, ...), or call it on t.data if it is a constant"
     )

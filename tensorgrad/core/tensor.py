@@ -270,8 +270,8 @@ class Tensor(Operators):
 
     def _refuse_conversion(self, wanted: str) -> NoReturn:
         raise TypeError(
-            f"{wanted} would silently cut {self._label()} off the graph; "
-            "ask for it by .item(), .numpy() or .detach()"
+            f"{wanted} would silently cut {self._label()} off the graph; to keep the gradient use a NumPy "
+            "function, such as np.stack for a list of tensors; .item(), .numpy() and .detach() make constants"
         )
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
@@ -298,6 +298,10 @@ class Tensor(Operators):
         """Carry out ``self symbol= other``: assign a leaf that requires grad, make a new value otherwise."""
         if self._op is not None or not self._requires_grad:
             result: Tensor = update(self, other)
+            if self.ndim and result.shape != self.shape:
+                raise ValueError(
+                    f"{symbol}= would change {self._label()} to shape {result.shape}; write x = x {symbol} y"
+                )
             return result
         if not _paused.get():
             raise TypeError(
@@ -371,7 +375,7 @@ def refuse_masked(data: Any, what: str) -> None:
 def refuse_integers(dtype: np.dtype[Any], what: str) -> None:
     """TypeError unless ``dtype`` is floating: a derivative needs a neighbourhood."""
     if dtype.kind != "f":
-        raise TypeError(f"{what}: only floating tensors can require grad, got {dtype}; pass dtype=float")
+        raise TypeError(f"{what}: only floating tensors can require grad, got {dtype}; pass floats")
 
 
 def _restore(

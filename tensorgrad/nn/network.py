@@ -51,6 +51,7 @@ class Network(Layer):
         self.layers: list[Layer] = []
         self.loss: Loss | None = None
         self.history: History = {}
+        self._batch_size = 256  # of the last fit
         for layer in layers:
             self.add(layer)
 
@@ -64,6 +65,8 @@ class Network(Layer):
 
     def use(self, loss: Loss) -> None:
         """Set the loss: a function (prediction, target) -> scalar Tensor, such as `tensorgrad.mse`."""
+        if not callable(loss):
+            raise TypeError(f"Network.use: expected a function (prediction, target) -> Tensor, got {loss!r}")
         self.loss = loss
 
     def children(self) -> Iterator[tuple[str, Layer]]:
@@ -153,6 +156,7 @@ class Network(Layer):
         )
         history: History = {}
         self.history = history
+        self._batch_size = batch_size
         with tuned_process():
             for epoch in range(1, epochs + 1):
                 figures = self._epoch(optimizer, (x, y), batch_size, rng, f"epoch {epoch}/{epochs}", verbose)
@@ -173,8 +177,12 @@ class Network(Layer):
             parts = [self(x[i : i + batch_size]).numpy() for i in range(0, len(x), batch_size)]
         return np.concatenate(parts)
 
-    def evaluate(self, x: Array, y: Array, batch_size: int = 256) -> dict[str, float]:
-        """The loss on ``x`` and ``y`` as `fit` reports it, and the accuracy where ``y`` is one-hot."""
+    def evaluate(self, x: Array, y: Array, batch_size: int | None = None) -> dict[str, float]:
+        """The mean of the batches' losses, as `fit` reports it, and the accuracy where ``y`` is one-hot.
+
+        A loss that sums over the batch grows with ``batch_size``; by default it is that of the last `fit`.
+        """
+        batch_size = self._batch_size if batch_size is None else batch_size
         _check_count("batch_size", batch_size)
         return self._measure(*self._checked("evaluate", x, y), batch_size)
 

@@ -57,6 +57,8 @@ class MiniBatchSGD:
         nesterov: bool = False,
         weight_decay: float = 0.0,
     ) -> None:
+        if isinstance(parameters, Tensor):
+            raise TypeError("MiniBatchSGD: expected a list of parameters, got one Tensor; put it into a list")
         self.parameters = list(parameters)
         if not self.parameters:
             raise ValueError("MiniBatchSGD: no parameters to optimize")

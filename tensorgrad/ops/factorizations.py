@@ -241,6 +241,11 @@ def qr_(x: Array) -> Array:
 def _qr_vjp(g: Array, out: Array, x: Array) -> Array:
     m = x.shape[-2]
     q, r, gq, gr = out[..., :m, :], out[..., m:, :], g[..., :m, :], g[..., m:, :]
+    sizes = abs((r.data if isinstance(r, Tensor) else r).diagonal(axis1=-2, axis2=-1))
+    if (sizes <= m * np.finfo(sizes.dtype).eps * sizes.max(axis=-1, keepdims=True, initial=0)).any():
+        raise np.linalg.LinAlgError(
+            "the vjp of qr: columns are linearly dependent, so Q is no function of the matrix"
+        )
     lower = _lower(r @ _t(gr) - _t(gq) @ q)
     return _t(np.linalg.solve(r, _t(gq + q @ (lower + _t(lower)))))
 

@@ -73,9 +73,7 @@ def test_an_impossible_dtype_is_refused_by_name():
 @pytest.mark.parametrize("data", [1, [1, 2], True, np.zeros(2, np.int8), np.uint8(3)])
 def test_only_floating_tensors_can_require_grad(data):
     dtype = np.asarray(data).dtype
-    with pytest.raises(
-        TypeError, match=f"only floating tensors can require grad, got {dtype}; pass dtype=float"
-    ):
+    with pytest.raises(TypeError, match=f"only floating tensors can require grad, got {dtype}; pass floats"):
         tg.Tensor(data, requires_grad=True)
     with pytest.raises(TypeError, match="Parameter 'w': only floating tensors can require grad"):
         tg.Parameter(data, name="w")
@@ -485,3 +483,12 @@ def test_hash_is_identity_and_unhashable_values_do_not_matter(x):
     assert len({x, y, x}) == 2
     assert hash(x) != hash(y)
     assert {x: 1}[x] == 1
+
+
+def test_an_update_that_would_change_the_shape_of_what_an_op_made_is_refused():
+    h = leaf([1.0]) * 2
+    with pytest.raises(ValueError, match=r"\+= would change Tensor of shape \(1,\).* to shape \(3,\)"):
+        h += np.ones(3)
+    total = leaf(1.0) * 2
+    total += np.ones(3)  # of a number any sum may be made
+    assert total.shape == (3,)

@@ -611,3 +611,19 @@ def test_without_tqdm_training_is_the_same_and_a_line_an_epoch_remains(monkeypat
     assert_same(values(with_it), values(without))
     assert len(capsys.readouterr().out.splitlines()) == lines == 2
     assert terminal.getvalue() == ""
+
+
+def test_evaluate_measures_as_the_last_fit_did():
+    """A summed loss grows with the batch, so the batch must be the same."""
+    rng = np.random.default_rng(0)
+    x, y = rng.random((90, 3)).astype("f4"), rng.random((90, 2)).astype("f4")
+    network = tg.Network([tg.Dense(3, 2, rng=0)])
+    network.use(lambda prediction, target: tg.mse(prediction, target, reduction="sum"))
+    history = network.fit(x, y, 1, 0.01, 30, validation=(x, y), seed=0, verbose=False)
+    assert network.evaluate(x, y)["loss"] == history["validation_loss"][-1]
+    assert network.evaluate(x, y, 90)["loss"] == pytest.approx(3 * history["validation_loss"][-1], rel=1e-5)
+
+
+def test_a_loss_must_be_a_function():
+    with pytest.raises(TypeError, match=r"Network.use: expected a function .*, got 'mse'"):
+        tg.Network().use("mse")
