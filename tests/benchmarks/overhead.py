@@ -10,9 +10,13 @@ import statistics
 import time
 
 import numpy as np
-import torch
 
 import tensorgrad as tg
+
+try:
+    import torch
+except ImportError:
+    torch = None
 
 LENGTH, ROUNDS = 50, 300
 OPS = {
@@ -42,6 +46,8 @@ def timed(step, x):
 
 
 def main():
+    if torch is None:
+        raise SystemExit("overhead.py compares with PyTorch, which is not installed")
     torch.set_num_threads(1)
     ours, theirs = tg.Tensor([-0.01], requires_grad=True), torch.full((1,), -0.01, requires_grad=True)
     print(f"{'microseconds an op':20}{'tensorgrad':>11}{'PyTorch':>9}{'ratio':>7}")
