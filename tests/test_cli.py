@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import statistics
 import subprocess
 import sys
 import time
@@ -266,16 +267,17 @@ def test_mnist_is_read_from_a_folder(command, mnist_dir):
 def test_the_notebooks_first_experiment_reaches_its_accuracy(command, mnist_dir):
     _, out, _ = command("train", "dense", "--data", "mnist", "--data-dir", mnist_dir, "--epochs", 20)
     assert "learning rate 0.01, momentum 0.0, weight decay 0.0, batches of 32" in out
-    # 0.9762 where this was written; seeds 0 to 4 gave 0.9736 to 0.9768, and another BLAS rounds otherwise.
-    assert accuracies(out)[0] >= 0.973
+    # Seed 0 gives 0.9762 in float32 and in float64, so rounding does not matter here.
+    assert accuracies(out)[0] >= 0.976
 
 
 @pytest.mark.slow
 def test_the_notebooks_second_experiment_reaches_more_with_every_filter_trained(command, mnist_dir):
     _, out, _ = command("train", "cnn", "--data", "mnist", "--data-dir", mnist_dir, "--epochs", 10)
     assert "learning rate 0.01, momentum 0.0, weight decay 0.0, batches of 32" in out
-    # Epochs 6 to 20 gave 0.9878 to 0.9908 where this was written, and another BLAS rounds otherwise.
-    assert accuracies(out)[0] >= 0.987
+    # One epoch is noise of 0.001 around this; the median of five tells what the network has learned.
+    last = [float(found) for found in re.findall(r"validation accuracy ([\d.]+)", out)][-5:]
+    assert statistics.median(last) >= 0.988  # after half of the notebook's 20 epochs
 
 
 # Ctrl-C

@@ -14,7 +14,6 @@ from tensorgrad.ops.elementwise import ceil as ceil
 from tensorgrad.ops.elementwise import clip as clip
 from tensorgrad.ops.elementwise import copysign as copysign
 from tensorgrad.ops.elementwise import divide as divide
-from tensorgrad.ops.elementwise import exp as exp
 from tensorgrad.ops.elementwise import fabs as fabs
 from tensorgrad.ops.elementwise import float_power as float_power
 from tensorgrad.ops.elementwise import floor as floor
@@ -24,7 +23,6 @@ from tensorgrad.ops.elementwise import fmin as fmin
 from tensorgrad.ops.elementwise import fmod as fmod
 from tensorgrad.ops.elementwise import heaviside as heaviside
 from tensorgrad.ops.elementwise import ldexp as ldexp
-from tensorgrad.ops.elementwise import log as log
 from tensorgrad.ops.elementwise import maximum as maximum
 from tensorgrad.ops.elementwise import minimum as minimum
 from tensorgrad.ops.elementwise import mod as mod
@@ -40,20 +38,21 @@ from tensorgrad.ops.elementwise import rint as rint
 from tensorgrad.ops.elementwise import round as round
 from tensorgrad.ops.elementwise import sigmoid as sigmoid
 from tensorgrad.ops.elementwise import sign as sign
-from tensorgrad.ops.elementwise import sqrt as sqrt
 from tensorgrad.ops.elementwise import square as square
 from tensorgrad.ops.elementwise import subtract as subtract
-from tensorgrad.ops.elementwise import tanh as tanh
 from tensorgrad.ops.elementwise import trunc as trunc
 from tensorgrad.ops.elementwise import where as where
 from tensorgrad.ops.exponential import cbrt as cbrt
+from tensorgrad.ops.exponential import exp as exp
 from tensorgrad.ops.exponential import exp2 as exp2
 from tensorgrad.ops.exponential import expm1 as expm1
+from tensorgrad.ops.exponential import log as log
 from tensorgrad.ops.exponential import log1p as log1p
 from tensorgrad.ops.exponential import log2 as log2
 from tensorgrad.ops.exponential import log10 as log10
 from tensorgrad.ops.exponential import logaddexp as logaddexp
 from tensorgrad.ops.exponential import logaddexp2 as logaddexp2
+from tensorgrad.ops.exponential import sqrt as sqrt
 from tensorgrad.ops.indexing import add_at as add_at
 from tensorgrad.ops.indexing import compress as compress
 from tensorgrad.ops.indexing import delete as delete
@@ -172,3 +171,4 @@ from tensorgrad.ops.trigonometric import sin as sin
 from tensorgrad.ops.trigonometric import sinc as sinc
 from tensorgrad.ops.trigonometric import sinh as sinh
 from tensorgrad.ops.trigonometric import tan as tan
+from tensorgrad.ops.trigonometric import tanh as tanh
