@@ -2,6 +2,7 @@
 
 from tensorgrad.nn.architectures import convolutional_network as convolutional_network
 from tensorgrad.nn.architectures import dense_network as dense_network
+from tensorgrad.nn.layer import Buffer as Buffer
 from tensorgrad.nn.layer import Layer as Layer
 from tensorgrad.nn.layers import AvgPool2D as AvgPool2D
 from tensorgrad.nn.layers import Conv2D as Conv2D

@@ -3,28 +3,54 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, Self, TypeVar
+
+import numpy as np
 
 from tensorgrad.core import Array, Parameter, Tensor
+from tensorgrad.core.tensor import as_numeric
 from tensorgrad.core.tree import leaves
+
+T = TypeVar("T")
+
+
+class Buffer(Tensor):
+    """A Tensor that a layer keeps but does not train, such as a running mean: part of the layer's state.
+
+    >>> tg.nn.Buffer(np.zeros(2, np.float32), name="running_mean")
+    Buffer([0., 0.], dtype=float32, name='running_mean')
+    """
+
+    __slots__ = ()
+
+    def __init__(self, data: Array, name: str | None = None) -> None:
+        super().__init__(data, name=name)
 
 
 class Layer:
     """Base of all layers. Write your own in a few lines: keep parameters and layers as attributes,
     and compose ops in `forward`.
 
-    >>> class Scale(tg.Layer):
-    ...     def __init__(self):
-    ...         self.factor = tg.Parameter(2.0, name="factor")
+    >>> class Residual(tg.Layer):
+    ...     def __init__(self, *layers):
+    ...         self.block = tg.Network(layers)
     ...     def forward(self, x):
-    ...         return x * self.factor
-    >>> layer = Scale()
-    >>> layer(np.array([1.0, 2.0]))
-    Tensor([2., 4.], dtype=float64, op=multiply)
-    >>> layer.parameters()
-    [Parameter(2., dtype=float64, name='factor', requires_grad=True)]
+    ...         return x + self.block(x)
+    >>> layer = Residual(tg.Dense(3, 8, rng=0), tg.ReLU(), tg.Dense(8, 3, rng=1))
+    >>> layer(np.ones((4, 3), np.float32)).shape
+    (4, 3)
+    >>> list(layer.named_parameters())
+    ['block.Dense0.weights', 'block.Dense0.bias', 'block.Dense2.weights', 'block.Dense2.bias']
+
+    Attributes
+    ----------
+    training : bool
+        Whether the layer computes as in training (the default) or as in use. `Dropout` and `BatchNorm` tell
+        the two apart; see `train` and `eval`.
     """
+
+    training: bool = True
 
     def forward(self, x: Array) -> Tensor:
         """Compute the output from the input. Every layer defines it."""
@@ -33,9 +59,34 @@ class Layer:
     def __call__(self, x: Array) -> Tensor:
         return self.forward(x)
 
+    # Modes
+
+    def train(self, mode: bool = True) -> Self:
+        """Set ``training`` of this layer and of every layer in it; return the layer.
+
+        >>> network = tg.Network([tg.Dense(2, 2, rng=0), tg.ReLU()])
+        >>> network.eval().training, network.layers[1].training
+        (False, False)
+        """
+        if not isinstance(mode, (bool, np.bool_)):
+            raise TypeError(f"train: expected mode to be True or False, got {mode!r}")
+        for layer in self.named_layers().values():
+            layer.training = bool(mode)
+        return self
+
+    def eval(self) -> Self:
+        """Compute as in use, not as in training: the same as ``train(False)``."""
+        return self.train(False)
+
+    # What is in the layer, by path
+
     def children(self) -> Iterator[tuple[str, Layer]]:
         """The layers among the attributes, in lists, tuples and dicts too, with their paths."""
         return ((path, x) for path, x in _members(self) if isinstance(x, Layer))
+
+    def named_layers(self) -> dict[str, Layer]:
+        """This layer, whose path is empty, and every layer in it once, by its path."""
+        return self._once(_within(self, "", set()), "layers")
 
     def named_parameters(self) -> dict[str, Parameter]:
         """Every parameter once, by its path such as ``Dense2.weights``; in the order of definition.
@@ -45,20 +96,114 @@ class Layer:
         ValueError
             If two parameters have the same path.
         """
-        named: dict[str, Parameter] = {}
-        seen = set()
-        for path, x in _parameters(self, "", ()):
-            if id(x) in seen:
-                continue
-            if path in named:
-                raise ValueError(f"{type(self).__name__}: two parameters are called {path}")
-            seen.add(id(x))
-            named[path] = x
-        return named
+        return self._once(_kept(self, Parameter), "parameters")
 
     def parameters(self) -> list[Parameter]:
         """Every parameter once."""
         return list(self.named_parameters().values())
+
+    def parameter(self, path: str) -> Parameter:
+        """The parameter of that path.
+
+        Raises
+        ------
+        KeyError
+            If there is none; the message lists those there are.
+
+        >>> network = tg.Network([tg.Dense(3, 2, rng=0), tg.ReLU()])
+        >>> network.parameter("Dense0.bias")
+        Parameter([0., 0.], dtype=float32, name='Dense0.bias', requires_grad=True)
+        """
+        named = self.named_parameters()
+        if path not in named:
+            raise KeyError(
+                f"{type(self).__name__} has no parameter {path!r}; there are {', '.join(named) or 'none'}"
+            )
+        return named[path]
+
+    def named_buffers(self) -> dict[str, np.ndarray[Any, Any]]:
+        """The values of every `Buffer` once, by its path such as ``BatchNorm1.running_mean``; read-only."""
+        return {path: x.data for path, x in self._buffers().items()}
+
+    def named_generators(self) -> dict[str, np.random.Generator]:
+        """The random generators that layers draw from, each once, by its path such as ``Dropout1.generator``.
+
+        Their states are not part of `state`: a run that is to go on as if uninterrupted stores them too.
+        """
+        return self._once(_kept(self, np.random.Generator), "generators")
+
+    # State
+
+    def state(self) -> dict[str, np.ndarray[Any, Any]]:
+        """Copies of all parameters, then of all buffers, by path.
+
+        >>> state = tg.Dense(2, 1, rng=0).state()
+        >>> {path: values.shape for path, values in state.items()}
+        {'weights': (2, 1), 'bias': (1,)}
+        """
+        return {path: x.numpy() for path, x in self._stateful().items()}
+
+    def load_state(self, state: Mapping[str, Array]) -> None:
+        """Set all parameters and buffers to what `state` gave: the same paths, shapes and dtypes.
+
+        Raises
+        ------
+        ValueError
+            If anything does not fit, with a line for each misfit. Nothing is changed then.
+
+        >>> trained, fresh = tg.Dense(2, 1, rng=0), tg.Dense(2, 1, rng=1)
+        >>> fresh.load_state(trained.state())
+        >>> bool(np.all(fresh.weights.data == trained.weights.data))
+        True
+        """
+        if not isinstance(state, Mapping):
+            raise TypeError(f"load_state: expected a dict of arrays by path, got a {type(state).__name__}")
+        own = self._stateful()
+        values: dict[str, np.ndarray[Any, Any]] = {}
+        misfits = [f"{path} is missing" for path in own if path not in state]
+        for path, given in state.items():
+            if path not in own:
+                misfits.append(f"{path} is not a parameter or buffer of the layer")
+                continue
+            wanted = own[path]
+            try:
+                value = given.data if isinstance(given, Tensor) else as_numeric(given, None, path)
+            except (TypeError, ValueError) as error:
+                misfits.append(str(error))
+                continue
+            if value.shape != wanted.shape:
+                misfits.append(f"{path}: expected shape {wanted.shape}, got {value.shape}")
+            if value.dtype != wanted.dtype:
+                misfits.append(f"{path}: expected {wanted.dtype}, got {value.dtype}")
+            values[path] = value
+        if misfits:
+            raise ValueError(
+                f"load_state: the state does not fit {type(self).__name__}, which is left as it was:\n  "
+                + "\n  ".join(misfits)
+            )
+        for path, value in values.items():
+            own[path].data = value
+
+    def _buffers(self) -> dict[str, Buffer]:
+        return self._once(_kept(self, Buffer), "buffers")
+
+    def _stateful(self) -> dict[str, Tensor]:
+        """Parameters, then buffers."""
+        parameters: dict[str, Tensor] = {**self.named_parameters()}
+        return self._once([*parameters.items(), *self._buffers().items()], "parameters or buffers")
+
+    def _once(self, found: Iterator[tuple[str, T]] | list[tuple[str, T]], kind: str) -> dict[str, T]:
+        """What was found as a dict, without what came before under another path."""
+        named: dict[str, T] = {}
+        seen = set()
+        for path, x in found:
+            if id(x) in seen:
+                continue
+            if path in named:
+                raise ValueError(f"{type(self).__name__}: two {kind} are called {path}")
+            seen.add(id(x))
+            named[path] = x
+        return named
 
 
 def _members(layer: Layer) -> Iterator[tuple[str, Any]]:
@@ -67,11 +212,18 @@ def _members(layer: Layer) -> Iterator[tuple[str, Any]]:
             yield name + re.sub(r"\[(.*?)\]", lambda found: "." + found[1].strip("'"), path), x
 
 
-def _parameters(layer: Layer, prefix: str, outer: tuple[Layer, ...]) -> Iterator[tuple[str, Parameter]]:
-    """The parameters of a layer and of the layers in it; one that holds an ``outer`` layer stops there."""
-    for path, x in _members(layer):
-        if isinstance(x, Parameter):
-            yield prefix + path, x
-    for path, child in layer.children():
-        if child is not layer and all(child is not x for x in outer):
-            yield from _parameters(child, f"{prefix}{path}.", (*outer, layer))
+def _within(layer: Layer, path: str, seen: set[int]) -> Iterator[tuple[str, Layer]]:
+    """The layer and the layers in it, each once, with their paths; they may hold one another in a circle."""
+    seen.add(id(layer))
+    yield path, layer
+    for name, child in layer.children():
+        if id(child) not in seen:
+            yield from _within(child, f"{path}.{name}" if path else name, seen)
+
+
+def _kept(layer: Layer, kind: type[T]) -> Iterator[tuple[str, T]]:
+    """The attributes of that kind, of the layer and then of the layers in it, with their paths."""
+    for path, owner in _within(layer, "", set()):
+        for name, x in _members(owner):
+            if isinstance(x, kind):
+                yield f"{path}.{name}" if path else name, x

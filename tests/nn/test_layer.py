@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import tensorgrad as tg
+from tensorgrad.nn import Buffer
 
 
 class Scale(tg.Layer):
@@ -127,3 +128,185 @@ def test_a_nested_network_computes_and_trains_as_the_flat_one():
 def test_a_layer_without_forward_says_so():
     with pytest.raises(NotImplementedError, match=r"Silent.*forward"):
         type("Silent", (tg.Layer,), {})()(np.ones(2))
+
+
+# Modes
+
+
+class Counter(tg.Layer):
+    """A layer of all kinds of content: a parameter, a buffer, a generator."""
+
+    def __init__(self, size=2):
+        self.scale = tg.Parameter(np.ones(size, np.float32))
+        self.calls = Buffer(np.zeros(size, np.int64), "calls")
+        self.generator = np.random.default_rng(size)
+
+    def forward(self, x):
+        if self.training:
+            self.calls.data = self.calls.data + 1
+        return x * self.scale
+
+
+def test_every_layer_starts_in_training_and_modes_reach_all_of_them():
+    shared = Scale()
+    layer = Holder(head=shared, body=[Holder(inner={"a": Scale()}), tg.Network([tg.ReLU()])], again=shared)
+    every = list(layer.named_layers().values())
+    assert len(every) == 6
+    assert all(x.training for x in every)
+    assert layer.eval() is layer
+    assert not any(x.training for x in every)
+    assert layer.train() is layer
+    assert all(x.training for x in every)
+    layer.body[0].eval()
+    assert [x.training for x in every] == [True, True, False, False, True, True]
+    layer.train(False)
+    assert not any(x.training for x in every)
+
+
+def test_the_mode_of_one_layer_is_not_another_ones():
+    Scale().eval()
+    assert Scale().training
+
+
+@pytest.mark.parametrize("mode", [0, 1, "eval", None], ids=repr)
+def test_a_mode_is_true_or_false(mode):
+    with pytest.raises(TypeError, match="train: expected mode to be True or False, got"):
+        Scale().train(mode)
+
+
+def test_layers_that_hold_one_another_are_walked_once():
+    first, second = Counter(), Counter()
+    first.other, second.other = second, first
+    assert list(first.named_layers()) == ["", "other"]
+    assert list(first.named_parameters()) == ["scale", "other.scale"]
+    assert not first.eval().other.training
+
+
+def test_many_shared_layers_are_walked_in_no_time():
+    layer = Scale()
+    for _ in range(60):  # 2^60 paths
+        layer = Holder(a=layer, b=layer)
+    assert len(layer.named_layers()) == 61
+    assert len(layer.parameters()) == 1
+
+
+# State
+
+
+def test_a_state_is_copies_of_parameters_then_buffers():
+    layer = Holder(first=Counter(2), second=[Counter(3)])
+    state = layer.state()
+    assert list(state) == ["first.scale", "second.0.scale", "first.calls", "second.0.calls"]
+    assert list(layer.named_buffers()) == ["first.calls", "second.0.calls"]
+    assert list(layer.named_generators()) == ["first.generator", "second.0.generator"]
+    assert layer.named_generators()["second.0.generator"] is layer.second[0].generator
+    state["first.scale"][:] = 7
+    assert (layer.first.scale.data == 1).all()
+    with pytest.raises(ValueError, match="read-only"):
+        layer.named_buffers()["first.calls"][:] = 7
+
+
+def test_a_buffer_is_not_trained():
+    layer = Counter()
+    assert same(layer.parameters(), [layer.scale])
+    assert not layer.calls.requires_grad
+
+
+def test_a_state_goes_from_one_layer_to_another_and_nothing_is_shared():
+    source, target = Counter(), Counter()
+    source(np.ones((1, 2), np.float32))
+    source.scale.data = np.float32([3, 4])
+    state = source.state()
+    target.load_state(state)
+    for path, values in target.state().items():
+        np.testing.assert_array_equal(values, state[path])
+        assert values.dtype == state[path].dtype
+    state["calls"][:] = 100
+    source.scale.data = np.float32([0, 0])
+    np.testing.assert_array_equal(target.calls.data, [1, 1])
+    np.testing.assert_array_equal(target.scale.data, [3, 4])
+
+
+def test_a_state_survives_npz(tmp_path):
+    source, target = Counter(), Counter()
+    source(np.ones((1, 2), np.float32))
+    np.savez(tmp_path / "state.npz", **source.state())
+    with np.load(tmp_path / "state.npz") as file:
+        target.load_state(dict(file))
+    np.testing.assert_array_equal(target.calls.data, [1, 1])
+
+
+def test_every_misfit_of_a_state_is_named_and_nothing_is_loaded():
+    layer = Holder(a=Counter(), b=Counter())
+    before = layer.state()
+    state = {
+        "a.scale": np.full(2, 5, np.float32),  # fits
+        "b.scale": np.ones(3, np.float32),
+        "a.calls": np.zeros(2),
+        "c.scale": np.ones(2, np.float32),
+        "b.calls": np.array(["x", "y"]),
+    }
+    with pytest.raises(ValueError, match="load_state: the state does not fit Holder") as caught:
+        layer.load_state(state)
+    assert str(caught.value).splitlines()[1:] == [
+        "  b.scale: expected shape (2,), got (3,)",
+        "  a.calls: expected int64, got float64",
+        "  c.scale is not a parameter or buffer of the layer",
+        "  b.calls: expected an array of real numbers, got dtype <U1",
+    ]
+    del state["b.scale"]
+    with pytest.raises(ValueError, match=r"b\.scale is missing"):
+        layer.load_state(state)
+    for path, values in layer.state().items():
+        np.testing.assert_array_equal(values, before[path])
+
+
+@pytest.mark.parametrize("state", [None, [], "weights.npz"], ids=repr)
+def test_what_is_no_state_is_refused(state):
+    with pytest.raises(TypeError, match="load_state: expected a dict of arrays by path, got a"):
+        Counter().load_state(state)
+
+
+def test_loading_between_forward_and_backward_is_noticed():
+    layer = Counter()
+    out = layer(np.ones((1, 2), np.float32)).sum()
+    layer.load_state(layer.state())
+    with pytest.raises(RuntimeError, match="was assigned after"):
+        out.backward()
+
+
+# By path
+
+
+def test_a_parameter_is_found_by_its_path():
+    network = tg.Network([tg.Flatten(), tg.Dense(4, 3)])
+    assert network.parameter("Dense1.weights") is network.layers[1].weights
+    with pytest.raises(KeyError, match=r"no parameter 'Dense0.weights'; there are Dense1.weights"):
+        network.parameter("Dense0.weights")
+    with pytest.raises(KeyError, match="there are none"):
+        tg.ReLU().parameter("weights")
+
+
+# Composition
+
+
+class Residual(tg.Layer):
+    def __init__(self, *layers):
+        self.block = tg.Network(layers)
+
+    def forward(self, x):
+        return x + self.block(x)
+
+
+def test_a_residual_layer_of_ones_own():
+    layer = Residual(tg.Dense(3, 4, rng=0, dtype=float), tg.Tanh(), tg.Dense(4, 3, rng=1, dtype=float))
+    first, second = layer.block.layers[0], layer.block.layers[2]
+    x = np.random.default_rng(0).standard_normal((5, 3))
+    expected = x + np.tanh(x @ first.weights.data) @ second.weights.data
+    np.testing.assert_allclose(layer(x).data, expected, rtol=1e-12)
+    network = tg.Network([layer, tg.Dense(3, 1, rng=2, dtype=float)])
+    assert next(iter(network.named_parameters())) == "Residual0.block.Dense0.weights"
+    assert not network.eval().layers[0].block.layers[1].training
+    loss = tg.mse(network(x), np.zeros((5, 1)))
+    loss.backward()
+    assert all(np.abs(p.grad).sum() > 0 for p in network.parameters())
