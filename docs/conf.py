@@ -1,0 +1,109 @@
+"""How Sphinx builds this site: `sphinx-build -W docs docs/_build/html`, from the root of the project.
+
+Nothing is fetched: formulas become MathML, which browsers draw by themselves. The notebooks are copied into
+`docs/tutorial/` and executed; `-D nb_execution_mode=off` leaves their outputs out and saves the time.
+"""
+
+import shutil
+from importlib.metadata import version as installed_version
+from pathlib import Path
+
+import numpy as np
+from docutils import nodes
+
+DOCS = Path(__file__).parent
+
+project = "tensorgrad"
+author = "the tensorgrad developers"
+project_copyright = f"2026, {author}"
+release = version = installed_version("tensorgrad-numpy")
+
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "numpydoc", "sphinx_copybutton"]
+exclude_patterns = ["_build", "tutorial/.ipynb_checkpoints"]
+nitpicky = True
+default_role = "autolink"  # `Dense` in a docstring is a link where there is such a name
+
+autodoc_typehints = "none"  # shapes and dtypes stand in the docstrings, where they are easier to read
+autodoc_preserve_defaults = True
+autodoc_member_order = "bysource"
+autosummary_generate = False
+numpydoc_show_class_members = False
+toc_object_entries_show_parents = "hide"
+python_maximum_signature_line_length = 100
+
+myst_enable_extensions = ["dollarmath", "deflist"]
+myst_heading_anchors = 3
+nb_execution_mode = "cache"
+nb_execution_timeout = 300
+nb_execution_raise_on_error = True
+nb_execution_show_tb = True
+nb_merge_streams = True
+html_math_renderer = "mathml"
+
+html_theme = "pydata_sphinx_theme"
+html_title = "tensorgrad"
+html_static_path = ["_static"]
+html_css_files = ["tensorgrad.css"]
+html_show_sourcelink = False
+html_copy_source = False
+html_theme_options = {
+    "navbar_align": "left",
+    "header_links_before_dropdown": 7,
+    "navbar_persistent": [],
+    "navbar_end": ["search-button", "theme-switcher"],
+    "show_prev_next": True,
+    "footer_start": ["copyright"],
+    "footer_end": ["sphinx-version"],
+    "pygments_light_style": "a11y-high-contrast-light",
+    "pygments_dark_style": "a11y-high-contrast-dark",
+}
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
+
+
+def copy_notebooks(app):
+    """The notebooks lie outside this folder, where Sphinx does not look. An unchanged copy is left alone."""
+    for notebook in sorted((DOCS.parent / "notebooks").glob("*.ipynb")):
+        copy = DOCS / "tutorial" / notebook.name
+        if not copy.exists() or copy.read_bytes() != notebook.read_bytes():
+            shutil.copyfile(notebook, copy)
+
+
+def name_the_examples(app, what, name, obj, options, lines):
+    """Docstrings end with an example; numpydoc wants a heading over it."""
+    first = next((i for i, line in enumerate(lines) if line.startswith(">>> ")), None)
+    if first is not None and "Examples" not in lines:
+        lines[first:first] = ["Examples", "--------", ""]
+
+
+def show_arrays_alone(app, what, name, obj, options, signature, returned):
+    """The options of NumPy's ufuncs (out, where, dtype) are not for tensors: their signature is their arrays."""
+    if isinstance(getattr(obj, "forward", None), np.ufunc):
+        return f"({', '.join(obj.arrays)})", None
+    return None
+
+
+def link_to_numpy(app, env, node, content):
+    """`numpy.sin` leads to NumPy's own page of it."""
+    target = node.get("reftarget", "")
+    if not target.startswith("numpy."):
+        return None
+    page = f"https://numpy.org/doc/stable/reference/generated/{target}.html"
+    return nodes.reference("", "", content, internal=False, refuri=page)
+
+
+def visit_math(translator, node):
+    """Inline and displayed formulas as MathML: no script, no font and no network needed."""
+    from latex2mathml.converter import convert
+
+    displayed = isinstance(node, nodes.math_block)
+    translator.body.append(convert(node.astext(), display="block" if displayed else "inline"))
+    raise nodes.SkipNode
+
+
+def setup(app):
+    app.add_html_math_renderer("mathml", (visit_math, None), (visit_math, None))
+    app.connect("builder-inited", copy_notebooks)
+    app.connect("autodoc-process-docstring", name_the_examples, priority=400)  # before numpydoc's
+    app.connect("autodoc-process-signature", show_arrays_alone)
+    app.connect("missing-reference", link_to_numpy)
