@@ -1,14 +1,27 @@
-"""The code blocks of README, CONTRIBUTING and docs run as they stand, each page in one fresh namespace."""
+"""The code blocks of README, CONTRIBUTING and docs run as they stand, each page in one fresh namespace.
 
+And what can be asked of the site without building it: that links lead somewhere, that the reference is whole.
+"""
+
+import importlib
 import re
+import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
 from helpers import SHIPPED
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCS = ROOT / "docs"
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted(page for page in DOCS.rglob("*.md") if "_build" not in page.parts),
+]
 BLOCK = re.compile(r"^( *)```python\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+PEERS = ("torch", "keras")  # what a page may ask for beyond the project's own extras
 
 
 def blocks(page: Path) -> list[tuple[int, str]]:
@@ -20,19 +33,45 @@ def blocks(page: Path) -> list[tuple[int, str]]:
     ]
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=lambda page: page.name)
-def test_the_python_blocks_of_a_page_run(page):
+def name_of(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=name_of)
+def test_the_python_blocks_of_a_page_run(page, tmp_path, monkeypatch):
+    sources = blocks(page)
+    for peer in PEERS:
+        if any(re.search(rf"^import {peer}$", source, re.MULTILINE) for _, source in sources):
+            pytest.importorskip(peer, reason=f"the page {page.name} needs {peer}")
+    monkeypatch.chdir(tmp_path)  # for what a page saves
     namespace: dict[str, object] = {"__name__": "__main__"}
-    for line, source in blocks(page):
-        code = compile("\n" * line + source, str(page), "exec")
-        exec(code, namespace)
+    with warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", "__array__ implementation doesn't accept a copy", DeprecationWarning
+        )  # Keras
+        for line, source in sources:
+            code = compile("\n" * line + source, str(page), "exec")
+            exec(code, namespace)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, by GitHub's rule: lower case, punctuation gone, spaces to hyphens."""
+    text = re.sub(r"^( *)```.*?^\1```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    titles = re.findall(r"^#+ +(.+?) *$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_links_between_files_lead_somewhere(page):
-    text = page.read_text(encoding="utf-8")
-    targets = [t for t in re.findall(r"\]\(([^)#]+)", text) if not t.startswith(("http:", "https:"))]
-    assert [t for t in targets if not (page.parent / t).exists()] == []
+    missing = []
+    for link in LINK.findall(page.read_text(encoding="utf-8")):
+        if re.match("https?:", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = page.parent / path if path else page
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            missing.append(link)
+    assert missing == []
 
 
 def test_the_readme_has_code_to_run():
@@ -44,3 +83,59 @@ def test_the_table_of_ops_lists_every_op_with_no_problem():
     assert [row[0].strip() for row in cells[2:]] == sorted(SHIPPED)
     assert {row[-1].strip() for row in cells[2:]} == {""}
     assert all(float(error) <= 1 for row in cells[2:] for error in row[2:-1])
+
+
+def documented() -> list[str]:
+    """The full names that the pages of the reference document, with repetitions."""
+    names = []
+    for page in sorted((DOCS / "reference").glob("*.rst")):
+        module = ""
+        for directive, argument in re.findall(r"^\.\. (\w+):: (\S+)", page.read_text(), re.MULTILINE):
+            if directive == "currentmodule":
+                module = argument
+            elif directive.startswith("auto"):
+                names.append(f"{module}.{argument}")
+    return names
+
+
+def public(module: str) -> dict[str, object]:
+    """What a module offers by name: functions, classes and ops, not the modules under it."""
+    members = vars(importlib.import_module(module))
+    return {name: x for name, x in members.items() if not name.startswith("_") and callable(x)}
+
+
+def resolved(name: str) -> object:
+    path = name.split(".")
+    depth = next(i for i in range(len(path), 0, -1) if is_module(".".join(path[:i])))
+    found = importlib.import_module(".".join(path[:depth]))
+    for part in path[depth:]:
+        found = getattr(found, part)
+    return found
+
+
+def is_module(name: str) -> bool:
+    try:
+        importlib.import_module(name)
+    except ImportError:
+        return False
+    return True
+
+
+def test_the_reference_has_every_public_name():
+    wanted = {f"tensorgrad.{name}" for name in public("tensorgrad")}
+    wanted |= {
+        f"tensorgrad.linalg.{name}" for name in public("tensorgrad.ops.linalg") if hasattr(np.linalg, name)
+    }
+    assert sorted(wanted - set(documented())) == []
+
+
+@pytest.mark.parametrize("floor", ["data", "nn", "graph", "audit"])
+def test_the_reference_has_what_a_floor_exports(floor):
+    shown = {id(resolved(name)) for name in documented()}
+    assert [name for name, x in public(f"tensorgrad.{floor}").items() if id(x) not in shown] == []
+
+
+def test_the_reference_names_nothing_twice():
+    names = documented()
+    assert sorted({name for name in names if names.count(name) > 1}) == []
+    assert len({id(resolved(name)) for name in names}) > 200

@@ -50,7 +50,7 @@ def load(name: str, data_dir: str | os.PathLike[str] | None = None) -> Dataset:
     MNIST and Fashion-MNIST: 60,000 training and 10,000 test images (28, 28, 1) in the original order, in four
     files. With `data_dir`, or else the environment variable TENSORGRAD_DATA_DIR, they are read from that
     folder or its subfolder `name` and from nowhere else. With neither they are read from the cache
-    (``~/.cache/tensorgrad``), into which missing ones are downloaded. Sources: `tensorgrad.data.mnist`.
+    (``~/.cache/tensorgrad``), into which missing ones are downloaded. Sources: ``tensorgrad.data.mnist``.
 
     Raises
     ------
