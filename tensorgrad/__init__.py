@@ -30,6 +30,8 @@ from tensorgrad.core import value_and_grad as value_and_grad
 from tensorgrad.core import vjp as vjp
 from tensorgrad.data import minibatches as minibatches
 from tensorgrad.graph import to_dot as to_dot
+from tensorgrad.nn import Adam as Adam
+from tensorgrad.nn import AdamW as AdamW
 from tensorgrad.nn import AvgPool2D as AvgPool2D
 from tensorgrad.nn import Conv2D as Conv2D
 from tensorgrad.nn import Dense as Dense
@@ -38,6 +40,7 @@ from tensorgrad.nn import Layer as Layer
 from tensorgrad.nn import MaxPool2D as MaxPool2D
 from tensorgrad.nn import MiniBatchSGD as MiniBatchSGD
 from tensorgrad.nn import Network as Network
+from tensorgrad.nn import Optimizer as Optimizer
 from tensorgrad.nn import ReLU as ReLU
 from tensorgrad.nn import Sigmoid as Sigmoid
 from tensorgrad.nn import Softmax as Softmax
@@ -74,6 +77,7 @@ from tensorgrad.ops import atleast_2d as atleast_2d
 from tensorgrad.ops import atleast_3d as atleast_3d
 from tensorgrad.ops import average as average
 from tensorgrad.ops import avg_pool as avg_pool
+from tensorgrad.ops import binary_cross_entropy as binary_cross_entropy
 from tensorgrad.ops import block as block
 from tensorgrad.ops import broadcast_arrays as broadcast_arrays
 from tensorgrad.ops import cbrt as cbrt
@@ -89,6 +93,7 @@ from tensorgrad.ops import copysign as copysign
 from tensorgrad.ops import cos as cos
 from tensorgrad.ops import cosh as cosh
 from tensorgrad.ops import cross as cross
+from tensorgrad.ops import cross_entropy as cross_entropy
 from tensorgrad.ops import cumprod as cumprod
 from tensorgrad.ops import cumsum as cumsum
 from tensorgrad.ops import deg2rad as deg2rad
@@ -124,9 +129,11 @@ from tensorgrad.ops import global_max_pool as global_max_pool
 from tensorgrad.ops import heaviside as heaviside
 from tensorgrad.ops import hsplit as hsplit
 from tensorgrad.ops import hstack as hstack
+from tensorgrad.ops import huber as huber
 from tensorgrad.ops import hypot as hypot
 from tensorgrad.ops import inner as inner
 from tensorgrad.ops import kron as kron
+from tensorgrad.ops import l2 as l2
 from tensorgrad.ops import ldexp as ldexp
 from tensorgrad.ops import linalg as linalg
 from tensorgrad.ops import log as log
@@ -137,6 +144,7 @@ from tensorgrad.ops import log_softmax as log_softmax
 from tensorgrad.ops import logaddexp as logaddexp
 from tensorgrad.ops import logaddexp2 as logaddexp2
 from tensorgrad.ops import logsumexp as logsumexp
+from tensorgrad.ops import mae as mae
 from tensorgrad.ops import matmul as matmul
 from tensorgrad.ops import matrix_transpose as matrix_transpose
 from tensorgrad.ops import max as max

@@ -14,5 +14,8 @@ from tensorgrad.nn.layers import Sigmoid as Sigmoid
 from tensorgrad.nn.layers import Softmax as Softmax
 from tensorgrad.nn.layers import Tanh as Tanh
 from tensorgrad.nn.network import Network as Network
+from tensorgrad.nn.optimizer import Optimizer as Optimizer
+from tensorgrad.nn.optimizers import Adam as Adam
+from tensorgrad.nn.optimizers import AdamW as AdamW
 from tensorgrad.nn.optimizers import MiniBatchSGD as MiniBatchSGD
 from tensorgrad.nn.process import tuned_process as tuned_process

@@ -2,43 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 
-from tensorgrad.core import Tensor, no_grad
+from tensorgrad.core import Tensor
+from tensorgrad.nn.optimizer import Floats, Optimizer
+from tensorgrad.nn.options import Options, ParameterGroup, boolean, fraction, nonnegative, positive
 
 
-class MiniBatchSGD:
-    """Gradient descent on mini-batches, with momentum and weight decay.
+def _pair_of_fractions(owner: str, name: str, value: Any) -> tuple[float, float]:
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise TypeError(f"{owner}: expected {name} to be a pair of numbers, got {value!r}")
+    return fraction(owner, f"{name}[0]", value[0]), fraction(owner, f"{name}[1]", value[1])
 
-    With gradient g, decay d, momentum m and rate r, each step is::
 
-        g <- g + d p        v <- m v + g        p <- p - r v        (Nesterov: p <- p - r (g + m v))
+class MiniBatchSGD(Optimizer):
+    """Gradient descent on mini-batches, with momentum, weight decay and gradient clipping.
 
-    which is PyTorch's form of Sutskever et al. 2013. The decay adds d/2 |p|^2 to the loss: what the
-    notebook's ``lambda_reg`` was meant to do.
+    With gradient g, decay d, momentum m, dampening c and rate r, each step is::
+
+        g <- g + d p        v <- m v + (1 - c) g        p <- p - r v        (Nesterov: p <- p - r (g + m v))
+
+    where the first v is g itself. This is PyTorch's form of Sutskever et al. 2013. The coupled decay adds
+    d/2 |p|^2 to the loss: what the notebook's ``lambda_reg`` was meant to do. The decoupled one leaves g as
+    it is and first shrinks p <- (1 - r d) p (SGDW of Loshchilov and Hutter 2019).
 
     Parameters
     ----------
-    parameters : iterable of Tensor
-        Leaves that require grad; each once.
+    parameters : iterable of Tensor, or of dicts
+        Leaves that require grad; each once. A dict is a group with options of its own, such as
+        ``{"parameters": [...], "learning_rate": 0.1}``: any of the following but the two for clipping.
     learning_rate : float
         Must be at least 0. May be assigned between steps.
     momentum : float
         In [0, 1).
+    dampening : float
+        In [0, 1). With ``dampening=momentum``, v is an average of the gradients. Needs a momentum.
     nesterov : bool
         Needs a momentum.
     weight_decay : float
         Must be at least 0.
+    decoupled_weight_decay : bool
+    clip_value : float, optional
+        Elements of the gradients are clipped to [-clip_value, clip_value].
+    clip_norm : float, optional
+        Gradients are scaled by min(1, clip_norm / (n + 1e-6)), where n is the norm of all gradients together;
+        after ``clip_value``, before the decay, as in PyTorch.
 
     Raises
     ------
     ValueError
         If there are no parameters, one comes twice, or a number is out of range.
     TypeError
-        If a parameter is no leaf that requires grad.
+        If a parameter is no leaf that requires grad, or an option is unknown or no number.
+
+    Notes
+    -----
+    ONNX's ``Momentum`` of ``ai.onnx.preview.training`` has R = learning_rate, alpha = momentum,
+    beta = 1 - dampening, norm_coefficient = weight_decay, T = the number of steps already made, and
+    mode = "nesterov" or "standard".
 
     >>> w = tg.Parameter([1.0, 2.0], name="w")
     >>> optimizer = tg.MiniBatchSGD([w], learning_rate=0.5)
@@ -48,84 +72,233 @@ class MiniBatchSGD:
     array([0., 0.])
     """
 
+    _kinds: ClassVar = {
+        "learning_rate": nonnegative,
+        "momentum": fraction,
+        "dampening": fraction,
+        "nesterov": boolean,
+        "weight_decay": nonnegative,
+        "decoupled_weight_decay": boolean,
+    }
+    _slot_names: ClassVar = ("velocity",)
+
     def __init__(
         self,
-        parameters: Iterable[Tensor],
+        parameters: Iterable[Tensor] | Iterable[Mapping[str, Any]],
         learning_rate: float,
         *,
         momentum: float = 0.0,
+        dampening: float = 0.0,
         nesterov: bool = False,
         weight_decay: float = 0.0,
+        decoupled_weight_decay: bool = False,
+        clip_value: float | None = None,
+        clip_norm: float | None = None,
     ) -> None:
-        if isinstance(parameters, Tensor):
-            raise TypeError("MiniBatchSGD: expected a list of parameters, got one Tensor; put it into a list")
-        self.parameters = list(parameters)
-        if not self.parameters:
-            raise ValueError("MiniBatchSGD: no parameters to optimize")
-        for p in self.parameters:
-            if not isinstance(p, Tensor) or p.op is not None or not p.requires_grad:
-                raise TypeError(f"MiniBatchSGD: expected leaf tensors that require grad, got {p!r}")
-        if len({id(p) for p in self.parameters}) < len(self.parameters):
-            raise ValueError("MiniBatchSGD: a parameter was given twice, and would be stepped twice")
-        self.learning_rate = learning_rate
-        self.momentum = _number("momentum", momentum)
-        self.weight_decay = _number("weight_decay", weight_decay)
-        if self.momentum >= 1:
-            raise ValueError(f"MiniBatchSGD: expected momentum in [0, 1), got {momentum}")
-        if nesterov and not momentum:
-            raise ValueError("MiniBatchSGD: nesterov needs a momentum above 0")
-        self.nesterov = nesterov
-        self._velocities = [np.zeros_like(p.data) for p in self.parameters] if momentum else []
+        options = {
+            "learning_rate": learning_rate,
+            "momentum": momentum,
+            "dampening": dampening,
+            "nesterov": nesterov,
+            "weight_decay": weight_decay,
+            "decoupled_weight_decay": decoupled_weight_decay,
+        }
+        super().__init__(parameters, options, clip_value, clip_norm)
 
-    @property
-    def learning_rate(self) -> float:
-        """The step's length per gradient; may be assigned between steps."""
-        return self._learning_rate
+    @classmethod
+    def _check_together(cls, options: Options) -> None:
+        for name in ("nesterov", "dampening"):
+            if options[name] and not options["momentum"]:
+                raise ValueError(f"{cls.__name__}: {name} needs a momentum above 0")
 
-    @learning_rate.setter
-    def learning_rate(self, value: float) -> None:
-        self._learning_rate = _number("learning_rate", value)
+    def _slots_of(self, group: ParameterGroup) -> tuple[str, ...]:
+        return self._slot_names if group.momentum else ()
 
-    def zero_grad(self) -> None:
-        """Forget the gradients of all parameters."""
-        for p in self.parameters:
-            p.zero_grad()
+    def _decoupled(self, group: ParameterGroup) -> bool:
+        return group.decoupled_weight_decay  # type: ignore[no-any-return]  # checked to be a bool
 
-    @no_grad()
-    def step(self) -> None:
-        """Move every parameter once.
-
-        Raises
-        ------
-        RuntimeError
-            If a parameter has no gradient; then none is moved.
-        """
-        missing = [p.name or f"number {i}" for i, p in enumerate(self.parameters) if p.grad is None]
-        if missing:
-            raise RuntimeError(
-                f"MiniBatchSGD: no gradient for {', '.join(missing)}; "
-                "was backward called, and does the loss depend on every parameter?"
-            )
-        for i, p in enumerate(self.parameters):
-            p -= self._learning_rate * self._direction(i, p)
-
-    def _direction(self, i: int, p: Tensor) -> np.ndarray[Any, Any]:
-        g = p.grad.data if isinstance(p.grad, Tensor) else p.grad
-        if self.weight_decay:
-            g = g + self.weight_decay * p.data
-        if not self.momentum:
-            return g
-        v = self._velocities[i]
-        v *= self.momentum
-        v += g
-        return g + self.momentum * v if self.nesterov else v
+    def _update(
+        self,
+        group: ParameterGroup,
+        x: Floats,
+        g: Floats,
+        slots: list[Floats],
+        scratch: list[Floats],
+        first: bool,
+    ) -> None:
+        step, decayed = scratch
+        rate, momentum = group.learning_rate, group.momentum
+        g = self._decay(group, x, g, decayed)
+        if not momentum:
+            np.multiply(g, rate, out=step)
+            np.subtract(x, step, out=x)
+            return
+        (v,) = slots
+        v *= momentum
+        v += g if first or not group.dampening else np.multiply(g, 1 - group.dampening, out=step)
+        if group.nesterov:
+            np.multiply(v, momentum, out=step)
+            step += g
+            step *= rate
+        else:
+            np.multiply(v, rate, out=step)
+        x -= step
 
 
-def _number(name: str, value: float) -> float:
-    """``value`` as a Python number, which promotes no float32; refused if it is negative or not finite."""
-    if isinstance(value, bool) or np.ndim(value) or np.asarray(value).dtype.kind not in "fiu":
-        raise TypeError(f"MiniBatchSGD: expected {name} to be a number, got {value!r}")
-    number = float(value)
-    if not (np.isfinite(number) and number >= 0):
-        raise ValueError(f"MiniBatchSGD: expected {name} to be finite and at least 0, got {value}")
-    return number
+class Adam(Optimizer):
+    """Adam: steps along the mean of gradients, divided by the root of the mean of their squares.
+
+    With gradient g, coupled decay d, rates b1 and b2, and t the number of the step, from 1::
+
+        g <- g + d p        m <- b1 m + (1 - b1) g        v <- b2 v + (1 - b2) g^2
+        p <- p - r  (m / (1 - b1^t))  /  (sqrt(v / (1 - b2^t)) + eps)
+
+    which is PyTorch's form of Kingma and Ba 2015. With ``amsgrad`` the largest v so far stands under the root
+    (Reddi et al. 2018). For decoupled decay see `AdamW`.
+
+    Parameters
+    ----------
+    parameters : iterable of Tensor, or of dicts
+        As in `MiniBatchSGD`.
+    learning_rate : float
+        Must be at least 0. May be assigned between steps.
+    betas : pair of float
+        b1 and b2, each in [0, 1).
+    eps : float
+        Above 0, in the dtype of the parameters too.
+    weight_decay : float
+        Must be at least 0.
+    amsgrad : bool
+    clip_value, clip_norm : float, optional
+        As in `MiniBatchSGD`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As in `MiniBatchSGD`.
+
+    Notes
+    -----
+    ONNX's ``Adam`` of ``ai.onnx.preview.training`` adds its epsilon to sqrt(v), before the correction. It
+    makes the same step with R = learning_rate, alpha and beta = betas, norm_coefficient = weight_decay,
+    T = t and epsilon = eps sqrt(1 - b2^t). Its T = 0 makes no correction. Its norm_coefficient_post is a
+    decay that comes after the step, not before it as in `AdamW`.
+
+    >>> w = tg.Parameter([1.0, -2.0], name="w")
+    >>> optimizer = tg.Adam([w], learning_rate=0.5)
+    >>> (w * w).sum().backward()
+    >>> optimizer.step()
+    >>> w.data
+    array([ 0.5, -1.5])
+    """
+
+    _kinds: ClassVar = {
+        "learning_rate": nonnegative,
+        "betas": _pair_of_fractions,
+        "eps": positive,
+        "weight_decay": nonnegative,
+        "amsgrad": boolean,
+    }
+    _slot_names: ClassVar = ("mean", "square", "largest_square")
+    _needed_slots: ClassVar = ("mean", "square")
+
+    def __init__(
+        self,
+        parameters: Iterable[Tensor] | Iterable[Mapping[str, Any]],
+        learning_rate: float = 0.001,
+        *,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        amsgrad: bool = False,
+        clip_value: float | None = None,
+        clip_norm: float | None = None,
+    ) -> None:
+        options = {
+            "learning_rate": learning_rate,
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "amsgrad": amsgrad,
+        }
+        super().__init__(parameters, options, clip_value, clip_norm)
+
+    def _check_dtype(self, group: ParameterGroup, dtype: np.dtype[Any]) -> None:
+        if not dtype.type(group.eps) > 0:
+            raise ValueError(f"{type(self).__name__}: eps {group.eps} is 0 in {dtype}; choose a larger one")
+
+    def _slots_of(self, group: ParameterGroup) -> tuple[str, ...]:
+        return self._slot_names if group.amsgrad else self._needed_slots
+
+    def _update(
+        self,
+        group: ParameterGroup,
+        x: Floats,
+        g: Floats,
+        slots: list[Floats],
+        scratch: list[Floats],
+        first: bool,
+    ) -> None:
+        step, decayed = scratch
+        mean, square, *largest = slots
+        b1, b2 = group.betas
+        g = self._decay(group, x, g, decayed)
+        mean *= b1
+        mean += np.multiply(g, 1 - b1, out=step)
+        square *= b2
+        np.multiply(g, g, out=step)
+        square += np.multiply(step, 1 - b2, out=step)
+        under = np.maximum(largest[0], square, out=largest[0]) if largest else square
+        np.sqrt(under, out=step)
+        step /= (1 - b2**self.steps) ** 0.5
+        step += group.eps
+        np.divide(mean, step, out=step)
+        step *= group.learning_rate / (1 - b1**self.steps)
+        x -= step
+
+
+class AdamW(Adam):
+    """`Adam` with decoupled weight decay: each step first shrinks p <- (1 - r d) p, and g stays as it is.
+
+    The decay then does not depend on the size of the gradients (Loshchilov and Hutter 2019; PyTorch's form).
+
+    Parameters
+    ----------
+    parameters, learning_rate, betas, eps, amsgrad, clip_value, clip_norm
+        As in `Adam`.
+    weight_decay : float
+        d above. Must be at least 0.
+
+    >>> w = tg.Parameter([1.0, -2.0], name="w")
+    >>> optimizer = tg.AdamW([w], learning_rate=0.5, weight_decay=0.1)
+    >>> (w * w).sum().backward()
+    >>> optimizer.step()
+    >>> w.data
+    array([ 0.45, -1.4 ])
+    """
+
+    def __init__(
+        self,
+        parameters: Iterable[Tensor] | Iterable[Mapping[str, Any]],
+        learning_rate: float = 0.001,
+        *,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.01,
+        amsgrad: bool = False,
+        clip_value: float | None = None,
+        clip_norm: float | None = None,
+    ) -> None:
+        super().__init__(
+            parameters,
+            learning_rate,
+            betas=betas,
+            eps=eps,
+            weight_decay=weight_decay,
+            amsgrad=amsgrad,
+            clip_value=clip_value,
+            clip_norm=clip_norm,
+        )
+
+    def _decoupled(self, group: ParameterGroup) -> bool:
+        return True

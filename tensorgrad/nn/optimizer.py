@@ -1,0 +1,373 @@
+"""Optimizer: what all optimizers share. Groups of parameters, clipping, whole steps, and the state."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, ClassVar, TypeAlias
+
+import numpy as np
+
+from tensorgrad.core import Tensor
+from tensorgrad.nn.clipping import clipped
+from tensorgrad.nn.options import Options, ParameterGroup, positive, split_into_groups
+
+Floats: TypeAlias = np.ndarray[Any, Any]
+
+# The arrays of a step are gone through in parts of so many bytes, which stay in a core's cache from one
+# operation of the formula to the next. A step of Adam over 4 MB takes two thirds of the time that way.
+_PART_BYTES = 256 * 1024
+
+
+class Optimizer:
+    """Base of all optimizers.
+
+    A kind of optimizer declares its options in ``_kinds``, names the arrays that it keeps for each parameter
+    in ``_slots_of``, and moves parameters in ``_update``.
+
+    Parameters
+    ----------
+    parameters : iterable of Tensor, or of dicts
+        Leaves that require grad; each once. A dict is a group, ``{"parameters": [...], ...}``, whose other
+        entries are options that hold for the group instead of the constructor's.
+    options : dict
+        Options of the groups, ``learning_rate`` among them.
+    clip_value : float, optional
+        Elements of the gradients are clipped to [-clip_value, clip_value].
+    clip_norm : float, optional
+        Gradients are scaled so that the norm of all of them together is at most this; after ``clip_value``.
+
+    Raises
+    ------
+    ValueError
+        If there are no parameters, one comes twice, or a number is out of range.
+    TypeError
+        If a parameter is no leaf that requires grad, or an option is unknown or no number.
+    """
+
+    def __init__(
+        self,
+        parameters: Iterable[Tensor] | Iterable[Mapping[str, Any]],
+        options: Options,
+        clip_value: float | None,
+        clip_norm: float | None,
+    ) -> None:
+        name = type(self).__name__
+        if isinstance(parameters, (Tensor, Mapping)):
+            raise TypeError(
+                f"{name}: expected a list of parameters, got one {type(parameters).__name__}; "
+                "put it into a list"
+            )
+        self.groups = tuple(
+            self._group(part, {**options, **own}) for part, own in split_into_groups(name, list(parameters))
+        )
+        self.parameters = [p for group in self.groups for p in group.parameters]
+        if not self.parameters:
+            raise ValueError(f"{name}: no parameters to optimize")
+        if len({id(p) for p in self.parameters}) < len(self.parameters):
+            raise ValueError(f"{name}: a parameter was given twice, and would be stepped twice")
+        self.clip_value, self.clip_norm = clip_value, clip_norm
+        self.steps = 0
+        self._slots: list[dict[str, Floats]] = [{} for _ in self.parameters]
+
+    def _group(self, parameters: list[Any], options: Options) -> ParameterGroup:
+        name = type(self).__name__
+        for p in parameters:
+            if not isinstance(p, Tensor) or p.op is not None or not p.requires_grad:
+                raise TypeError(f"{name}: expected leaf tensors that require grad, got {p!r}")
+        group = ParameterGroup(tuple(parameters), options, self._checked)
+        for p in parameters:
+            self._check_dtype(group, p.dtype)
+        return group
+
+    # What a kind of optimizer defines
+
+    #: Option -> function (optimizer's name, option's name, value) that gives the checked value.
+    _kinds: ClassVar[dict[str, Callable[[str, str, Any], Any]]] = {}
+    #: All names that `_slots_of` may give, and those it always gives.
+    _slot_names: ClassVar[tuple[str, ...]] = ()
+    _needed_slots: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def _check_together(cls, options: Options) -> None:
+        """Raise if options, each right by itself, do not go together."""
+
+    def _check_dtype(self, group: ParameterGroup, dtype: np.dtype[Any]) -> None:
+        """Raise if an option makes no sense for parameters of ``dtype``."""
+
+    def _slots_of(self, group: ParameterGroup) -> tuple[str, ...]:
+        """Names of the arrays that are kept for each parameter from step to step; zeros at first."""
+        return ()
+
+    def _update(
+        self,
+        group: ParameterGroup,
+        x: Floats,
+        g: Floats,
+        slots: list[Floats],
+        scratch: list[Floats],
+        first: bool,
+    ) -> None:
+        """Change ``x`` and ``slots`` in place, elementwise, given the gradient ``g``, which stays.
+
+        ``scratch`` is two arrays to compute in. ``first`` says that the slots are new.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not define _update")
+
+    def _decoupled(self, group: ParameterGroup) -> bool:
+        """Whether the group's ``weight_decay`` shrinks parameters directly, not through their gradients."""
+        return False
+
+    def _decay(self, group: ParameterGroup, x: Floats, g: Floats, out: Floats) -> Floats:
+        """Shrink ``x`` by a decoupled decay, or give the gradient with a coupled one added, in ``out``."""
+        decay = group.weight_decay
+        if not decay:
+            return g
+        if self._decoupled(group):
+            x *= 1 - group.learning_rate * decay
+            return g
+        np.multiply(x, decay, out=out)
+        return np.add(out, g, out=out)
+
+    # Options
+
+    @classmethod
+    def _checked(cls, options: Options) -> Options:
+        unknown, missing = options.keys() - cls._kinds.keys(), cls._kinds.keys() - options.keys()
+        if unknown or missing:
+            wrong = f"no option {min(unknown)!r}" if unknown else f"the option {min(missing)!r} is missing"
+            raise TypeError(f"{cls.__name__}: {wrong}; a group has {', '.join(cls._kinds)}")
+        checked = {name: check(cls.__name__, name, options[name]) for name, check in cls._kinds.items()}
+        cls._check_together(checked)
+        return checked
+
+    @property
+    def learning_rate(self) -> float:
+        """The rate of all groups; may be assigned between steps.
+
+        Raises
+        ------
+        ValueError
+            If the groups have different rates. Use ``optimizer.groups[i].learning_rate`` then.
+        """
+        self._one_rate()
+        return self.groups[0].learning_rate  # type: ignore[no-any-return]  # checked to be a float
+
+    @learning_rate.setter
+    def learning_rate(self, value: float) -> None:
+        self._one_rate()
+        for group in self.groups:
+            group.learning_rate = value
+
+    def _one_rate(self) -> None:
+        rates = [group.learning_rate for group in self.groups]
+        if len(set(rates)) > 1:
+            raise ValueError(
+                f"{type(self).__name__}: the groups have the rates {', '.join(map(str, rates))}; "
+                "use optimizer.groups[i].learning_rate"
+            )
+
+    @property
+    def clip_value(self) -> float | None:
+        """The largest magnitude of an element of a gradient, or None."""
+        return self._clip_value
+
+    @clip_value.setter
+    def clip_value(self, value: float | None) -> None:
+        self._clip_value = self._checked_clip("clip_value", value)
+
+    @property
+    def clip_norm(self) -> float | None:
+        """The largest norm of all gradients together, or None."""
+        return self._clip_norm
+
+    @clip_norm.setter
+    def clip_norm(self, value: float | None) -> None:
+        self._clip_norm = self._checked_clip("clip_norm", value)
+
+    def _checked_clip(self, name: str, value: float | None) -> float | None:
+        return None if value is None else positive(type(self).__name__, name, value)
+
+    # Steps
+
+    def zero_grad(self) -> None:
+        """Forget the gradients of all parameters."""
+        for p in self.parameters:
+            p.zero_grad()
+
+    def step(self) -> None:
+        """Move every parameter once. An error leaves all of them, and the state, as they were.
+
+        Values that overflow are reported as NumPy reports them (``np.errstate``), but after the whole step.
+
+        Raises
+        ------
+        RuntimeError
+            If a parameter has no gradient.
+        FloatingPointError
+            If ``clip_norm`` is set and a gradient is not finite.
+        """
+        gradients = self._gradients()
+        # Whatever can fail comes first: memory for new arrays, and for arrays that someone else still reads.
+        slots, first = self._prepared_slots()
+        values = [_own(p) for p in self.parameters]
+        self._slots = slots
+        self.steps += 1
+        troubles: list[int] = []
+        with np.errstate(over="call", invalid="call", divide="call", under="ignore", call=_record(troubles)):
+            i = 0
+            for group in self.groups:
+                names = self._slots_of(group)
+                for _ in group.parameters:
+                    kept = [slots[i][name] for name in names]
+                    for x, g, parts, scratch in _parts_of(values[i], gradients[i], kept):
+                        self._update(group, x, g, parts, scratch, first[i])
+                    i += 1
+        if troubles:
+            self._report(troubles)
+
+    def _gradients(self) -> list[Floats]:
+        missing = [p.name or f"number {i}" for i, p in enumerate(self.parameters) if p.grad is None]
+        if missing:
+            raise RuntimeError(
+                f"{type(self).__name__}: no gradient for {', '.join(missing)}; "
+                "was backward called, and does the loss depend on every parameter?"
+            )
+        gradients = [p.grad.data if isinstance(p.grad, Tensor) else p.grad for p in self.parameters]
+        if self._clip_value is None and self._clip_norm is None:
+            return gradients
+        labels = [p.name or f"number {i}" for i, p in enumerate(self.parameters)]
+        return clipped(type(self).__name__, gradients, labels, self._clip_value, self._clip_norm)
+
+    def _prepared_slots(self) -> tuple[list[dict[str, Floats]], list[bool]]:
+        """The slots, zeros where there are none yet, and which parameters got new ones."""
+        prepared, first = [], []
+        names = [self._slots_of(group) for group in self.groups for _ in group.parameters]
+        for p, slots, wanted in zip(self.parameters, self._slots, names, strict=True):
+            new = {name: np.zeros_like(p.data) for name in wanted if name not in slots}
+            prepared.append({**slots, **new} if new else slots)
+            first.append(bool(new))
+        return prepared, first
+
+    def _report(self, troubles: list[int]) -> None:
+        settings = np.geterr()
+        for flag, kind, text in (
+            (2, "over", "overflow"),
+            (8, "invalid", "invalid value"),
+            (1, "divide", "division by zero"),
+        ):
+            setting = settings[kind]  # type: ignore[literal-required]
+            if flag not in troubles or setting == "ignore":
+                continue
+            message = f"{type(self).__name__}: {text} in step {self.steps}, which is finished"
+            if setting == "raise":
+                raise FloatingPointError(message)
+            warnings.warn(message, RuntimeWarning, stacklevel=3)
+
+    # State
+
+    def state(self) -> dict[str, Any]:
+        """All that the next steps depend on but the parameters: dicts, lists, numbers and copies of arrays.
+
+        >>> w = tg.Parameter([1.0])
+        >>> tg.MiniBatchSGD([w], 0.1).state()["groups"][0]["learning_rate"]
+        0.1
+        """
+        return {
+            "optimizer": type(self).__name__,
+            "steps": self.steps,
+            "clip_value": self.clip_value,
+            "clip_norm": self.clip_norm,
+            "groups": [
+                {
+                    "parameters": len(group.parameters),
+                    **{k: list(v) if isinstance(v, tuple) else v for k, v in group.options.items()},
+                }
+                for group in self.groups
+            ],
+            "slots": [{name: array.copy() for name, array in slots.items()} for slots in self._slots],
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Continue from what `state` gave, options included. The groups must be of the same sizes.
+
+        Raises
+        ------
+        ValueError
+            If the state is of another kind of optimizer or of other parameters. Nothing is changed then.
+        """
+        name = f"{type(self).__name__}.load_state"
+        try:
+            if state["optimizer"] != type(self).__name__:
+                raise ValueError(f"the state is one of {state['optimizer']}")
+            steps = state["steps"]
+            if isinstance(steps, bool) or not isinstance(steps, int) or steps < 0:
+                raise ValueError(f"expected steps to be an integer of at least 0, got {steps!r}")
+            clips = [self._checked_clip(key, state[key]) for key in ("clip_value", "clip_norm")]
+            groups = self._loaded_groups(state["groups"])
+            slots = self._loaded_slots(state["slots"], self._needed_slots if steps else ())
+        except KeyError as error:
+            raise ValueError(f"{name}: the state has no entry {error}") from None
+        except (TypeError, ValueError, AttributeError) as error:
+            raise ValueError(f"{name}: {error}") from error
+        self.steps, self._slots = steps, slots
+        self._clip_value, self._clip_norm = clips
+        for own, group in zip(self.groups, groups, strict=True):
+            vars(own)["_options"] = group.options
+
+    def _loaded_groups(self, saved: list[Mapping[str, Any]]) -> list[ParameterGroup]:
+        sizes = [len(group.parameters) for group in self.groups]
+        found = [group["parameters"] for group in saved]
+        if sizes != found:
+            raise ValueError(f"expected groups of {sizes} parameters, got groups of {found}")
+        return [
+            self._group(list(own.parameters), {k: v for k, v in group.items() if k != "parameters"})
+            for own, group in zip(self.groups, saved, strict=True)
+        ]
+
+    def _loaded_slots(
+        self, saved: list[Mapping[str, Any]], needed: tuple[str, ...]
+    ) -> list[dict[str, Floats]]:
+        if len(saved) != len(self.parameters):
+            raise ValueError(f"expected the slots of {len(self.parameters)} parameters, got {len(saved)}")
+        loaded: list[dict[str, Floats]] = []
+        for i, (p, slots) in enumerate(zip(self.parameters, saved, strict=True)):
+            loaded.append({})
+            for key in needed:
+                if key not in slots:
+                    raise ValueError(f"{key} of {p.name or f'parameter {i}'} is missing")
+            for key, array in slots.items():
+                label = f"{key} of {p.name or f'parameter {i}'}"
+                if key not in self._slot_names:
+                    raise ValueError(f"{label} is not known")
+                if not isinstance(array, np.ndarray) or (array.shape, array.dtype) != (p.shape, p.dtype):
+                    came = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else repr(array)
+                    raise ValueError(f"{label}: expected {p.dtype} {p.shape}, got {came}")
+                loaded[-1][key] = np.empty_like(p.data)
+                np.copyto(loaded[-1][key], array)
+        return loaded
+
+
+def _own(p: Tensor) -> Floats:
+    """The array of a leaf, made its own alone if someone else can see it, and counted as changed."""
+    p._replace(lambda old, out: None if out is old else np.copyto(out, old))
+    return p._array
+
+
+def _parts_of(
+    x: Floats, g: Floats, slots: list[Floats]
+) -> Iterator[tuple[Floats, Floats, list[Floats], list[Floats]]]:
+    """The arrays and two scratch arrays, in parts that fit the cache where memory is laid out in one row."""
+    length = _PART_BYTES // x.itemsize
+    if x.size <= length or not all(array.flags.c_contiguous for array in (x, *slots)):
+        yield x, g, slots, [np.empty_like(x), np.empty_like(x)]
+        return
+    scratch = [np.empty(length, x.dtype), np.empty(length, x.dtype)]
+    x, g, slots = x.reshape(-1), g.reshape(-1), [slot.reshape(-1) for slot in slots]
+    for i in range(0, x.size, length):
+        rows = slice(i, min(i + length, x.size))
+        yield x[rows], g[rows], [slot[rows] for slot in slots], [s[: rows.stop - i] for s in scratch]
+
+
+def _record(troubles: list[int]) -> Callable[[str, int], None]:
+    return lambda message, flag: troubles.append(flag)
