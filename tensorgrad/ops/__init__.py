@@ -2,6 +2,8 @@
 
 from tensorgrad.ops import discrete as discrete
 from tensorgrad.ops import linalg as linalg
+from tensorgrad.ops.binary import binary_cross_entropy as binary_cross_entropy
+from tensorgrad.ops.classification import cross_entropy as cross_entropy
 from tensorgrad.ops.conv import conv1d as conv1d
 from tensorgrad.ops.conv import conv2d as conv2d
 from tensorgrad.ops.conv import conv_transpose2d as conv_transpose2d
@@ -78,6 +80,9 @@ from tensorgrad.ops.joining import split as split
 from tensorgrad.ops.joining import stack as stack
 from tensorgrad.ops.joining import vsplit as vsplit
 from tensorgrad.ops.joining import vstack as vstack
+from tensorgrad.ops.losses import huber as huber
+from tensorgrad.ops.losses import l2 as l2
+from tensorgrad.ops.losses import mae as mae
 from tensorgrad.ops.losses import mse as mse
 from tensorgrad.ops.moving import diag as diag
 from tensorgrad.ops.moving import diagflat as diagflat

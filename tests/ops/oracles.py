@@ -5,6 +5,7 @@ import operator
 
 import numpy as np
 import oracles_images
+import oracles_losses
 import oracles_numpy_a
 import oracles_numpy_b
 
@@ -167,13 +168,6 @@ def matmul(x, y):
     return _filled(kept, _flat(out))
 
 
-def mse(prediction, target, *, reduction="mean"):
-    squares = [(p - t) ** 2 for p, t in zip(_flat(prediction), _flat(target), strict=True)]
-    if reduction == "none":
-        return _filled(prediction.shape, squares)
-    return np.array(math.fsum(squares) / (len(squares) if reduction == "mean" else 1))
-
-
 #: name of the op: its oracle
 ORACLES = {
     "identity": elementwise(lambda x: x),
@@ -204,8 +198,8 @@ ORACLES = {
     "getitem": getitem,
     "scatter_add": scatter_add,
     "matmul": matmul,
-    "mse": mse,
     **oracles_images.ORACLES,
+    **oracles_losses.ORACLES,
     **oracles_numpy_a.ORACLES,
     **oracles_numpy_b.ORACLES,
 }

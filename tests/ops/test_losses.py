@@ -67,7 +67,7 @@ def test_a_scalar_prediction_of_a_target_that_requires_grad(prediction):
 
 
 def test_lists_alone_are_no_arrays():
-    with pytest.raises(TypeError, match=r"mse: .*\(prediction list, target list\)"):
+    with pytest.raises(TypeError, match=r"mse: .*\(prediction list, target list, weights NoneType\)"):
         tg.mse([1.0, 2.0], [1.0, 4.0])
 
 

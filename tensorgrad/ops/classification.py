@@ -1,0 +1,237 @@
+"""Cross-entropy of one class out of several. Weights and reductions follow the rule of `ops.losses`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tensorgrad.core import Array, Tensor, op
+from tensorgrad.ops.losses import (
+    TOLERANCE,
+    Reduction,
+    constants,
+    exactly,
+    named_place,
+    per_element,
+    require_logits,
+    require_loss,
+    shares,
+)
+from tensorgrad.ops.reduce import log_softmax, softmax
+
+
+@op
+def cross_entropy(
+    prediction: Array,
+    target: Array,
+    weights: Array = None,
+    *,
+    class_weights: Array = None,
+    label_smoothing: float = 0.0,
+    reduction: Reduction = "mean",
+) -> Array:
+    """Cross-entropy -sum_c target_c log softmax(prediction)_c of logits; it never overflows or takes log(0).
+
+    Parameters
+    ----------
+    prediction : array (N, C) or (N, ..., C)
+        Logits: any real numbers, not probabilities.
+    target : array (N,) or (N, ...) of integers, or of the prediction's shape
+        Labels from 0 to C - 1; or a probability for each class, one-hot or not, which sum to 1.
+    weights : array (N,), optional
+        One for each row, none negative.
+    class_weights : array (C,), optional
+        One for each class, none negative; constants. Every term of the sum over classes is multiplied by that
+        of its class. In the mean an element counts as much as the weight of its label, or as
+        sum_c class_weights_c target_c.
+    label_smoothing : float
+        From 0 to 1: the target is mixed with so much of the uniform distribution.
+    reduction : "mean", "sum" or "none"
+        See `tensorgrad.ops.losses` for the rule. "none" gives the target's shape, without the classes.
+
+    Raises
+    ------
+    ValueError
+        If a label is outside the classes, the shapes do not fit, probabilities are negative or do not sum to
+        1, weights are negative or, for the mean, all 0; or if there are fewer than two classes, or no rows.
+    TypeError
+        If labels are not integers.
+
+    Notes
+    -----
+    With labels this is PyTorch's ``cross_entropy``, but that the classes are on the last axis. With
+    probabilities PyTorch divides by the number of rows even if classes have weights; here a one-hot target
+    gives exactly what its label gives. Label smoothing: Szegedy et al., Rethinking the Inception architecture
+    (2016).
+
+    >>> logits = tg.Tensor([[2.0, 0.0, 0.0], [1000.0, 0.0, 0.0]], requires_grad=True)
+    >>> tg.cross_entropy(logits, np.array([0, 1]), reduction="none")
+    Tensor([2.39544766e-01, 1.00000000e+03], dtype=float64, op=cross_entropy)
+    """
+    require_logits("cross_entropy", prediction)
+    if np.ndim(prediction) < 2 or np.shape(prediction)[-1] < 2:
+        raise ValueError(
+            "cross_entropy: expected logits (N, C) of two classes or more (binary_cross_entropy is for one "
+            f"logit), got {np.shape(prediction)}"
+        )
+    target = target if hasattr(target, "dtype") else np.asarray(target)
+    if np.shape(target) == np.shape(prediction):
+        _require_probabilities(target)
+    else:
+        _require_labels(prediction, target)
+    require_loss("cross_entropy", prediction, weights, reduction)
+    if class_weights is not None:
+        _require_class_weights(prediction, class_weights)
+    if isinstance(label_smoothing, bool) or not 0 <= label_smoothing <= 1:
+        raise ValueError(f"cross_entropy: expected label_smoothing from 0 to 1, got {label_smoothing!r}")
+    log_shares = log_softmax(prediction, axis=-1)
+    if _are_labels(prediction, target) and class_weights is None and not label_smoothing:
+        flat = log_shares.reshape(-1, log_shares.shape[-1])
+        losses = -flat[np.arange(target.size), target.ravel()].reshape(target.shape)
+    else:
+        mixed = _mixed(prediction, target, class_weights, label_smoothing)
+        with np.errstate(invalid="ignore"):  # where it is no target, a class of logit -inf costs nothing
+            losses = -np.sum(np.where(mixed == 0, 0, mixed * log_shares), axis=-1)
+    counted = losses * _counts(prediction, target, weights, class_weights, reduction)
+    return counted if reduction == "none" else np.sum(counted)
+
+
+def _cross_entropy_vjp(
+    g: Array,
+    out: Array,
+    prediction: Array,
+    target: Array,
+    weights: Array,
+    class_weights: Array,
+    label_smoothing: float,
+    reduction: Reduction,
+) -> Array:
+    mixed = _mixed(prediction, target, class_weights, label_smoothing)
+    found = softmax(prediction, axis=-1) * np.sum(mixed, axis=-1, keepdims=True) - mixed
+    return _for_each_class(g * _counts(prediction, target, weights, class_weights, reduction)) * found
+
+
+def _cross_entropy_target_vjp(
+    g: Array,
+    out: Array,
+    prediction: Array,
+    target: Array,
+    weights: Array,
+    class_weights: Array,
+    label_smoothing: float,
+    reduction: Reduction,
+) -> Array:
+    found = (float(label_smoothing) - 1) * log_softmax(prediction, axis=-1)
+    if class_weights is not None:  # they are part of what the mean is divided by
+        found = (found - out if reduction == "mean" else found) * constants(class_weights, prediction)
+    return _for_each_class(g * _counts(prediction, target, weights, class_weights, reduction)) * found
+
+
+def _cross_entropy_weights_vjp(
+    g: Array, out: Array, prediction: Array, target: Array, weights: Array, **params: Any
+) -> Array:
+    reduction, class_weights = params.pop("reduction"), params["class_weights"]
+    losses = cross_entropy(prediction, target, reduction="none", **params)
+    if reduction == "mean":
+        own = _own_counts(prediction, target, class_weights)
+        losses = (losses - out * own) / np.sum(own * per_element(weights, losses))
+    return np.sum((g * losses).reshape(losses.shape[0], -1), axis=1)
+
+
+cross_entropy.defvjp(
+    prediction=_cross_entropy_vjp, target=_cross_entropy_target_vjp, weights=_cross_entropy_weights_vjp
+)
+
+
+def _require_probabilities(target: Array) -> None:
+    sums = np.sum(target, axis=-1)
+    wrong = (np.abs(sums - 1) > TOLERANCE) | np.any(np.less(target, -TOLERANCE), axis=-1)
+    if np.any(wrong):
+        place = tuple(map(int, np.argwhere(wrong)[0]))
+        raise ValueError(
+            "cross_entropy: expected targets that are probabilities and sum to 1, got "
+            f"{np.array2string(target[place], threshold=8)} in row {named_place(place)}"
+        )
+
+
+def _require_labels(prediction: Array, target: Array) -> None:
+    shape = np.shape(prediction)
+    if np.shape(target) != shape[:-1]:
+        raise ValueError(
+            f"cross_entropy: expected labels {shape[:-1]} or probabilities {shape} for logits {shape}, "
+            f"got targets {np.shape(target)}"
+        )
+    if target.dtype.kind not in "iu":
+        raise TypeError(f"cross_entropy: expected integer labels, got {target.dtype}")
+    outside = (target < 0) | (target >= shape[-1])
+    if np.any(outside):
+        place = tuple(map(int, np.argwhere(outside)[0]))
+        raise ValueError(
+            f"cross_entropy: expected labels from 0 to {shape[-1] - 1}, "
+            f"got {target[place]} in row {named_place(place)}"
+        )
+
+
+def _require_class_weights(prediction: Array, class_weights: Array) -> None:
+    if isinstance(class_weights, Tensor) and class_weights.requires_grad:
+        raise TypeError("cross_entropy: class_weights are constants, got a tensor that requires grad")
+    classes = np.shape(prediction)[-1]
+    if np.shape(class_weights) != (classes,):
+        raise ValueError(
+            f"cross_entropy: expected {classes} class_weights, one for each class, "
+            f"got shape {np.shape(class_weights)}"
+        )
+    if not np.all(np.greater_equal(class_weights, 0) & np.less(class_weights, np.inf)):
+        raise ValueError(f"cross_entropy: expected class_weights of 0 or more, got {class_weights}")
+
+
+def _are_labels(prediction: Array, target: Array) -> bool:
+    return bool(target.ndim < prediction.ndim)
+
+
+def _probabilities(prediction: Array, target: Array) -> Array:
+    """The target as probabilities; labels as one-hot rows."""
+    if not _are_labels(prediction, target):
+        return exactly(target, prediction)
+    labels = target.data if isinstance(target, Tensor) else target
+    rows = np.zeros((labels.size, prediction.shape[-1]), prediction.dtype)
+    rows[np.arange(labels.size), labels.ravel()] = 1
+    return rows.reshape(prediction.shape)
+
+
+def _mixed(prediction: Array, target: Array, class_weights: Array, label_smoothing: float) -> Array:
+    """The factors of the logarithms: the target, smoothed, times the weights of classes."""
+    mixed = _probabilities(prediction, target)
+    if label_smoothing:
+        smoothing = float(label_smoothing)
+        mixed = (1 - smoothing) * mixed + smoothing / prediction.shape[-1]
+    return mixed if class_weights is None else mixed * constants(class_weights, prediction)
+
+
+def _own_counts(prediction: Array, target: Array, class_weights: Array) -> Array:
+    """What each element counts in the mean for its class."""
+    if class_weights is None:
+        return np.ones(
+            target.shape if _are_labels(prediction, target) else target.shape[:-1], prediction.dtype
+        )
+    return np.sum(_probabilities(prediction, target) * constants(class_weights, prediction), axis=-1)
+
+
+def _counts(
+    prediction: Array, target: Array, weights: Array, class_weights: Array, reduction: Reduction
+) -> Array:
+    """What the losses of elements are multiplied by, before they are added up."""
+    elements = prediction[..., 0]
+    if class_weights is None or reduction != "mean":
+        return shares(1, elements, weights, reduction)
+    own = _own_counts(prediction, target, class_weights)
+    rows = 1 if weights is None else per_element(weights, elements)
+    total = np.sum(rows * own)
+    if total == 0:
+        raise ValueError("cross_entropy: all weights are 0, so there is no mean; use another reduction")
+    return rows / total
+
+
+def _for_each_class(cotangents: Array) -> Array:
+    return cotangents.reshape((*cotangents.shape, 1)) if cotangents.ndim else cotangents
