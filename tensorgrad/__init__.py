@@ -108,6 +108,9 @@ from tensorgrad.ops import dot as dot
 from tensorgrad.ops import dsplit as dsplit
 from tensorgrad.ops import dstack as dstack
 from tensorgrad.ops import einsum as einsum
+from tensorgrad.ops import elu as elu
+from tensorgrad.ops import erf as erf
+from tensorgrad.ops import erfc as erfc
 from tensorgrad.ops import exp as exp
 from tensorgrad.ops import exp2 as exp2
 from tensorgrad.ops import expand_dims as expand_dims
@@ -123,6 +126,7 @@ from tensorgrad.ops import floor_divide as floor_divide
 from tensorgrad.ops import fmax as fmax
 from tensorgrad.ops import fmin as fmin
 from tensorgrad.ops import fmod as fmod
+from tensorgrad.ops import gelu as gelu
 from tensorgrad.ops import getitem as getitem
 from tensorgrad.ops import global_avg_pool as global_avg_pool
 from tensorgrad.ops import global_max_pool as global_max_pool
@@ -135,6 +139,7 @@ from tensorgrad.ops import inner as inner
 from tensorgrad.ops import kron as kron
 from tensorgrad.ops import l2 as l2
 from tensorgrad.ops import ldexp as ldexp
+from tensorgrad.ops import leaky_relu as leaky_relu
 from tensorgrad.ops import linalg as linalg
 from tensorgrad.ops import log as log
 from tensorgrad.ops import log1p as log1p
@@ -193,10 +198,12 @@ from tensorgrad.ops import scatter_add as scatter_add
 from tensorgrad.ops import set_at as set_at
 from tensorgrad.ops import sigmoid as sigmoid
 from tensorgrad.ops import sign as sign
+from tensorgrad.ops import silu as silu
 from tensorgrad.ops import sin as sin
 from tensorgrad.ops import sinc as sinc
 from tensorgrad.ops import sinh as sinh
 from tensorgrad.ops import softmax as softmax
+from tensorgrad.ops import softplus as softplus
 from tensorgrad.ops import sort as sort
 from tensorgrad.ops import split as split
 from tensorgrad.ops import sqrt as sqrt

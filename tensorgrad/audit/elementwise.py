@@ -34,6 +34,7 @@ _UNARY: dict[str, Callable[..., Draw]] = {
         ("identity", "negative", "positive", "square", "exp", "exp2", "expm1", "sigmoid"), normal
     ),
     **dict.fromkeys(("sin", "cos", "tanh", "sinh", "cosh", "arctan", "arcsinh", "sinc"), normal),
+    **dict.fromkeys(("softplus", "silu", "erf", "erfc"), normal),
     **dict.fromkeys(("deg2rad", "rad2deg", "radians", "degrees"), normal),
     **dict.fromkeys(("log", "log2", "log10", "log1p", "sqrt"), positive),
     **dict.fromkeys(("tan", "arcsin", "arccos", "arctanh"), inside),
@@ -73,6 +74,9 @@ SAMPLES: dict[str, tuple[Sample, ...]] = {
     **{name: binary(x, y) for name, (x, y) in _BINARY.items()},
     **dict.fromkeys(("maximum", "minimum", "fmax", "fmin"), _EXTREMA),
     **dict.fromkeys(("remainder", "fmod", "floor_divide"), _REMAINDERS),
+    "leaky_relu": (*unary(nonzero), Sample("steep", of(nonzero(4)), {"slope": 0.5})),
+    "elu": (*unary(nonzero), Sample("deep", of(nonzero(4)), {"alpha": 2.0})),
+    "gelu": (*unary(normal), Sample("approximate", of(normal(4)), {"approximate": "tanh"})),
     "astype": (Sample("to float64", of(normal(2, 3)), {"dtype": "float64"}, dtype="float64"),),
     "power": (
         *binary(positive, normal),

@@ -2,6 +2,11 @@
 
 from tensorgrad.ops import discrete as discrete
 from tensorgrad.ops import linalg as linalg
+from tensorgrad.ops.activations import elu as elu
+from tensorgrad.ops.activations import gelu as gelu
+from tensorgrad.ops.activations import leaky_relu as leaky_relu
+from tensorgrad.ops.activations import silu as silu
+from tensorgrad.ops.activations import softplus as softplus
 from tensorgrad.ops.binary import binary_cross_entropy as binary_cross_entropy
 from tensorgrad.ops.classification import cross_entropy as cross_entropy
 from tensorgrad.ops.conv import conv1d as conv1d
@@ -140,6 +145,8 @@ from tensorgrad.ops.shape import squeeze as squeeze
 from tensorgrad.ops.shape import swapaxes as swapaxes
 from tensorgrad.ops.shape import tile as tile
 from tensorgrad.ops.shape import transpose as transpose
+from tensorgrad.ops.special import erf as erf
+from tensorgrad.ops.special import erfc as erfc
 from tensorgrad.ops.statistics import average as average
 from tensorgrad.ops.statistics import nanmax as nanmax
 from tensorgrad.ops.statistics import nanmean as nanmean

@@ -168,6 +168,14 @@ def matmul(x, y):
     return _filled(kept, _flat(out))
 
 
+def gelu(x):
+    return x * (1 + math.erf(x / math.sqrt(2))) / 2
+
+
+def gelu_tanh(x):
+    return 0.5 * x * (1 + math.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+
+
 #: name of the op: its oracle
 ORACLES = {
     "identity": elementwise(lambda x: x),
@@ -178,6 +186,13 @@ ORACLES = {
     "tanh": elementwise(math.tanh),
     "sigmoid": elementwise(lambda x: 1 / (1 + math.exp(-x))),
     "relu": elementwise(lambda x: x if x > 0 else 0.0),
+    "leaky_relu": lambda x, slope=0.01: elementwise(lambda v: v if v > 0 else slope * v)(x),
+    "elu": lambda x, alpha=1.0: elementwise(lambda v: v if v > 0 else alpha * (math.exp(v) - 1))(x),
+    "softplus": elementwise(lambda x: math.log(1 + math.exp(x))),
+    "silu": elementwise(lambda x: x / (1 + math.exp(-x))),
+    "gelu": lambda x, approximate="none": elementwise(gelu_tanh if approximate == "tanh" else gelu)(x),
+    "erf": elementwise(math.erf),
+    "erfc": elementwise(math.erfc),
     "astype": lambda x, dtype: elementwise({"float64": float}[dtype])(x),
     "add": elementwise(operator.add),
     "subtract": elementwise(operator.sub),
