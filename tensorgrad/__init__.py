@@ -4,6 +4,8 @@ Start with `Tensor`, `grad` and `gradcheck`; with `op` and `differentiate` for o
 `Conv2D`, `Network` and `MiniBatchSGD` for training. NumPy's functions work on tensors.
 """
 
+from tensorgrad.core import BackwardStep as BackwardStep
+from tensorgrad.core import BackwardSteps as BackwardSteps
 from tensorgrad.core import GradcheckError as GradcheckError
 from tensorgrad.core import GradcheckReport as GradcheckReport
 from tensorgrad.core import Op as Op
@@ -34,19 +36,31 @@ from tensorgrad.nn import Adam as Adam
 from tensorgrad.nn import AdamW as AdamW
 from tensorgrad.nn import AvgPool2D as AvgPool2D
 from tensorgrad.nn import Conv2D as Conv2D
+from tensorgrad.nn import CosineDecay as CosineDecay
 from tensorgrad.nn import Dense as Dense
+from tensorgrad.nn import ExponentialDecay as ExponentialDecay
 from tensorgrad.nn import Flatten as Flatten
 from tensorgrad.nn import Layer as Layer
 from tensorgrad.nn import MaxPool2D as MaxPool2D
 from tensorgrad.nn import MiniBatchSGD as MiniBatchSGD
 from tensorgrad.nn import Network as Network
+from tensorgrad.nn import OneCycle as OneCycle
 from tensorgrad.nn import Optimizer as Optimizer
+from tensorgrad.nn import ReduceOnPlateau as ReduceOnPlateau
 from tensorgrad.nn import ReLU as ReLU
+from tensorgrad.nn import SavedFileError as SavedFileError
+from tensorgrad.nn import Schedule as Schedule
 from tensorgrad.nn import Sigmoid as Sigmoid
 from tensorgrad.nn import Softmax as Softmax
+from tensorgrad.nn import StepDecay as StepDecay
 from tensorgrad.nn import Tanh as Tanh
+from tensorgrad.nn import WarmUp as WarmUp
 from tensorgrad.nn import convolutional_network as convolutional_network
 from tensorgrad.nn import dense_network as dense_network
+from tensorgrad.nn import generator_state as generator_state
+from tensorgrad.nn import load_checkpoint as load_checkpoint
+from tensorgrad.nn import save_checkpoint as save_checkpoint
+from tensorgrad.nn import set_generator_state as set_generator_state
 from tensorgrad.nn import tuned_process as tuned_process
 from tensorgrad.ops import abs as abs
 from tensorgrad.ops import absolute as absolute

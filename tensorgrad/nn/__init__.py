@@ -2,6 +2,11 @@
 
 from tensorgrad.nn.architectures import convolutional_network as convolutional_network
 from tensorgrad.nn.architectures import dense_network as dense_network
+from tensorgrad.nn.checkpoints import generator_state as generator_state
+from tensorgrad.nn.checkpoints import load_checkpoint as load_checkpoint
+from tensorgrad.nn.checkpoints import save_checkpoint as save_checkpoint
+from tensorgrad.nn.checkpoints import set_generator_state as set_generator_state
+from tensorgrad.nn.files import SavedFileError as SavedFileError
 from tensorgrad.nn.layer import Buffer as Buffer
 from tensorgrad.nn.layer import Layer as Layer
 from tensorgrad.nn.layers import AvgPool2D as AvgPool2D
@@ -18,4 +23,11 @@ from tensorgrad.nn.optimizer import Optimizer as Optimizer
 from tensorgrad.nn.optimizers import Adam as Adam
 from tensorgrad.nn.optimizers import AdamW as AdamW
 from tensorgrad.nn.optimizers import MiniBatchSGD as MiniBatchSGD
+from tensorgrad.nn.plateau import ReduceOnPlateau as ReduceOnPlateau
 from tensorgrad.nn.process import tuned_process as tuned_process
+from tensorgrad.nn.schedule import Schedule as Schedule
+from tensorgrad.nn.schedules import CosineDecay as CosineDecay
+from tensorgrad.nn.schedules import ExponentialDecay as ExponentialDecay
+from tensorgrad.nn.schedules import OneCycle as OneCycle
+from tensorgrad.nn.schedules import StepDecay as StepDecay
+from tensorgrad.nn.schedules import WarmUp as WarmUp
