@@ -11,11 +11,11 @@ import numpy as np
 
 from tensorgrad.core.broadcast import sum_to
 from tensorgrad.core.op import Op
-from tensorgrad.core.recording import _watch
+from tensorgrad.core.recording import _clock, _watch
 from tensorgrad.core.tensor import Array, Tensor, as_numeric
 
 if TYPE_CHECKING:
-    from tensorgrad.core.nan import detect_nan
+    from tensorgrad.core.recording import Watch
 
 _adding = threading.Lock()
 
@@ -45,7 +45,7 @@ def _walked(
     create_graph: bool,
     since: int,
     ends: frozenset[int],
-    watch: detect_nan | None,
+    watch: Watch | None,
 ) -> list[tuple[Tensor, Array]]:
     # Inputs are older than what was made of them, so the youngest node still waiting has received all its
     # cotangents: a heap of serial numbers yields a topological order with no pass to count uses.
@@ -58,6 +58,7 @@ def _walked(
             heappush(waiting, -output._serial)
         pending[output._serial] = (output, g)
     leaves = []
+    told = create_graph or watch is not None
     while waiting:
         serial = -heappop(waiting)
         node, g = pending.pop(serial)
@@ -70,6 +71,7 @@ def _walked(
         if create_graph:
             out: Array = node
             args = inputs
+            start = next(_clock)
         else:
             out = node._array
             args = tuple([x._array if isinstance(x, Tensor) else x for x in inputs])
@@ -106,8 +108,11 @@ def _walked(
                 gx = sum_to(gx, shape=data.shape)
             if gx.dtype is not data.dtype and gx.dtype != data.dtype:
                 _refuse_cotangent(op, i, gx, x)
-            if watch is not None:
-                watch.after_vjp(node, i, g, gx)
+            if told:
+                if create_graph and isinstance(gx, Tensor) and gx._serial > start:
+                    gx._calls = (*getattr(gx, "_calls", ()), (start, op, i))  # for drawings
+                if watch is not None:
+                    watch.after_vjp(node, i, g, gx)
             if older in pending:
                 gx = pending[older][1] + gx  # never in place: cotangents are shared
             else:

@@ -7,12 +7,12 @@ import itertools
 import linecache
 import sys
 from collections.abc import Callable
-from contextlib import ContextDecorator
+from contextlib import AbstractContextManager, ContextDecorator
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from tensorgrad.core.nan import detect_nan
+    from tensorgrad.core.tensor import Array, Tensor
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -23,8 +23,18 @@ _clock = itertools.count(1)
 # How many no_grad blocks this thread or task is inside of; ops record at 0.
 _paused: ContextVar[int] = ContextVar("tensorgrad_paused", default=0)
 
-# The `detect_nan` block this thread or task is inside of.
-_watch: ContextVar[detect_nan | None] = ContextVar("tensorgrad_watch", default=None)
+
+class Watch(Protocol):
+    """What is told of every op and every vjp: `detect_nan`, and the recorder of `backward_steps`."""
+
+    def walking(self) -> AbstractContextManager[None]: ...
+    def forward_again(self) -> AbstractContextManager[None]: ...
+    def after_forward(self, node: Tensor, arrays: list[Array]) -> None: ...
+    def after_vjp(self, node: Tensor, position: int, g: Array, gx: Array) -> None: ...
+
+
+# The watch this thread or task is under.
+_watch: ContextVar[Watch | None] = ContextVar("tensorgrad_watch", default=None)
 
 
 class no_grad(ContextDecorator):  # noqa: N801 - a verb in lower case, as NumPy's errstate is

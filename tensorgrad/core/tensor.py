@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
     from tensorgrad.core.op import Op
+    from tensorgrad.core.steps import BackwardSteps
 
 #: What an op takes and gives: anything that speaks NumPy's protocols, a Tensor included.
 Array: TypeAlias = Any
@@ -61,6 +62,7 @@ class Tensor(Operators):
     __slots__ = (
         "__weakref__",
         "_array",
+        "_calls",
         "_grad",
         "_inputs",
         "_op",
@@ -71,6 +73,9 @@ class Tensor(Operators):
     )
 
     _array: np.ndarray[Any, Any]
+    # What ended in this tensor, for drawings: (serial number before, weak reference to the layer, its class's
+    # name), or (serial number before, op, position of the argument) of a vjp. Unset on all but a few tensors.
+    _calls: tuple[tuple[int, Any, Any], ...]
     _grad: Any
     _inputs: tuple[Any, ...]
     _op: Op[Any] | None
@@ -231,6 +236,26 @@ class Tensor(Operators):
         from tensorgrad.core.backward import accumulate  # the walk stands on Tensor, not under it
 
         accumulate(self, grad, create_graph=create_graph)
+
+    def backward_steps(self, grad: Array | None = None) -> BackwardSteps:
+        """What `backward` does, op by op: a sequence of `BackwardStep`, in the order of the reverse walk.
+
+        The walk is carried out when this is called, by the same code as `backward`, and leaves every
+        ``.grad`` as it is; ``.gradients`` of the result are what `backward` would add. It keeps all cotangents,
+        which `backward` drops as it goes. Arguments and errors are as in `backward`.
+
+        >>> x = tg.Tensor(3.0, requires_grad=True, name="x")
+        >>> for step in (tg.exp(x) * x).backward_steps():
+        ...     print(step)
+        1. multiply: g = 1.
+           x: g * y = 3.
+           y: g * x = 20.08553692
+        2. exp: g = 3.
+           x: g * out = 60.25661077
+        """
+        from tensorgrad.core.steps import backward_steps
+
+        return backward_steps(self, grad)
 
     def _replace(self, write: Callable[[Array, Array], Any]) -> None:
         """Give this leaf what ``write(old, out)`` puts into ``out``, its own array if nobody else sees it."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import weakref
 from collections.abc import Iterator, Mapping
 from typing import Any, Self, TypeVar
 
 import numpy as np
 
 from tensorgrad.core import Array, Parameter, Tensor
+from tensorgrad.core.recording import _clock
 from tensorgrad.core.tensor import as_numeric
 from tensorgrad.core.tree import leaves
 
@@ -57,7 +59,20 @@ class Layer:
         raise NotImplementedError(f"{type(self).__name__} does not define forward")
 
     def __call__(self, x: Array) -> Tensor:
-        return self.forward(x)
+        start = next(_clock)
+        out = self.forward(x)
+        if isinstance(out, Tensor):
+            self._sign(out, start)
+        elif isinstance(out, (tuple, list)):  # of a layer with several results
+            for part in out:
+                if isinstance(part, Tensor):
+                    self._sign(part, start)
+        return out
+
+    def _sign(self, out: Tensor, start: int) -> None:
+        """Note on the result, for drawings, that this layer made it out of what is older than ``start``."""
+        if out._op is not None and out._serial > start:
+            out._calls = (*getattr(out, "_calls", ()), (start, weakref.ref(self), type(self).__name__))
 
     # Modes
 

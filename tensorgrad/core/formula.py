@@ -1,0 +1,109 @@
+"""The text of a vjp formula, as its author wrote it."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import linecache
+from collections.abc import Callable, Mapping
+from functools import lru_cache, partial
+from types import FunctionType
+from typing import Any
+
+Position = tuple[int, int]  # line and column
+
+
+def formula_text(formula: Callable[..., Any], arguments: tuple[Any, ...], params: Mapping[str, Any]) -> str:
+    """The expression that a formula returns when it is called so, or else its name and arguments.
+
+    A function may begin with ``if ...: return ...``: the return that this call takes is given.
+
+    >>> from tensorgrad.core.formula import formula_text
+    >>> formula_text(tg.sin.vjps["x"], (1.0, 0.84, 1.0), {})
+    'g * np.cos(x)'
+    """
+    first: tuple[Any, ...] = ()
+    while isinstance(formula, partial):
+        first = (*formula.args, *first)
+        formula = formula.func
+    if not isinstance(formula, FunctionType):
+        return f"{getattr(formula, '__name__', type(formula).__name__)}(...)"
+    names = formula.__code__.co_varnames[: formula.__code__.co_argcount]
+    known = {name: value for name, value in zip(names, first, strict=False) if isinstance(value, int)}
+    definition = _definition(formula)
+    if isinstance(definition, ast.Lambda):
+        expression: ast.expr | None = definition.body
+    else:
+        expression = _returned(definition, formula, (*first, *arguments), params)
+    if expression is None:
+        shown = ", ".join(str(known.get(name, name)) for name in names)
+        return f"{formula.__name__}({shown})" if formula.__name__ != "<lambda>" else "a lambda"
+    text = ast.unparse(expression)
+    return ast.unparse(_Known(known).visit(ast.parse(text, mode="eval"))) if known else text
+
+
+class _Known(ast.NodeTransformer):
+    """Puts in what is known beforehand, such as the place among the arguments of a variadic op."""
+
+    def __init__(self, values: dict[str, int]) -> None:
+        self._values = values
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:  # noqa: N802 - ast's own name
+        return ast.Constant(self._values[node.id]) if node.id in self._values else node
+
+
+def _definition(formula: FunctionType) -> ast.Lambda | ast.FunctionDef | None:
+    """The lambda or def in the source, if that is at hand and still says what was compiled."""
+    code = formula.__code__
+    text = "".join(linecache.getlines(code.co_filename, formula.__globals__))
+    named = [x for x in _definitions(text) if x.lineno == code.co_firstlineno]
+    if code.co_name != "<lambda>":
+        return next((x for x in named if isinstance(x, ast.FunctionDef) and x.name == code.co_name), None)
+    # Several lambdas may begin on one line: this one's body lies where its instructions do.
+    places = [(line, column, end, stop) for line, end, column, stop in code.co_positions() if stop]
+    if not places or any(None in place for place in places):
+        return None
+    start = min((line, column) for line, column, _, _ in places)
+    end = max((line, column) for _, _, line, column in places)
+    return next((x for x in named if isinstance(x, ast.Lambda) and _span(x.body) == (start, end)), None)
+
+
+def _span(node: ast.expr) -> tuple[Position, Position]:
+    return (node.lineno, node.col_offset), (node.end_lineno or 0, node.end_col_offset or 0)
+
+
+@lru_cache(maxsize=64)
+def _definitions(source: str) -> tuple[ast.Lambda | ast.FunctionDef, ...]:
+    try:
+        tree = ast.parse(source)
+    except SyntaxError:  # a notebook's cell with magic commands, say
+        return ()
+    return tuple(node for node in ast.walk(tree) if isinstance(node, (ast.Lambda, ast.FunctionDef)))
+
+
+def _returned(
+    definition: ast.FunctionDef | None,
+    formula: FunctionType,
+    arguments: tuple[Any, ...],
+    params: Mapping[str, Any],
+) -> ast.expr | None:
+    """What a function returns that consists of returns and conditions, as far as this call goes."""
+    if definition is None:
+        return None
+    try:
+        names = dict(inspect.signature(formula).bind(*arguments, **params).arguments)
+        for statement in definition.body:
+            if isinstance(statement, ast.Return):
+                return statement.value
+            if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
+                continue  # the docstring
+            if not isinstance(statement, ast.If) or not isinstance(statement.body[0], ast.Return):
+                return None
+            test = compile(ast.Expression(statement.test), "<condition of a formula>", "eval")
+            if eval(test, formula.__globals__, names):
+                return statement.body[0].value
+            if statement.orelse:
+                return None
+    except Exception:  # a condition may need more than the arguments
+        return None
+    return None
