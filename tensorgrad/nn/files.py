@@ -40,7 +40,7 @@ class SavedFileError(ValueError):
 # Writing
 
 
-def write_atomically(path: PathLike, write: Callable[[BinaryIO], None]) -> None:
+def write_atomically(path: PathLike, write: Callable[[BinaryIO], object]) -> None:
     """Give ``path`` the contents that ``write`` writes, in one step: a reader finds the old file or the new.
 
     The contents go to a temporary file in the same folder, which is flushed to the disk and then renamed.
@@ -194,9 +194,7 @@ def read_archive(path: PathLike) -> tuple[dict[str, Any] | None, Arrays]:
             if any(member.filename == _HEADER for member in members):
                 if not archive.comment:
                     raise SavedFileError("the archive is damaged: it has lost its checksum")
-                header = json.loads(archive.read(_HEADER), object_pairs_hook=_unique)
-                if not isinstance(header, dict):
-                    raise SavedFileError("the header is no JSON object")
+                header = parsed_header(archive.read(_HEADER))
             arrays = {
                 member.filename.removesuffix(".npy"): _read_array(archive, member)
                 for member in members
@@ -256,6 +254,14 @@ def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray
         raise SavedFileError(f"{member.filename}: the bool array has values that are neither True nor False")
     array = np.frombuffer(values, dtype).copy() if length else np.zeros(0, dtype)
     return array.reshape(shape, order="F" if fortran_order else "C")
+
+
+def parsed_header(text: str | bytes) -> dict[str, Any]:
+    """The JSON object in ``text``; SavedFileError if it is none or has an entry twice."""
+    header = json.loads(text, object_pairs_hook=_unique)
+    if not isinstance(header, dict):
+        raise SavedFileError("the header is no JSON object")
+    return header
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
