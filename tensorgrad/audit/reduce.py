@@ -33,6 +33,7 @@ _ZEROS = (
 SAMPLES: dict[str, tuple[Sample, ...]] = {
     "sum": reduction(normals),
     "mean": reduction(normals),
+    "var": (*reduction(normals)[:-1], Sample("unbiased", normals((3, 2)), {"axis": 0, "ddof": 1})),
     "prod": (
         *reduction(normals),
         *_ZEROS,

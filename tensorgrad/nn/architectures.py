@@ -5,8 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import DTypeLike
 
-from tensorgrad.nn.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU, Seed, Sigmoid
+from tensorgrad.nn.activations import ReLU, Sigmoid
+from tensorgrad.nn.checks import Seed
+from tensorgrad.nn.layers import Conv2D, Dense, Flatten
 from tensorgrad.nn.network import Network
+from tensorgrad.nn.pooling import MaxPool2D
 
 
 def dense_network(

@@ -22,6 +22,7 @@ def _uniform(limit: float, rng: np.random.Generator, shape: Shape) -> np.ndarray
 #: N(0, 1) / K^2 for filters.
 INITIALIZERS: dict[str, Initializer] = {
     "zeros": lambda rng, shape, fan_in, fan_out: np.zeros(shape),
+    "normal": lambda rng, shape, fan_in, fan_out: rng.standard_normal(shape),
     "glorot_uniform": lambda rng, shape, fan_in, fan_out: _uniform(
         (6 / (fan_in + fan_out)) ** 0.5, rng, shape
     ),
@@ -44,7 +45,7 @@ def initialize(
     Parameters
     ----------
     name : str
-        A key of ``INITIALIZERS``: zeros, glorot_uniform, glorot_normal, he_uniform, he_normal,
+        A key of ``INITIALIZERS``: zeros, normal, glorot_uniform, glorot_normal, he_uniform, he_normal,
         lecun_normal, notebook_dense, notebook_conv.
     rng : numpy.random.Generator
         Where all randomness comes from.

@@ -103,6 +103,7 @@ from tensorgrad.ops.moving import rot90 as rot90
 from tensorgrad.ops.moving import trace as trace
 from tensorgrad.ops.moving import tril as tril
 from tensorgrad.ops.moving import triu as triu
+from tensorgrad.ops.normalization import normalize as normalize
 from tensorgrad.ops.pool import avg_pool as avg_pool
 from tensorgrad.ops.pool import global_avg_pool as global_avg_pool
 from tensorgrad.ops.pool import global_max_pool as global_max_pool
@@ -130,6 +131,7 @@ from tensorgrad.ops.reduce import min as min
 from tensorgrad.ops.reduce import prod as prod
 from tensorgrad.ops.reduce import softmax as softmax
 from tensorgrad.ops.reduce import sum as sum
+from tensorgrad.ops.reduce import var as var
 from tensorgrad.ops.shape import atleast_1d as atleast_1d
 from tensorgrad.ops.shape import atleast_2d as atleast_2d
 from tensorgrad.ops.shape import atleast_3d as atleast_3d
@@ -157,7 +159,6 @@ from tensorgrad.ops.statistics import nansum as nansum
 from tensorgrad.ops.statistics import nanvar as nanvar
 from tensorgrad.ops.statistics import ptp as ptp
 from tensorgrad.ops.statistics import std as std
-from tensorgrad.ops.statistics import var as var
 from tensorgrad.ops.trigonometric import acos as acos
 from tensorgrad.ops.trigonometric import acosh as acosh
 from tensorgrad.ops.trigonometric import arccos as arccos

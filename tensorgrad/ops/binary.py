@@ -124,7 +124,3 @@ def _require_positive_weight(prediction: Array, positive_weight: Array) -> None:
         )
     if not np.all(np.greater(positive_weight, 0) & np.less(positive_weight, np.inf)):
         raise ValueError(f"binary_cross_entropy: expected a positive_weight above 0, got {positive_weight}")
-
-
-def _positive(positive_weight: Array, prediction: Array) -> Array:
-    return np.asarray(positive_weight, prediction.dtype)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -23,14 +24,15 @@ def _expanded(reduced: Array, x: Array, axis: Axis, keepdims: bool) -> Array:
 
 def _reduced(x: Array, axis: Axis) -> set[int]:
     """The axes that a reduction over ``axis`` takes away."""
+    ndim = np.ndim(x)
     if axis is None:
-        return {*range(x.ndim)}
-    return {i % x.ndim for i in (axis if isinstance(axis, tuple) else (axis,)) if x.ndim}
+        return {*range(ndim)}
+    return {i % ndim for i in (axis if isinstance(axis, tuple) else (axis,)) if ndim}
 
 
-def _count(x: Array, out: Array) -> int:
-    """How many elements went into each result."""
-    return int(x.size // out.size)
+def _elements(x: Array, axis: Axis) -> int:
+    """How many elements go into each result."""
+    return math.prod(np.shape(x)[i] for i in _reduced(x, axis))
 
 
 def _shared(g: Array, chosen: Array, axis: Axis) -> Array:
@@ -65,9 +67,30 @@ def mean(x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
 
 mean.defvjp(
     x=lambda g, out, x, axis, keepdims: broadcast_to(
-        _expanded(g, x, axis, keepdims) / _count(x, out), shape=x.shape
+        _expanded(g, x, axis, keepdims) / _elements(x, axis), shape=x.shape
     )
 )
+
+
+@op(numpy=np.var)
+def var(x: Array, *, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> Array:
+    """sum((x - mean(x))^2) / (n - ddof) over ``axis``; see `numpy.var`. ValueError unless n > ddof.
+
+    >>> print(tg.var(np.array([1.0, 2.0, 3.0]), ddof=1))
+    1.0
+    """
+    elements = _elements(x, axis)
+    if elements <= ddof:
+        raise ValueError(f"var: expected more elements than ddof={ddof}, got {elements}")
+    return np.var(x, axis=axis, ddof=ddof, keepdims=keepdims)
+
+
+def _var_vjp(g: Array, out: Array, x: Array, axis: Axis, ddof: float, keepdims: bool) -> Array:
+    share = _expanded(g, x, axis, keepdims) * (2 / (_elements(x, axis) - float(ddof)))
+    return share * (x - np.mean(x, axis=axis, keepdims=True))
+
+
+var.defvjp(x=_var_vjp)
 
 
 @op(numpy=np.prod)

@@ -10,21 +10,7 @@ from typing import Any
 import numpy as np
 
 from tensorgrad.core import Array, implements
-from tensorgrad.ops.reduce import Axis
-
-
-@implements(np.var)
-def var(a: Array, axis: Axis = None, *, ddof: float = 0, keepdims: bool = False) -> Array:
-    """sum((a - mean(a))^2) / (n - ddof) over ``axis``; see `numpy.var`. ValueError unless n > ddof.
-
-    >>> print(tg.var(np.array([1.0, 2.0, 3.0]), ddof=1))
-    1.0
-    """
-    center = np.mean(a, axis=axis, keepdims=True)
-    freedom = np.size(a) // np.size(center) - ddof
-    if freedom <= 0:
-        raise ValueError(f"var: expected more elements than ddof={ddof}, got {np.size(a) // np.size(center)}")
-    return np.sum(np.square(a - center), axis=axis, keepdims=keepdims) / freedom
+from tensorgrad.ops.reduce import Axis, var
 
 
 @implements(np.std)
@@ -36,7 +22,7 @@ def std(a: Array, axis: Axis = None, *, ddof: float = 0, keepdims: bool = False)
     """
     # Rounding of the mean can make the variance of equal elements positive, and its root's slope arbitrary.
     constant = np.max(a, axis=axis, keepdims=keepdims) == np.min(a, axis=axis, keepdims=keepdims)
-    variance = var(a, axis, ddof=ddof, keepdims=keepdims)
+    variance = var(a, axis=axis, ddof=ddof, keepdims=keepdims)
     return np.where(constant, 0, np.sqrt(np.where(constant, 1, variance)))
 
 

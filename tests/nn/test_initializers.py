@@ -16,6 +16,7 @@ DISTRIBUTIONS = {
     "glorot_normal": (lambda fan_in, fan_out: 2 / (fan_in + fan_out), 3),
     "he_uniform": (lambda fan_in, fan_out: 2 / fan_in, 1.8),
     "he_normal": (lambda fan_in, fan_out: 2 / fan_in, 3),
+    "normal": (lambda fan_in, fan_out: 1, 3),
     "lecun_normal": (lambda fan_in, fan_out: 1 / fan_in, 3),
     "notebook_dense": (lambda fan_in, fan_out: 1 / 12, 1.8),
     "notebook_conv": (None, 3),

@@ -168,6 +168,14 @@ def matmul(x, y):
     return _filled(kept, _flat(out))
 
 
+def variance(x, *, axis=None, ddof=0, keepdims=False):
+    def of_list(elements):
+        mean = math.fsum(elements) / len(elements)
+        return math.fsum((v - mean) ** 2 for v in elements) / (len(elements) - ddof)
+
+    return reduction(of_list)(x, axis=axis, keepdims=keepdims)
+
+
 def gelu(x):
     return x * (1 + math.erf(x / math.sqrt(2))) / 2
 
@@ -203,6 +211,8 @@ ORACLES = {
     "where": elementwise(lambda condition, x, y: x if condition else y),
     "sum": reduction(math.fsum),
     "mean": reduction(lambda elements: math.fsum(elements) / len(elements)),
+    "var": variance,
+    "normalize": elementwise(lambda x, mean, gain, shift: (x - mean) * gain + shift),
     "max": reduction(lambda elements: sorted(elements)[-1]),
     "softmax": softmax,
     "broadcast_to": broadcast_to,
