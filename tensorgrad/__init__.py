@@ -71,7 +71,12 @@ from tensorgrad.nn import convolutional_network as convolutional_network
 from tensorgrad.nn import dense_network as dense_network
 from tensorgrad.nn import generator_state as generator_state
 from tensorgrad.nn import load_checkpoint as load_checkpoint
+from tensorgrad.nn import load_network as load_network
+from tensorgrad.nn import load_notes as load_notes
+from tensorgrad.nn import load_weights as load_weights
 from tensorgrad.nn import save_checkpoint as save_checkpoint
+from tensorgrad.nn import save_network as save_network
+from tensorgrad.nn import save_weights as save_weights
 from tensorgrad.nn import set_generator_state as set_generator_state
 from tensorgrad.nn import tuned_process as tuned_process
 from tensorgrad.ops import abs as abs

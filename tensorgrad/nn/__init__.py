@@ -37,6 +37,11 @@ from tensorgrad.nn.pooling import GlobalAvgPool2D as GlobalAvgPool2D
 from tensorgrad.nn.pooling import GlobalMaxPool2D as GlobalMaxPool2D
 from tensorgrad.nn.pooling import MaxPool2D as MaxPool2D
 from tensorgrad.nn.process import tuned_process as tuned_process
+from tensorgrad.nn.saving import load_network as load_network
+from tensorgrad.nn.saving import load_notes as load_notes
+from tensorgrad.nn.saving import load_weights as load_weights
+from tensorgrad.nn.saving import save_network as save_network
+from tensorgrad.nn.saving import save_weights as save_weights
 from tensorgrad.nn.schedule import Schedule as Schedule
 from tensorgrad.nn.schedules import CosineDecay as CosineDecay
 from tensorgrad.nn.schedules import ExponentialDecay as ExponentialDecay
