@@ -21,6 +21,7 @@ release = version = installed_version("tensorgrad-numpy")
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "numpydoc", "sphinx_copybutton"]
 exclude_patterns = ["_build", "tutorial/.ipynb_checkpoints"]
 nitpicky = True
+smartquotes = False  # "same" is an argument, not a quotation
 default_role = "autolink"  # `Dense` in a docstring is a link where there is such a name
 
 autodoc_typehints = "none"  # shapes and dtypes stand in the docstrings, where they are easier to read
@@ -34,6 +35,7 @@ python_maximum_signature_line_length = 100
 myst_enable_extensions = ["dollarmath", "deflist"]
 myst_heading_anchors = 3
 nb_execution_mode = "cache"
+nb_execution_in_temp = True
 nb_execution_timeout = 300
 nb_execution_raise_on_error = True
 nb_execution_show_tb = True

@@ -3,7 +3,7 @@
     python tests/peers/compare.py               # all that are installed
     python tests/peers/compare.py autograd torch
 
-Prints the table of docs/comparison.md, in Markdown, and asks each peer in a process of its own. Nothing is
+Prints the tables of docs/comparison.md, in Markdown, and asks each peer in a process of its own. Nothing is
 downloaded: a peer that is not installed is left out.
 """
 
@@ -237,16 +237,15 @@ class Torch(Peer):
         return self.torch.autograd.gradcheck(self.torch.relu, x)
 
 
-PEERS = {
+ON_NUMPY = {
     "tensorgrad": Tensorgrad,
     "autograd": Autograd,
     "MyGrad": MyGrad,
     "micrograd": Micrograd,
     "dezero": Dezero,
-    "tinygrad": Tinygrad,
-    "JAX": Jax,
-    "PyTorch": Torch,
 }
+WITH_ARRAYS_OF_THEIR_OWN = {"tensorgrad": Tensorgrad, "tinygrad": Tinygrad, "JAX": Jax, "PyTorch": Torch}
+PEERS = ON_NUMPY | WITH_ARRAYS_OF_THEIR_OWN
 
 
 # Situations: each takes a peer, and gives what it did as a short text
@@ -405,30 +404,37 @@ def answer(situation, peer):
 
 
 def ask(name):
-    """The answers of one peer, its version first; None if it is not installed."""
+    """The answers of one peer, its version first; None if it cannot be imported."""
     np.seterr(all="ignore")
     warnings.simplefilter("ignore")
     try:
         peer = PEERS[name]()
-    except ImportError:
+    except Exception as error:  # old packages meet new ones: not only ImportError
+        print(f"{name} cannot be imported: {error}", file=sys.stderr)
         return None
     return [peer.version().partition("+")[0], *(answer(situation, peer) for situation in SITUATIONS)]
 
 
-def main(names):
-    columns = {}
-    for name in PEERS:
-        if names and name.lower() not in {n.lower() for n in names}:
-            continue
-        alone = subprocess.run([sys.executable, __file__, "--ask", name], stdout=subprocess.PIPE, check=True)
-        columns[name] = json.loads(alone.stdout.splitlines()[-1])  # a peer may print, too
-    for name in [name for name, answers in columns.items() if answers is None]:
-        print(f"{name} is not installed", file=sys.stderr)
-        del columns[name]
+def print_table(columns):
     print("| |", " | ".join(f"{name} {version}" for name, (version, *_) in columns.items()), "|")
     print("|", " | ".join(["---"] * (len(columns) + 1)), "|")
     for i, situation in enumerate(SITUATIONS, 1):
         print(f"| {situation.__doc__} |", " | ".join(answers[i] for answers in columns.values()), "|")
+
+
+def main(names):
+    answers = {}
+    for name in PEERS:
+        if not names or name.lower() in {n.lower() for n in names}:
+            done = subprocess.run(
+                [sys.executable, __file__, "--ask", name], stdout=subprocess.PIPE, check=True
+            )
+            answers[name] = json.loads(done.stdout.splitlines()[-1])  # a peer may print, too
+    for group in (ON_NUMPY, WITH_ARRAYS_OF_THEIR_OWN):
+        columns = {name: answers[name] for name in group if answers.get(name)}
+        if columns:
+            print_table(columns)
+            print()
 
 
 if __name__ == "__main__":
