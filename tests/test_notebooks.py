@@ -1,5 +1,6 @@
 """The notebooks run from top to bottom, offline and in silence, and are committed without outputs."""
 
+import itertools
 import json
 import os
 import re
@@ -63,7 +64,7 @@ def test_a_notebook_is_committed_stripped_and_in_one_form(path):
     assert (notebook["nbformat"], notebook["nbformat_minor"]) == (4, 5)  # the first with cell ids
     assert notebook["metadata"] == METADATA
     for cell in notebook["cells"]:
-        assert cell["metadata"] in ({}, {"tags": ["parameters"]})
+        assert cell["metadata"] in ({}, {"tags": ["parameters"]}, {"tags": ["hide-input"]})  # on the site
         if cell["cell_type"] == "code":
             assert cell["outputs"] == []
             assert cell["execution_count"] is None
@@ -76,7 +77,7 @@ def test_a_notebook_is_a_page_with_one_title_and_headings_in_order(path):
     assert re.fullmatch(r"# .+", texts[0]), "the first cell is the title alone"
     levels = [len(found[1]) for text in texts for found in re.finditer(r"^(#+) ", text, re.MULTILINE)]
     assert levels.count(1) == 1
-    assert all(after <= before + 1 for before, after in zip(levels, levels[1:], strict=False))
+    assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
     assert [text for text in texts if re.search(r"</?[a-z]+[ >/]", text)] == [], "raw HTML"
 
 
@@ -97,7 +98,7 @@ def test_a_notebook_runs(path, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "accuracy"), [("1-dense", 0.97), ("2-convolutional", 0.985)])
+@pytest.mark.parametrize(("name", "accuracy"), [("1-dense", 0.9), ("2-convolutional", 0.95)])
 def test_the_experiments_run_on_mnist(name, accuracy, tmp_path, monkeypatch):
     if not os.environ.get("TENSORGRAD_DATA_DIR"):
         pytest.skip("TENSORGRAD_DATA_DIR names no folder with MNIST")
@@ -110,7 +111,7 @@ def test_the_experiments_run_on_mnist(name, accuracy, tmp_path, monkeypatch):
     (place,) = [i for i, c in enumerate(notebook.cells) if c.metadata.get("tags") == ["parameters"]]
     assert 'data_name = "digits"' in notebook.cells[place].source
     notebook.cells.insert(
-        place + 1, nbformat.v4.new_code_cell('data_name = "mnist"\ncomparison_epochs = 1')
+        place + 1, nbformat.v4.new_code_cell('data_name = "mnist"\nepochs = 3\ncomparison_epochs = 1')
     )
     execute(notebook, tmp_path, monkeypatch, timeout=1800)
     shown = re.search(r"test accuracy +(0\.\d+)", "".join(printed(notebook, "stdout")))
