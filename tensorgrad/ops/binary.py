@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tensorgrad.core import Array, Tensor, op
+from tensorgrad.ops.activations import softplus
 from tensorgrad.ops.elementwise import sigmoid
 from tensorgrad.ops.losses import (
     TOLERANCE,
@@ -100,9 +101,7 @@ def _binary_target_vjp(
     positive_weight: Array,
     reduction: Reduction,
 ) -> Array:
-    found = constants(positive_weight, prediction) * np.logaddexp(-prediction, 0) - np.logaddexp(
-        prediction, 0
-    )
+    found = constants(positive_weight, prediction) * softplus(-prediction) - np.logaddexp(prediction, 0)
     return shares(g, prediction, weights, reduction) * found
 
 

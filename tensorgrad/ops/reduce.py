@@ -60,7 +60,7 @@ def mean(x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
     >>> tg.mean(np.array([[1.0, 2.0], [3.0, 4.0]]), axis=1)
     array([1.5, 3.5])
     """
-    if not np.size(x):
+    if not _elements(x, axis):
         raise ValueError("mean: expected at least one element, got an empty array")
     return np.mean(x, axis=axis, keepdims=keepdims)
 
