@@ -147,7 +147,7 @@ class LayerNorm(Layer):
         self.shift = Parameter(np.zeros(self.shape, dtype), "shift")
 
     def forward(self, x: Array) -> Tensor:
-        """Same shape as the input, (N, ..., *shape)."""
+        """Same shape as the input, ``(N, ..., *shape)``."""
         require_input(self, x, ("N", "...", *self.shape), self.scale.dtype)
         axes = tuple(range(-len(self.shape), 0))
         mean, variance = ops.mean(x, axis=axes, keepdims=True), ops.var(x, axis=axes, keepdims=True)

@@ -48,7 +48,7 @@ def cross_entropy(
     label_smoothing : float
         From 0 to 1: the target is mixed with so much of the uniform distribution.
     reduction : "mean", "sum" or "none"
-        See `tensorgrad.ops.losses` for the rule. "none" gives the target's shape, without the classes.
+        See ``tensorgrad.ops.losses`` for the rule. "none" gives the target's shape, without the classes.
 
     Raises
     ------
