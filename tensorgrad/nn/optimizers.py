@@ -26,8 +26,8 @@ class MiniBatchSGD(Optimizer):
         g <- g + d p        v <- m v + (1 - c) g        p <- p - r v        (Nesterov: p <- p - r (g + m v))
 
     where the first v is g itself. This is PyTorch's form of Sutskever et al. 2013. The coupled decay adds
-    ``d/2 |p|^2`` to the loss: what the notebook's ``lambda_reg`` was meant to do. The decoupled one leaves g as
-    it is and first shrinks p <- (1 - r d) p (SGDW of Loshchilov and Hutter 2019).
+    ``d/2 |p|^2`` to the loss: what the notebook's ``lambda_reg`` was meant to do. The decoupled one leaves g
+    as it is and first shrinks p <- (1 - r d) p (SGDW of Loshchilov and Hutter 2019).
 
     Parameters
     ----------
