@@ -6,43 +6,68 @@ import ctypes
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from tensorgrad.ops.parallel import pool
+
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of glibc's malloc.h
 _GLIBC_DEFAULT = 128 * 1024
 
 
+_inside = False  # a tuned_process block
+
+
 @contextmanager
-def tuned_process(blas_threads: int = 1) -> Iterator[None]:
-    """Context manager: keep freed memory in the process, and compute matrix products with so many threads.
+def tuned_process(*, blas_threads: int | None = 1, threads: int | None = None) -> Iterator[None]:
+    """Context manager: keep freed memory in the process, and say how many threads compute.
 
     A training step frees and allocates the same large arrays again and again. By default glibc returns them
     to the system, and each page of the next one is a page fault; inside the block they stay. Where the C
     library is not glibc, memory is managed as ever.
 
-    Threads of the BLAS library wait for one another in a busy loop. For products as small as those of a small
-    network that gains little, and on a machine with other work to do it costs tens of milliseconds a product.
+    Threads of the BLAS library share every matrix product, and wait for one another in a busy loop. On a machine
+    with nothing else to do that makes large dense layers faster; on one with other work it costs up to tens of
+    milliseconds a product. Convolution and pooling share work among threads of their own, which do not wait so.
 
-    Both settings hold for all threads of the process, so they are a program's choice: `Network.fit` and the
-    command line make them while they train, your own loop may. At the end glibc's thresholds are its defaults
-    again (though no longer adapted to the program, as they are before the first call), and free memory is
-    returned.
+    The settings hold for all threads of the process, so they are a program's choice: `Network.fit` and the
+    command line make them while they train, your own loop may. A block inside another changes nothing, so your
+    choice around `Network.fit` holds. At the end the numbers of threads are the former ones, glibc's thresholds
+    are its defaults again (though no longer adapted to the program, as they are before the first call), and free
+    memory is returned. docs/speed.md has measurements with and without.
 
     Parameters
     ----------
-    blas_threads : int
+    blas_threads : int or None
+        Of the BLAS library; None leaves them as they are.
+    threads : int or None
+        Of convolution and pooling; None leaves them as they are: as many as the variable OMP_NUM_THREADS says, or
+        the machine has cores.
+
+    Raises
+    ------
+    ValueError
+        If a number is below 1.
 
     >>> with tg.tuned_process():
     ...     product = np.ones((64, 64)) @ np.ones((64, 64))
     """
     from threadpoolctl import threadpool_limits
 
-    libc = _glibc()
+    global _inside
+    for name, number in (("blas_threads", blas_threads), ("threads", threads)):
+        if number is not None and number < 1:
+            raise ValueError(f"tuned_process: expected {name} to be at least 1, got {number}")
+    if _inside:
+        yield
+        return
+    libc, before = _glibc(), pool.threads
     if libc is not None:
         libc.mallopt(_MMAP_THRESHOLD, 1 << 30)
         libc.mallopt(_TRIM_THRESHOLD, (1 << 31) - 1)
+    pool.threads, _inside = threads or before, True
     try:
         with threadpool_limits(blas_threads, user_api="blas"):
             yield
     finally:
+        pool.threads, _inside = before, False
         if libc is not None:
             libc.mallopt(_MMAP_THRESHOLD, _GLIBC_DEFAULT)
             libc.mallopt(_TRIM_THRESHOLD, _GLIBC_DEFAULT)

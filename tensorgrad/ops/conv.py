@@ -13,12 +13,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import product
 from typing import Any, Literal
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from tensorgrad.core import Array, op
+from tensorgrad.ops.parallel import parts, share
 from tensorgrad.ops.windows import (
     Axis,
     Padding,
@@ -31,10 +33,6 @@ from tensorgrad.ops.windows import (
     sides,
     slide,
 )
-
-# The windows that are multiplied at once, and their result, should stay in the level 2 cache (2 MiB a core
-# where this was measured); smaller blocks pay more for the calls than they win.
-BLOCK_BYTES = 1 << 21
 
 # A product of more multiplications than this OpenBLAS shares among its threads, and waits for them: where
 # other programs keep the cores busy, for whole ticks of the scheduler, many times as long as it computes.
@@ -79,43 +77,41 @@ def _piece(columns: int, weights: int) -> int:
     return next((m for m in widths if not m % 16), widths[0] if widths else columns)
 
 
-def _strips(
-    x: Array, filters: int, groups: int, rows: Axis, columns: Axis, ones: bool = False
-) -> Iterator[tuple[slice, int, Array]]:
-    """The output in blocks of whole columns: (columns, step, strips).
+def _rows_of_strips(rows: Axis) -> tuple[int, int, list[tuple[Any, slice, slice]]]:
+    """How strips stand for the rows of windows: (step, count, sources).
 
-    Strips are windows over the columns of images x (C, H, W, N), for each row: (G, R, C/G * KW, S, N), and
-    one more of ones if asked for. Windows over the rows need no more copies: those of output row i are the
-    KH strips from ``i * step`` on, which later rows share. The blocks take turns with the memory.
+    The windows of output row i are the KH strips from ``i * step`` on, of ``count`` in all. A source is (strips,
+    which of them are pixels and not padding, rows of the images).
+    """
+    if rows.dilation == 1:  # neighbouring rows, which output rows share
+        count = (rows.count - 1) * rows.stride + rows.size
+        return rows.stride, count, [(slice(None), *replace(rows, size=1, stride=1, count=count).tap(0))]
+    count = rows.count * rows.size  # each output row has strips of its own
+    return rows.size, count, [(slice(k, None, rows.size), *rows.tap(k)) for k in range(rows.size)]
+
+
+def _strips(x: Array, groups: int, rows: Axis, columns: Axis, across: slice, ones: bool = False) -> Array:
+    """Windows over some output columns of images x (C, H, W, N), for each row: (G, R, C/G * KW, S, N).
+
+    Windows over the rows need no more copies: they are strips that lie behind one another, and share them.
+    One more strip for each row is of ones if asked for.
     """
     channels, _, _, batch = x.shape
     each = channels // groups
     taps = each * columns.size
-    if rows.dilation == 1:
-        step, count = rows.stride, (rows.count - 1) * rows.stride + rows.size
-        sources = [(slice(None), *replace(rows, size=1, stride=1, count=count).tap(0))]
-    else:  # a window's rows are no neighbours, so each output row has strips of its own
-        step, count = rows.size, rows.count * rows.size
-        sources = [(slice(k, None, step), *rows.tap(k)) for k in range(step)]
-    strip = groups * (taps + ones) * batch
-    fit = BLOCK_BYTES // ((count * strip + filters * rows.count * batch) * x.itemsize)
-    width = min(max(fit, 1), columns.count)
-    room = np.empty_like(x, shape=count * strip * width)
+    _, count, sources = _rows_of_strips(rows)
+    strips = np.empty_like(x, shape=(groups, count, taps + ones, across.stop - across.start, batch))
+    strips[:, :, taps:] = 1
     x = x.reshape(groups, each, *x.shape[1:]).swapaxes(1, 2)
-    for left in range(0, columns.count, width):
-        right = min(left + width, columns.count)
-        shape = (groups, count, taps + ones, right - left, batch)
-        strips = room[: math.prod(shape)].reshape(shape)
-        strips[:, :, taps:] = 1
-        for some, inside, ys in sources:
-            for k in range(columns.size):
-                across, xs = columns.tap(k, left, right)
-                tap = strips[:, some, k : taps : columns.size]
-                part = tap[:, inside, :, across]
-                if part.size < tap.size:
-                    tap[...] = 0  # the padding
-                part[...] = x[:, ys, :, xs]
-        yield slice(left, right), step, strips
+    for some, inside, ys in sources:
+        for k in range(columns.size):
+            windows, xs = columns.tap(k, across.start, across.stop)
+            tap = strips[:, some, k : taps : columns.size]
+            part = tap[:, inside, :, windows]
+            if part.size < tap.size:
+                tap[...] = 0  # the padding
+            part[...] = x[:, ys, :, xs]
+    return strips
 
 
 def _windows_of(strips: Array, step: int, rows: Axis, piece: int) -> Array:
@@ -131,25 +127,6 @@ def _pieces_of(y: Array, groups: int, piece: int) -> Array:
     """Images y (F, H, W, N), of which columns may be left out, in pieces (G, H, P, F/G, W*N/P): a view."""
     filters, height = y.shape[:2]
     return y.reshape(groups, filters // groups, height, -1, piece).transpose(0, 2, 3, 1, 4)
-
-
-def _blocks(x: Array, filters: int, rows: Axis, columns: Axis) -> Iterator[tuple[slice, slice, Array]]:
-    """The output in blocks of whole rows, or of parts of one row: (rows, columns, patches).
-
-    ``patches`` has room for the windows that a block sees in images x (C, H, W, N), as (C, KH, KW, R, S, N).
-    It is not initialised, and the blocks take turns with its memory.
-    """
-    channels, _, _, batch = x.shape
-    taps = rows.size * columns.size
-    fit = max(BLOCK_BYTES // ((channels * taps + filters) * batch * x.itemsize), 1)
-    height, width = min(max(fit // columns.count, 1), rows.count), min(fit, columns.count)
-    room = np.empty_like(x, shape=channels * taps * height * width * batch)
-    for top in range(0, rows.count, height):
-        for left in range(0, columns.count, width):
-            down = slice(top, min(top + height, rows.count))
-            across = slice(left, min(left + width, columns.count))
-            shape = (channels, rows.size, columns.size, down.stop - top, across.stop - left, batch)
-            yield down, across, room[: math.prod(shape)].reshape(shape)
 
 
 def _taps(rows: Axis, columns: Axis, down: slice, across: slice) -> Iterator[tuple[Any, Any, Any]]:
@@ -232,12 +209,18 @@ def conv2d(
         w = np.concatenate([w, np.zeros_like(w[:, :, :1])], axis=2)
         w[:, 0, -1] = bias
     w = w.reshape(groups, 1, 1, filters // groups, -1)
-    for across, step, strips in _strips(x, filters, groups, rows, columns, ones=bias is not None):
+    step, count, _ = _rows_of_strips(rows)
+
+    def convolve(across: slice) -> None:
+        strips = _strips(x, groups, rows, columns, across, ones=bias is not None)
         part = out[:, :, across]
         piece = _piece(part.shape[2] * batch, w[0].size)
         windows = _windows_of(strips, step, rows, piece)
         # (G, 1, 1, F/G, KH*C/G*KW) @ (G, OH, P, KH*C/G*KW, S*N/P) -> (G, OH, P, F/G, S*N/P)
         np.matmul(w, windows, out=_pieces_of(part, groups, piece))
+
+    column = (count * x.shape[0] * columns.size + filters * rows.count) * batch * x.itemsize
+    share(convolve, parts(columns.count, column))
     return out.swapaxes(0, 3)
 
 
@@ -265,11 +248,17 @@ def conv2d_images(
     rows, columns = _windows("conv2d_images", shape, w.shape, stride, padding, dilation, groups)
     _require_output("conv2d_images", y, (shape[0], rows.count, columns.count, w.shape[0]))
     y = _batch_innermost(y)
-    x = np.zeros_like(y, shape=(shape[3], shape[1], shape[2], shape[0]), order="C")
+    x = np.empty_like(y, shape=(shape[3], shape[1], shape[2], shape[0]), order="C")
+    if rows.stride == rows.dilation == 1:
+        _images_by_rows(x, y, w, groups, rows, columns)
+        return x.swapaxes(0, 3)
+    x[...] = 0
     w = w.reshape(groups, 1, w.shape[0] // groups, -1).swapaxes(2, 3)
-    for down, across, patches in _blocks(x, y.shape[0], rows, columns):
+    pixel = (shape[3] * rows.size * columns.size + y.shape[0]) * y.shape[3] * y.itemsize
+    for down, across in product(parts(rows.count, pixel * columns.count), parts(columns.count, pixel)):
         part = y[:, down, across].reshape(groups, w.shape[3], -1)
         piece = _piece(part.shape[2], w[0].size)
+        patches = np.empty_like(y, shape=(shape[3], rows.size, columns.size, *y[:, down, across].shape[1:]))
         x_pieces = patches.reshape(groups, w.shape[2], -1, piece).swapaxes(1, 2)
         y_pieces = part.reshape(groups, w.shape[3], -1, piece).swapaxes(1, 2)
         # (G, 1, C/G*KH*KW, F/G) @ (G, P, F/G, R*S*N/P) -> (G, P, C/G*KH*KW, R*S*N/P)
@@ -308,15 +297,22 @@ def conv2d_filters(
     if columns.stride == 1 and channels >= 8 and channels * filters <= 512:
         w = _filters_by_tap(x, y, groups, rows, columns)
     else:
-        w = np.zeros_like(x, shape=(groups, shape[2] * channels * shape[3], filters))
-        for across, step, strips in _strips(x, shape[0], groups, rows, columns):
-            part = y[:, :, across]
-            piece = _piece(part.shape[2] * part.shape[3], w[0].size)
-            windows = _windows_of(strips, step, rows, piece)
+        step, count, _ = _rows_of_strips(rows)
+        column = (count * x.shape[0] * columns.size + y.shape[0] * rows.count) * x.shape[3] * x.itemsize
+        blocks = parts(columns.count, column)
+        sums = np.empty_like(x, shape=(len(blocks), groups, shape[2] * channels * shape[3], filters))
+
+        def correlate(i: int) -> None:
+            part = y[:, :, blocks[i]]
+            piece = _piece(part.shape[2] * part.shape[3], sums[0, 0].size)
+            windows = _windows_of(_strips(x, groups, rows, columns, blocks[i]), step, rows, piece)
             y_pieces = _pieces_of(part, groups, piece).swapaxes(3, 4)
             # The larger factor stands on the left, and so the filters come out transposed: 1.5 times faster.
             # (G, OH, P, KH*C/G*KW, S*N/P) @ (G, OH, P, S*N/P, F/G) -> (G, OH, P, KH*C/G*KW, F/G)
-            w += np.sum(np.matmul(windows, y_pieces), axis=(1, 2))
+            np.sum(np.matmul(windows, y_pieces), axis=(1, 2), out=sums[i])
+
+        share(correlate, range(len(blocks)))
+        w = np.sum(sums, axis=0)
     return w.reshape(groups, shape[2], channels, shape[3], filters).transpose(0, 4, 2, 1, 3).reshape(shape)
 
 
@@ -346,13 +342,56 @@ def _filters_by_tap(x: Array, y: Array, groups: int, rows: Axis, columns: Axis) 
     )
     windows = as_strided(x, shape, [n * x.itemsize for n in steps])
     y_pieces = _pieces_of(y, groups, piece).swapaxes(3, 4)[:, :, :, None, None]
-    w = np.zeros_like(x, shape=(groups, rows.size, columns.size, each, filters))
-    fit = max(BLOCK_BYTES // (w.nbytes * shape[2]), 1)
-    for top in range(0, rows.count, fit):
-        some = slice(top, top + fit)
+    row = (rows.size * channels * width + y.shape[0] * columns.count) * batch * x.itemsize
+    blocks = parts(rows.count, row)
+    sums = np.empty_like(x, shape=(len(blocks), groups, rows.size, columns.size, each, filters))
+
+    def correlate(i: int) -> None:
         # (G, R, P, KH, KW, C/G, OW*N/P) @ (G, R, P, 1, 1, OW*N/P, F/G) -> (G, R, P, KH, KW, C/G, F/G)
-        w += np.sum(np.matmul(windows[:, some], y_pieces[:, some]), axis=(1, 2))
+        np.sum(np.matmul(windows[:, blocks[i]], y_pieces[:, blocks[i]]), axis=(1, 2), out=sums[i])
+
+    share(correlate, range(len(blocks)))
+    w = np.sum(sums, axis=0)
     return w.swapaxes(2, 3)
+
+
+def _images_by_rows(x: Array, y: Array, w: Array, groups: int, rows: Axis, columns: Axis) -> None:
+    """Fill images x (C, H, W, N) with y (F, OH, OW, N) spread over them, for row stride and dilation 1.
+
+    A row of the images is seen by KH neighbouring rows of y: their product with the filters is summed over those
+    rows, which leaves KW numbers a pixel to add up, not KH KW.
+    """
+    channels, height, _, batch = x.shape
+    each, filters = channels // groups, y.shape[0] // groups
+    # (F, C/G, KH, KW) -> (G, 1, 1, C/G*KW, KH*F/G), the last row of the filters first
+    w = w.reshape(groups, filters, each, rows.size, columns.size)[:, :, :, ::-1]
+    w = w.transpose(0, 2, 4, 3, 1).reshape(groups, 1, 1, each * columns.size, rows.size * filters)
+    y = y.reshape(groups, filters, *y.shape[1:])
+    x = x.reshape(groups, each, *x.shape[1:])
+    pixel = (groups * filters + channels * columns.size) * batch * x.itemsize
+
+    def spread(down: slice) -> None:
+        x[:, :, down] = 0
+        first = down.start + rows.before - rows.size + 1  # of the rows of y that these rows see
+        seen = slice(max(first, 0), min(down.stop + rows.before, rows.count))
+        inside = slice(seen.start - first, seen.stop - first)
+        height = down.stop - down.start
+        count = height + rows.size - 1
+        for across in parts(columns.count, count * pixel):
+            strips = np.zeros_like(y, shape=(groups, count, filters, across.stop - across.start, batch))
+            strips[:, inside] = y[:, :, seen, across].swapaxes(1, 2)
+            piece = _piece(strips.shape[3] * batch, w[0].size)
+            windows = _windows_of(strips, 1, replace(rows, count=height), piece)
+            sums = np.empty_like(y, shape=(groups, height, each, columns.size, *strips.shape[3:]))
+            pieces = sums.reshape(groups, height, each * columns.size, -1, piece).swapaxes(2, 3)
+            # (G, 1, 1, C/G*KW, KH*F/G) @ (G, R, P, KH*F/G, S*N/P) -> (G, R, P, C/G*KW, S*N/P)
+            np.matmul(w, windows, out=pieces)
+            for k in range(columns.size):
+                some, xs = columns.tap(k, across.start, across.stop)
+                target = x[:, :, down, xs]
+                target += sums[:, :, :, k, some].swapaxes(1, 2)
+
+    share(spread, parts(height, columns.count * pixel, least=min(2 * rows.size, height)))
 
 
 def _require_output(name: str, y: Array, expected: Shape) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from tensorgrad.core import Array, Tensor, op
+from tensorgrad.ops.parallel import parts, share
 from tensorgrad.ops.reduce import max, mean
 from tensorgrad.ops.windows import Axis, Shape, Sides, Size, boolean, require_images, slide
 
@@ -57,24 +58,41 @@ def _fold(combine: Callable[..., Array], start: float, x: Array, rows: Axis, col
 
     Rows lie in memory as long as they are, and the second pass, over every other pixel, is left with less.
     """
-    for axis, place in ((rows, 1), (columns, 2)):
-        shape = (*x.shape[:place], axis.count, *x.shape[place + 1 :])
-        slices = [
-            tuple((slice(None),) * place + (part,) for part in axis.tap(k, 0, axis.count))
-            for k in range(axis.size)
-        ]
-        whole = [axis.count == part[-1].stop - part[-1].start for part, _ in slices[:2]]
-        if len(whole) == 2 and all(whole):  # no padding there, so nothing to start from
-            out = np.empty_like(x, shape=shape)
-            combine(x[slices[0][1]], x[slices[1][1]], out=out)
-            slices = slices[2:]
-        else:
-            out = np.full_like(x, start, shape=shape)
-        for windows, pixels in slices:
-            part = out[windows]
-            combine(part, x[pixels], out=part)
-        x = out
-    return x
+    out = np.empty_like(x, shape=(x.shape[0], rows.count, columns.count, x.shape[3]))
+
+    def fold(some: Any) -> None:
+        part = x[some]
+        lines = np.empty_like(part, shape=(part.shape[0], rows.count, *part.shape[2:]))
+        _fold_axis(combine, start, part, rows, 1, lines)
+        _fold_axis(combine, start, lines, columns, 2, out[some])
+
+    share(fold, _along_memory(x))
+    return out
+
+
+def _fold_axis(
+    combine: Callable[..., Array], start: float, x: Array, axis: Axis, place: int, out: Array
+) -> None:
+    slices = [
+        tuple((slice(None),) * place + (part,) for part in axis.tap(k, 0, axis.count))
+        for k in range(axis.size)
+    ]
+    whole = [axis.count == part[-1].stop - part[-1].start for part, _ in slices[:2]]
+    if len(whole) == 2 and all(whole):  # no padding there, so nothing to start from
+        combine(x[slices[0][1]], x[slices[1][1]], out=out)
+        slices = slices[2:]
+    else:
+        out[...] = start
+    for windows, pixels in slices:
+        part = out[windows]
+        combine(part, x[pixels], out=part)
+
+
+def _along_memory(x: Array) -> list[Any]:
+    """Images in parts, as indices: channels or images, whichever lie farther apart in memory."""
+    axis = 3 if x.strides[3] > x.strides[0] else 0
+    each = x.nbytes // x.shape[axis]
+    return [(slice(None),) * axis + (some,) for some in parts(x.shape[axis], each)]
 
 
 def _where(hit: Array, y: Array, out: Array = None) -> Array:
@@ -141,17 +159,22 @@ def _first_maximum(x: Array, out: Array, **options: Any) -> Array:
     x, out = (array.data if isinstance(array, Tensor) else array for array in (x, out))
     rows, columns = _windows("max_pool", x.shape, **options)
     with_nan = np.isnan(np.max(out))
-    index = np.zeros_like(out, dtype=np.min_scalar_type(rows.size * columns.size))
-    missed = np.ones_like(out, dtype=bool)  # windows in which no tap so far is the maximum
-    for k, windows, pixels in _taps(rows, columns):
-        if k == rows.size * columns.size - 1:
-            break  # what all others missed is the last
-        miss = x[pixels] != out[windows]
-        if with_nan:
-            miss &= ~np.isnan(x[pixels])  # which differs from everything, even itself
-        missed[windows] &= miss
-        index += missed
-    return index
+    indices = np.zeros_like(out, dtype=np.min_scalar_type(rows.size * columns.size))
+
+    def count(some: Any) -> None:
+        part_of_x, part_of_out, index = x[some], out[some], indices[some]
+        missed = np.ones_like(part_of_out, dtype=bool)  # windows in which no tap so far is the maximum
+        for k, windows, pixels in _taps(rows, columns):
+            if k == rows.size * columns.size - 1:
+                break  # what all others missed is the last
+            miss = part_of_x[pixels] != part_of_out[windows]
+            if with_nan:
+                miss &= ~np.isnan(part_of_x[pixels])  # which differs from everything, even itself
+            missed[windows] &= miss
+            index += missed
+
+    share(count, _along_memory(x))
+    return indices
 
 
 @op
@@ -220,12 +243,17 @@ def scatter_windows(
         for axis in (rows, columns)
     )
     x = (np.empty_like if tiled else np.zeros_like)(index, dtype=y.dtype, shape=shape)
-    for k, windows, pixels in _taps(rows, columns):
-        hit, part = index[windows] == k, x[pixels]
-        if disjoint:
-            _where(hit, y[windows], out=part)
-        else:
-            part += _where(hit, y[windows])
+
+    def scatter(some: Any) -> None:
+        part_of_x, part_of_y, part_of_index = x[some], y[some], index[some]
+        for k, windows, pixels in _taps(rows, columns):
+            hit, part = part_of_index[windows] == k, part_of_x[pixels]
+            if disjoint:
+                _where(hit, part_of_y[windows], out=part)
+            else:
+                part += _where(hit, part_of_y[windows])
+
+    share(scatter, _along_memory(x))
     return x
 
 

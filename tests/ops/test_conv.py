@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 import tensorgrad as tg
 from tensorgrad.ops import conv as conv_module
+from tensorgrad.ops import parallel
 from tensorgrad.ops.conv import conv1d, conv2d, conv2d_filters, conv2d_images, conv_transpose2d
 
 
@@ -50,9 +51,9 @@ OPTIONS = [
 
 
 @pytest.mark.parametrize(("stride", "padding", "dilation", "groups"), OPTIONS)
-@pytest.mark.parametrize("block_bytes", [conv_module.BLOCK_BYTES, 4000, 1])
-def test_value_is_the_definition(monkeypatch, stride, padding, dilation, groups, block_bytes):
-    monkeypatch.setattr(conv_module, "BLOCK_BYTES", block_bytes)
+@pytest.mark.parametrize("part_bytes", [parallel.PART_BYTES, 4000, 1])
+def test_value_is_the_definition(monkeypatch, stride, padding, dilation, groups, part_bytes):
+    monkeypatch.setattr(parallel, "PART_BYTES", part_bytes)
     x, w, b = arrays((2, 6, 7, 4), (6, 4 // groups, 3, 2), (6,))
     out = conv2d(x, w, b, stride=stride, padding=padding, dilation=dilation, groups=groups)
     np.testing.assert_allclose(
@@ -60,15 +61,16 @@ def test_value_is_the_definition(monkeypatch, stride, padding, dilation, groups,
     )
 
 
-@pytest.mark.parametrize("block_bytes", [4000, 1])
-def test_adjoints_do_not_depend_on_blocks(monkeypatch, block_bytes):
-    x, w, y = arrays((2, 9, 8, 4), (6, 2, 3, 2), (2, 5, 7, 6))
-    options = {"stride": (2, 1), "padding": (1, 0), "groups": 2}
+@pytest.mark.parametrize("part_bytes", [4000, 1])
+@pytest.mark.parametrize(("stride", "rows"), [((2, 1), 5), ((1, 1), 9)])
+def test_adjoints_do_not_depend_on_parts(monkeypatch, part_bytes, stride, rows):
+    x, w, y = arrays((2, 9, 8, 4), (6, 2, 3, 2), (2, rows, 7, 6))
+    options = {"stride": stride, "padding": (1, 0), "groups": 2}
     expected = [
         conv2d_images(y, w, shape=x.shape, **options),
         conv2d_filters(x, y, shape=w.shape, **options),
     ]
-    monkeypatch.setattr(conv_module, "BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr(parallel, "PART_BYTES", part_bytes)
     np.testing.assert_allclose(conv2d_images(y, w, shape=x.shape, **options), expected[0], rtol=1e-12)
     np.testing.assert_allclose(conv2d_filters(x, y, shape=w.shape, **options), expected[1], rtol=1e-11)
 
