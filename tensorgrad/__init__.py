@@ -31,7 +31,9 @@ from tensorgrad.core import sum_to as sum_to
 from tensorgrad.core import value_and_grad as value_and_grad
 from tensorgrad.core import vjp as vjp
 from tensorgrad.data import minibatches as minibatches
+from tensorgrad.graph import NumpyCode as NumpyCode
 from tensorgrad.graph import to_dot as to_dot
+from tensorgrad.graph import to_numpy as to_numpy
 from tensorgrad.nn import ELU as ELU
 from tensorgrad.nn import GELU as GELU
 from tensorgrad.nn import Adam as Adam

@@ -1,0 +1,336 @@
+"""to_numpy: a recorded graph, forward and backward, as a function in plain NumPy."""
+
+from __future__ import annotations
+
+import linecache
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import Context
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from tensorgrad.core import OPS, Op, Tensor
+from tensorgrad.core.backward import require_recorded, seed, walk
+from tensorgrad.graph.numpy_expressions import UnwritableError
+from tensorgrad.graph.numpy_kernels import FORMULAS, FORWARDS
+from tensorgrad.graph.numpy_leaves import Leaves
+from tensorgrad.graph.numpy_module import module
+from tensorgrad.graph.numpy_names import Names, Owner
+from tensorgrad.graph.numpy_program import Program, identifier
+from tensorgrad.graph.numpy_steps import Step
+from tensorgrad.graph.numpy_trace import Script, Traced, UntraceableError, script_of
+
+_handing_over = threading.RLock()
+
+
+@dataclass(frozen=True, repr=False)
+class NumpyCode:
+    """A function in plain NumPy, as text: what `to_numpy` gives.
+
+    Attributes
+    ----------
+    source : str
+        The text of a module that imports NumPy alone and defines the function. ``print`` shows it.
+    name : str
+        The function's name.
+    arguments : dict
+        The values that its arguments had in the graph, by name.
+
+    >>> x = tg.Tensor(3.0, requires_grad=True, name="x")
+    >>> code = tg.to_numpy(x * x, name="squared")
+    >>> code
+    NumpyCode(name='squared', arguments=['x'], lines=32)
+    >>> squared = code.compile()
+    >>> loss, gradients = squared(**code.arguments)
+    >>> print(loss, gradients["x"])
+    9.0 6.0
+    """
+
+    source: str
+    name: str
+    arguments: dict[str, np.ndarray[Any, Any]]
+
+    def __repr__(self) -> str:
+        lines = self.source.count("\n")
+        return f"{type(self).__name__}(name={self.name!r}, arguments={list(self.arguments)}, lines={lines})"
+
+    def __str__(self) -> str:
+        return self.source
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the source to a file."""
+        Path(path).write_text(self.source, encoding="utf-8")
+
+    def compile(self) -> Callable[..., Any]:
+        """The function itself."""
+        file = f"<to_numpy {self.name} {id(self)}>"
+        linecache.cache[file] = (len(self.source), None, self.source.splitlines(keepends=True), file)
+        namespace: dict[str, Any] = {"__name__": self.name}
+        exec(compile(self.source, file, "exec"), namespace)
+        return cast("Callable[..., Any]", namespace[self.name])
+
+
+def to_numpy(
+    loss: Tensor,
+    name: str = "step",
+    *,
+    inputs: Mapping[str, Any] | None = None,
+    wrt: Tensor | Iterable[Tensor] | None = None,
+    path: str | os.PathLike[str] | None = None,
+) -> NumpyCode:
+    """Write what computed ``loss``, and its backward pass, as a function of NumPy alone.
+
+    The function computes bit for bit what the engine computed: `to_numpy` runs it on the values in the graph
+    and compares, before it hands it out.
+
+    Parameters
+    ----------
+    loss : Tensor
+        Of one element.
+    name : str
+        The function's name.
+    inputs : dict, optional
+        Names for arrays and tensors that the graph read, such as ``{"x": x, "target": y}``. Arrays are found
+        by their values.
+    wrt : Tensor or iterable of Tensors, optional
+        The leaves whose gradients to compute; by default all that require grad.
+    path : path, optional
+        Where to save the source as well.
+
+    Returns
+    -------
+    NumpyCode
+        The source; `NumpyCode.compile` makes it a function, of arrays, that returns the loss and a dict of
+        gradients. Leaves, and constant arrays of more than 8 elements, are its arguments; smaller constants
+        are written out.
+
+    Raises
+    ------
+    RuntimeError
+        If ``loss`` does not depend on anything that requires grad, or a leaf was assigned since.
+    ValueError
+        If ``loss`` has several elements, or the graph does not read an input or a leaf that is named.
+    TypeError
+        If an op cannot be written in NumPy. It can if its forward and formulas make new arrays by NumPy's
+        functions, which is how ops are written; not if they read numbers out of arrays.
+
+    Notes
+    -----
+    The function is for the shapes in the graph, and says so when it is given others. What a graph has for
+    a constant stays one: a mask like ``x > 0``, the order found by a sort, the zeros of a Dropout. Where the
+    values decide what an op or formula computes, the function checks that they still decide the same.
+
+    >>> w = tg.Parameter([3.0, 4.0], name="w")
+    >>> code = tg.to_numpy(tg.sum(w * np.tanh(w)))
+    >>> print(code.source[code.source.index("    # forward"):])
+        # forward
+        tanh = np.tanh(w)        # (2,)
+        multiply = w * tanh      # (2,)
+        loss = np.sum(multiply)  # ()
+    <BLANKLINE>
+        # backward
+        d_loss = np.ones_like(loss)                 # ()
+        d_multiply = np.broadcast_to(d_loss, (2,))  # (2,)
+        product = d_multiply * tanh                 # (2,)
+        d_tanh = d_multiply * w                     # (2,)
+        d_w = product + d_tanh * (1 - tanh * tanh)  # (2,)
+    <BLANKLINE>
+        gradients = {
+            "w": d_w,
+        }
+        return loss, gradients
+    <BLANKLINE>
+    >>> loss, gradients = code.compile()(np.array([3.0, 4.0]))
+    """
+    require_recorded(loss, "to_numpy")
+    # In a context of its own: no `no_grad` or `detect_nan` of the caller's reaches in.
+    code = Context().run(_written, loss, identifier(name), dict(inputs or {}), wrt)
+    if path is not None:
+        code.save(path)
+    return code
+
+
+class _Dictated:
+    """What the reverse walk asks of an op, with formulas that write down what they do."""
+
+    def __init__(self, op: Op[Any], inputs: int, script: Script, node: Tensor) -> None:
+        self.name, self.elementwise, self.variadic = op.name, op.elementwise, False
+        self.owner, self.script, self.node = Owner(op.name), script, node
+        self.joint = None if op.joint is None else self._dictating(op.joint, "")
+        self.formulas = [
+            formula and self._dictating(formula, argument)
+            for formula, argument in zip(op.formulas_for(inputs), _argument_names(op, inputs), strict=True)
+        ]
+
+    def _dictating(self, formula: Callable[..., Any], argument: str) -> Callable[..., Any]:
+        def dictate(g: Any, out: Any, *args: Any, **params: Any) -> Any:
+            self.script.begin("backward", self.owner)
+            _name_cotangent(g, _step(self.node))
+            written = FORMULAS.get((self.name, argument))
+            with _explaining(self.name):
+                if written is not None:
+                    return written(self.script, g, out, *args, **params)
+                return formula(g, out, *args, **params)
+
+        return dictate
+
+
+def _name_cotangent(g: Any, x: Step) -> None:
+    """Call ``g`` d_<name of x>, unless it has a name already."""
+    if isinstance(g, Traced) and g.step.name is None and g.step.base is None and g.step.function is not None:
+        g.step.name = x
+
+
+def _argument_names(op: Op[Any], inputs: int) -> list[str]:
+    """The name of each array argument of a call, that of ``*arguments`` as often as there are any."""
+    return [*op.arrays[:-1], *[op.arrays[-1]] * (inputs - len(op.arrays) + 1)]
+
+
+@contextmanager
+def _explaining(op: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        untraceable = isinstance(error, (UntraceableError, UnwritableError)) or isinstance(
+            error.__cause__, UntraceableError
+        )
+        advice = (
+            "write its forward and its formulas with NumPy functions that give new arrays"
+            if untraceable
+            else "its code does not take an array that is not of type ndarray"
+        )
+        raise TypeError(f"to_numpy: {op} cannot be written as plain NumPy: {error}; {advice}") from error
+
+
+def _written(
+    loss: Tensor, name: str, inputs: dict[str, Any], wrt: Tensor | Iterable[Tensor] | None
+) -> NumpyCode:
+    nodes = _ancestors(loss)
+    script = Script()
+    names = Names(nodes, loss)
+    leaves = Leaves(script, nodes, inputs)
+    targets = leaves.targets(wrt)
+    shadows: dict[int, Tensor] = {}
+    named: list[Step] = []
+    with _ops_handed_over():
+        for node in nodes:
+            shadows[id(node)] = shadow = _shadow(node, script, leaves, shadows, names)
+            step = _step(shadow)
+            if node.op is not None and step.name is None and step.base is None:
+                step.base = names.base(node)
+                named.append(step)
+        out = shadows[id(loss)]
+        script.begin("backward", Owner("loss"))
+        g = script.record(np.ones_like, out._array)
+        _name_cotangent(g, _step(out))
+        cotangents = {leaf._serial: g for leaf, g in walk([(out, g)])}
+        gradients: dict[Step, Step] = {}
+        for leaf in targets:
+            x = shadows[id(leaf)]
+            g = cotangents.get(leaf._serial)
+            if g is None:
+                script.begin("backward", Owner("zero"))
+                g = script.record(np.zeros_like, x._array)
+            _name_cotangent(g, _step(x))
+            gradients[_step(x)] = g.step
+    try:
+        program = Program(script.steps, [_step(out), *gradients.values()], named, [name])
+        source = module(program, name, _step(out), gradients)
+    except UnwritableError as error:
+        raise TypeError(f"to_numpy: {error}") from error
+    arguments = {program.names[step]: step.value for step in program.arguments}
+    code = NumpyCode(source, name, arguments)
+    _hold_against_the_engine(code, loss, targets)
+    return code
+
+
+def _step(tensor: Tensor) -> Step:
+    return cast("Any", tensor._array).step  # type: ignore[no-any-return]
+
+
+def _ancestors(output: Tensor) -> list[Tensor]:
+    """``output`` and all it was made from, leaves first, then in the order of computation."""
+    found = {id(output): output}
+    stack = [output]
+    while stack:
+        for x in stack.pop()._inputs:
+            if isinstance(x, Tensor) and id(x) not in found:
+                found[id(x)] = x
+                stack.append(x)
+    return sorted(found.values(), key=lambda node: (node._op is not None, node._serial))
+
+
+def _shadow(node: Tensor, script: Script, leaves: Leaves, shadows: dict[int, Tensor], names: Names) -> Tensor:
+    """A Tensor like ``node`` whose array is traced, for the reverse walk to walk."""
+    shadow = object.__new__(Tensor)
+    shadow._requires_grad, shadow._serial, shadow.name = node._requires_grad, node._serial, node.name
+    shadow._grad, shadow._op, shadow._inputs, shadow._params = None, None, (), node._params
+    op = node._op
+    if op is None:
+        shadow._array = cast("Any", leaves.by_tensor[id(node)])
+        return shadow
+    for x in node._inputs:
+        if isinstance(x, Tensor) and x._serial > node._serial:
+            raise RuntimeError(
+                f"to_numpy: {x._label()} was assigned after {op.name} had read it; run forward again"
+            )
+    owner = names.owner(node)
+    shadow._inputs = tuple(shadows[id(x)] if isinstance(x, Tensor) else leaves.of(x) for x in node._inputs)
+    args = [x._array if isinstance(x, Tensor) else x for x in shadow._inputs]
+    script.begin("forward", owner)
+    with _explaining(op.name):
+        out = op.forward(*args, **node._params)
+        if not isinstance(out, Traced):
+            raise UntraceableError(
+                f"its forward gives a {type(out).__name__} that depends on none of its arguments"
+            )
+    out.step.value = np.asarray(out.step.value)  # the node's, where NumPy gives scalars for arrays of no axes
+    if out.step.value.tobytes() != node._array.tobytes():
+        raise TypeError(
+            f"to_numpy: {op.name} computed again gives other values; "
+            "its forward must be a function of its arguments alone"
+        )
+    shadow._array = cast("Any", out)
+    shadow._op = cast("Any", _Dictated(op, len(node._inputs), script, shadow))
+    return shadow
+
+
+@contextmanager
+def _ops_handed_over() -> Iterator[None]:
+    """While a script is written, ops with an entry in `FORWARDS` hand traced arrays over to it."""
+    with _handing_over:
+        forwards = {name: OPS[name].forward for name in FORWARDS if name in OPS}
+        try:
+            for name, forward in forwards.items():
+                OPS[name].forward = partial(_handed_over, FORWARDS[name], forward)
+            yield
+        finally:
+            for name, forward in forwards.items():
+                OPS[name].forward = forward
+
+
+def _handed_over(written: Any, forward: Any, *args: Any, **params: Any) -> Any:
+    script = script_of(args)
+    return forward(*args, **params) if script is None else written(script, *args, **params)
+
+
+def _hold_against_the_engine(code: NumpyCode, loss: Tensor, targets: list[Tensor]) -> None:
+    """RuntimeError unless the code gives the bits that the engine gives."""
+    cotangents = {leaf._serial: g for leaf, g in walk([(loss, seed(loss, None, "to_numpy"))])}
+    value, gradients = code.compile()(**{name: x.copy(order="K") for name, x in code.arguments.items()})
+    pairs = [(loss._array, value)]
+    for leaf, g in zip(targets, gradients.values(), strict=True):
+        pairs.append((cotangents.get(leaf._serial, np.zeros_like(leaf._array)), g))
+    for ours, theirs in pairs:
+        theirs = np.asarray(theirs)
+        if (ours.shape, ours.dtype) != (theirs.shape, theirs.dtype) or ours.tobytes() != theirs.tobytes():
+            raise RuntimeError(
+                "to_numpy: the code gives other numbers than the engine, so it is not handed out; "
+                "an op depends on something that is not its argument, or this is a defect of to_numpy"
+            )
