@@ -23,23 +23,24 @@ def tuned_process(*, blas_threads: int | None = 1, threads: int | None = None) -
     to the system, and each page of the next one is a page fault; inside the block they stay. Where the C
     library is not glibc, memory is managed as ever.
 
-    Threads of the BLAS library share every matrix product, and wait for one another in a busy loop. On a machine
-    with nothing else to do that makes large dense layers faster; on one with other work it costs up to tens of
-    milliseconds a product. Convolution and pooling share work among threads of their own, which do not wait so.
+    Threads of the BLAS library share every matrix product, and wait for one another in a busy loop. On a
+    machine with nothing else to do that makes large dense layers faster; on one with other work it costs up
+    to tens of milliseconds a product. Convolution and pooling share work among threads of their own, which do
+    not wait so.
 
     The settings hold for all threads of the process, so they are a program's choice: `Network.fit` and the
-    command line make them while they train, your own loop may. A block inside another changes nothing, so your
-    choice around `Network.fit` holds. At the end the numbers of threads are the former ones, glibc's thresholds
-    are its defaults again (though no longer adapted to the program, as they are before the first call), and free
-    memory is returned. docs/speed.md has measurements with and without.
+    command line make them while they train, your own loop may. A block inside another changes nothing, so
+    your choice around `Network.fit` holds. At the end the numbers of threads are the former ones, glibc's
+    thresholds are its defaults again (though no longer adapted to the program, as they are before the first
+    call), and free memory is returned. docs/speed.md has measurements with and without.
 
     Parameters
     ----------
     blas_threads : int or None
         Of the BLAS library; None leaves them as they are.
     threads : int or None
-        Of convolution and pooling; None leaves them as they are: as many as the variable OMP_NUM_THREADS says, or
-        the machine has cores.
+        Of convolution and pooling; None leaves them as they are: as many as the variable OMP_NUM_THREADS
+        says, or the machine has cores.
 
     Raises
     ------

@@ -80,8 +80,8 @@ def _piece(columns: int, weights: int) -> int:
 def _rows_of_strips(rows: Axis) -> tuple[int, int, list[tuple[Any, slice, slice]]]:
     """How strips stand for the rows of windows: (step, count, sources).
 
-    The windows of output row i are the KH strips from ``i * step`` on, of ``count`` in all. A source is (strips,
-    which of them are pixels and not padding, rows of the images).
+    The windows of output row i are the KH strips from ``i * step`` on, of ``count`` in all. A source is
+    (strips, which of them are pixels and not padding, rows of the images).
     """
     if rows.dilation == 1:  # neighbouring rows, which output rows share
         count = (rows.count - 1) * rows.stride + rows.size
@@ -358,8 +358,8 @@ def _filters_by_tap(x: Array, y: Array, groups: int, rows: Axis, columns: Axis) 
 def _images_by_rows(x: Array, y: Array, w: Array, groups: int, rows: Axis, columns: Axis) -> None:
     """Fill images x (C, H, W, N) with y (F, OH, OW, N) spread over them, for row stride and dilation 1.
 
-    A row of the images is seen by KH neighbouring rows of y: their product with the filters is summed over those
-    rows, which leaves KW numbers a pixel to add up, not KH KW.
+    A row of the images is seen by KH neighbouring rows of y: their product with the filters is summed over
+    those rows, which leaves KW numbers a pixel to add up, not KH KW.
     """
     channels, height, _, batch = x.shape
     each, filters = channels // groups, y.shape[0] // groups

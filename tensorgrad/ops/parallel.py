@@ -1,9 +1,9 @@
 """Work on large arrays in parts that fit a core's cache, shared among threads.
 
-NumPy lets other Python threads run while it copies, computes and multiplies. So threads of our own can share the
-parts of one op, and take the next part when they are done with one: where other programs keep the cores busy, a
-thread that does not get to run takes none, and nobody waits for it. The threads of a BLAS library share every
-product in equal parts, and wait for one another.
+NumPy lets other Python threads run while it copies, computes and multiplies. So threads of our own can share
+the parts of one op, and take the next part when they are done with one: where other programs keep the cores
+busy, a thread that does not get to run takes none, and nobody waits for it. The threads of a BLAS library
+share every product in equal parts, and wait for one another.
 
 The parts depend on the sizes of the arrays alone: the number of threads does not change results.
 """
@@ -14,11 +14,13 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from contextvars import Context, copy_context
+from itertools import pairwise
 from queue import SimpleQueue
 from typing import Any
 
-# What one part reads and writes should stay in a core's level 2 cache, 1 MiB where this was measured; but another
-# thread takes some 50 us to wake up, and threads that make short calls wait for the interpreter more than they work.
+# What one part reads and writes should stay in a core's level 2 cache, 1 MiB where this was measured; but
+# another thread takes some 50 us to wake up, and threads that make short calls wait for the interpreter more
+# than they work.
 PART_BYTES = 1 << 21
 
 
@@ -30,11 +32,11 @@ def parts(length: int, each: int, least: int = 1) -> list[slice]:
     count = -(-length * each // PART_BYTES)
     count = max(min(count + (count > 1 and count % 2), length // least), 1)
     bounds = [length * i // count for i in range(count + 1)]
-    return [slice(low, high) for low, high in zip(bounds, bounds[1:], strict=False)]
+    return [slice(low, high) for low, high in pairwise(bounds)]
 
 
 class _Job:
-    """A function and the items it has still to be called with; every thread that runs it takes from the same."""
+    """A function and the items it is still to be called with; all threads that run it take from them."""
 
     def __init__(self, function: Callable[[Any], object], items: Sequence[Any]) -> None:
         self.function = function
@@ -65,8 +67,8 @@ def cores() -> int:
 class Pool:
     """Threads that wait for jobs. They are started with the first job, and do not keep the process alive.
 
-    ``threads`` counts the caller's too. It is what the variable OMP_NUM_THREADS says, by which programs that start
-    many processes limit the threads of each; otherwise the number of cores.
+    ``threads`` counts the caller's too. It is what the variable OMP_NUM_THREADS says, by which programs that
+    start many processes limit the threads of each; otherwise the number of cores.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,5 @@
-"""Parts shared among threads: the same results whatever the number of threads, errors raised, forks survived."""
+"""Parts shared among threads: the same results whatever the number of threads, errors raised, forks
+survived."""
 
 import subprocess
 import sys
