@@ -31,8 +31,9 @@ from tensorgrad.core import sum_to as sum_to
 from tensorgrad.core import value_and_grad as value_and_grad
 from tensorgrad.core import vjp as vjp
 from tensorgrad.data import minibatches as minibatches
+from tensorgrad.graph import Drawing as Drawing
 from tensorgrad.graph import NumpyCode as NumpyCode
-from tensorgrad.graph import to_dot as to_dot
+from tensorgrad.graph import draw as draw
 from tensorgrad.graph import to_numpy as to_numpy
 from tensorgrad.nn import ELU as ELU
 from tensorgrad.nn import GELU as GELU
@@ -40,10 +41,13 @@ from tensorgrad.nn import Adam as Adam
 from tensorgrad.nn import AdamW as AdamW
 from tensorgrad.nn import AvgPool2D as AvgPool2D
 from tensorgrad.nn import BatchNorm as BatchNorm
+from tensorgrad.nn import Callback as Callback
+from tensorgrad.nn import CheckpointError as CheckpointError
 from tensorgrad.nn import Conv2D as Conv2D
 from tensorgrad.nn import CosineDecay as CosineDecay
 from tensorgrad.nn import Dense as Dense
 from tensorgrad.nn import Dropout as Dropout
+from tensorgrad.nn import EarlyStopping as EarlyStopping
 from tensorgrad.nn import Embedding as Embedding
 from tensorgrad.nn import ExponentialDecay as ExponentialDecay
 from tensorgrad.nn import Flatten as Flatten
@@ -68,7 +72,9 @@ from tensorgrad.nn import Softmax as Softmax
 from tensorgrad.nn import Softplus as Softplus
 from tensorgrad.nn import StepDecay as StepDecay
 from tensorgrad.nn import Tanh as Tanh
+from tensorgrad.nn import Training as Training
 from tensorgrad.nn import WarmUp as WarmUp
+from tensorgrad.nn import accuracy as accuracy
 from tensorgrad.nn import convolutional_network as convolutional_network
 from tensorgrad.nn import dense_network as dense_network
 from tensorgrad.nn import generator_state as generator_state
@@ -76,6 +82,8 @@ from tensorgrad.nn import load_checkpoint as load_checkpoint
 from tensorgrad.nn import load_network as load_network
 from tensorgrad.nn import load_notes as load_notes
 from tensorgrad.nn import load_weights as load_weights
+from tensorgrad.nn import plot_confusion as plot_confusion
+from tensorgrad.nn import plot_history as plot_history
 from tensorgrad.nn import save_checkpoint as save_checkpoint
 from tensorgrad.nn import save_network as save_network
 from tensorgrad.nn import save_weights as save_weights

@@ -48,7 +48,7 @@ class _Known(ast.NodeTransformer):
     def __init__(self, values: dict[str, int]) -> None:
         self._values = values
 
-    def visit_Name(self, node: ast.Name) -> ast.AST:  # noqa: N802 - ast's own name
+    def visit_Name(self, node: ast.Name) -> ast.AST:
         return ast.Constant(self._values[node.id]) if node.id in self._values else node
 
 

@@ -217,6 +217,13 @@ def argument_names(op: Op[Any], count: int) -> tuple[str, ...]:
 
 def short(x: np.ndarray[Any, Any]) -> str:
     """Few numbers as they are, many by their shape and norm."""
+    if x.ndim == 0:
+        return number(x.item())
     if x.size <= 6:
         return np.array2string(x, precision=8, separator=", ").replace("\n", "")
     return f"{x.dtype} {x.shape}, norm {np.linalg.norm(x.ravel()):.6g}"
+
+
+def number(x: float) -> str:
+    """A number with six digits, as Python writes it."""
+    return repr(float(f"{x:.6g}")) if isinstance(x, float) else repr(x)

@@ -241,17 +241,17 @@ class Tensor(Operators):
         """What `backward` does, op by op: a sequence of `BackwardStep`, in the order of the reverse walk.
 
         The walk is carried out when this is called, by the same code as `backward`, and leaves every
-        ``.grad`` as it is; ``.gradients`` of the result are what `backward` would add. It keeps all cotangents,
-        which `backward` drops as it goes. Arguments and errors are as in `backward`.
+        ``.grad`` as it is; ``.gradients`` of the result are what `backward` would add. It keeps all
+        cotangents, which `backward` drops as it goes. Arguments and errors are as in `backward`.
 
         >>> x = tg.Tensor(3.0, requires_grad=True, name="x")
         >>> for step in (tg.exp(x) * x).backward_steps():
         ...     print(step)
-        1. multiply: g = 1.
-           x: g * y = 3.
-           y: g * x = 20.08553692
-        2. exp: g = 3.
-           x: g * out = 60.25661077
+        1. multiply: g = 1.0
+           x: g * y = 3.0
+           y: g * x = 20.0855
+        2. exp: g = 3.0
+           x: g * out = 60.2566
         """
         from tensorgrad.core.steps import backward_steps
 

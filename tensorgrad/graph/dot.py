@@ -1,102 +1,238 @@
-"""The recorded graph as DOT text, the language of Graphviz."""
+"""The recorded graph as DOT text, the language of Graphviz: a pure function of the graph."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
+from tensorgrad.core import Tensor
+from tensorgrad.graph.clusters import Group, leaf_kind
+from tensorgrad.graph.folding import Folding
+from tensorgrad.graph.labels import constant_lines, count, leaf_lines, op_lines, size, value_line
 
-from tensorgrad.core import Parameter, Tensor
-
-_STYLES = {
-    "op": 'shape=ellipse style=filled fillcolor="#dce9f5"',
-    "parameter": 'shape=box style="filled,rounded" fillcolor="#fbe3c0"',
-    "tensor": 'shape=box style=filled fillcolor="#e6e6e6"',
-    "constant": "shape=box style=dashed",
+# The colours of Okabe and Ito, which colour-blind readers tell apart, as borders of light tints; each kind has
+# a shape of its own too, for print. What lies on the page itself is grey enough for white and black pages.
+INK, FAINT, PAGE, BACKWARD = "#1a1a1a", "#555555", "#767676", "#d55e00"
+KINDS = {
+    "op": 'shape=box style="rounded,filled" fillcolor="#dcedf8" color="#0072b2"',
+    "parameter": 'margin="0.14,0.11" shape=cylinder style=filled fillcolor="#fdebc8" color="#b87a00"',
+    "input": 'shape=ellipse style=filled fillcolor="#d5f0e6" color="#009e73"',
+    "buffer": 'shape=note style=filled fillcolor="#f0f0f0" color="#555555"',
+    "constant": 'shape=box style="filled,dashed" fillcolor="#f4f4f4" color="#8a8a8a" width=0.4 height=0.3',
+    "layer": 'shape=folder style=filled fillcolor="#e4ebf2" color="#5b7083"',
+    "vjp": 'shape=folder style=filled fillcolor="#fbe6d8" color="#d55e00"',
 }
+CLUSTERS = {
+    "layer": 'style="rounded,filled" fillcolor="{}" color="#8fa1b3"',
+    "vjp": 'style="rounded,filled" fillcolor="#fdf1e8" color="#d55e00"',
+    "repeat": 'style="rounded,filled,dashed" fillcolor="{}" color="#cc79a7" penwidth=2',
+}
+TINTS = ("#f5f7fa", "#ebeff4")  # of nested clusters, in turn
+STATES = {  # in the walk back: what an op is when it is taken, when it waits, and when it is done
+    "taken": f'fillcolor="#ffd0a8" color="{BACKWARD}" penwidth=4',
+    "waiting": f'color="{BACKWARD}" penwidth=2.5 style="filled,dashed"',
+    "done": 'fillcolor="#d0d0d0" color="#777777"',
+}
+FADED = 'fillcolor="#fafafa" color="#bdbdbd" fontcolor="#6f6f6f"'
 
 
-def to_dot(output: Tensor) -> str:
-    """The graph that made ``output``, as DOT text: a node per tensor, an arrow from each input.
+@dataclass
+class Overlay:
+    """What is laid over the plain graph, by ids of tensors; edges are (id of the result, place of the input).
 
-    Ops are ellipses, parameters rounded boxes, other tensors boxes, plain arrays and numbers dashed boxes;
-    each shows its name, shape and dtype. The text is a pure function of the graph: leaves are numbered
-    first, then the others in the order in which they were computed.
-
-    Parameters
-    ----------
-    output : Tensor
-
-    Raises
-    ------
-    TypeError
-        If ``output`` is not a Tensor.
-
-    >>> x = tg.Tensor([1.0, 2.0], requires_grad=True, name="x")
-    >>> print(tg.to_dot(x * 2.0))
-    digraph {
-      rankdir=BT
-      node [fontname="Helvetica" fontsize=11]
-      n0 [label="x\\n(2,) float64" shape=box style=filled fillcolor="#e6e6e6"]
-      n1 [label="multiply\\n(2,) float64" shape=ellipse style=filled fillcolor="#dce9f5"]
-      n1c1 [label="2.0" shape=box style=dashed]
-      n0 -> n1
-      n1c1 -> n1
-    }
+    ``influenced`` are the tensors to stand out from the others; ``states`` and ``notes`` tell of a walk back;
+    ``back`` are the edges along which a gradient flows, with its norm if that is shown.
     """
-    if not isinstance(output, Tensor):
-        raise TypeError(f"to_dot: expected a Tensor, got a {type(output).__name__}")
-    nodes = _ancestors(output)
-    number = {id(node): i for i, node in enumerate(nodes)}
-    lines = ["digraph {", "  rankdir=BT", '  node [fontname="Helvetica" fontsize=11]']
-    edges = []
-    for i, node in enumerate(nodes):
-        lines.append(f"  n{i} {_box(*_describe(node))}")
-        for position, x in enumerate(node.inputs):
-            source = f"n{number[id(x)]}" if isinstance(x, Tensor) else f"n{i}c{position}"
-            if x is None:
-                continue
-            if not isinstance(x, Tensor):
-                lines.append(f"  {source} {_box('constant', *_constant_label(x))}")
-            edges.append(f"  {source} -> n{i}")
-    return "\n".join([*lines, *edges, "}"])
+
+    values: bool = False
+    influenced: set[int] | None = None
+    states: dict[int, str] = field(default_factory=dict)
+    notes: dict[int, list[str]] = field(default_factory=dict)
+    back: dict[tuple[int, int], float | None] = field(default_factory=dict)
 
 
-def _ancestors(output: Tensor) -> list[Tensor]:
-    """``output`` and all it was made from, each once: leaves first, then in the order of computation."""
-    found = {id(output): output}
-    stack = [output]
-    while stack:
-        for x in stack.pop().inputs:
-            if isinstance(x, Tensor) and id(x) not in found:
-                found[id(x)] = x
-                stack.append(x)
-    # Assigning a leaf gives it a new serial number, so leaves are kept apart.
-    return sorted(found.values(), key=lambda node: (node.op is not None, node._serial))
+@dataclass
+class _Arrow:
+    carried: bool
+    norms: list[float | None] = field(default_factory=list)
+    influenced: bool = False
 
 
-def _describe(node: Tensor) -> tuple[str, ...]:
-    """Kind and label lines of a tensor."""
-    size = f"{node.shape} {node.dtype}"
-    if node.op is not None:
-        return ("op", node.op.name, *([node.name] if node.name else []), size)
-    kind = "parameter" if isinstance(node, Parameter) else "tensor"
-    return kind, node.name or kind, size
+def dot_text(folding: Folding, overlay: Overlay, rankdir: str) -> str:
+    """The DOT text of a graph."""
+    return "\n".join(_Writer(folding, overlay).lines(rankdir)) + "\n"
 
 
-def _constant_label(x: Any) -> tuple[str, ...]:
-    if isinstance(x, np.ndarray) and x.ndim:
-        return "array", f"{x.shape} {x.dtype}"
-    return (f"{x!r}",)
+class _Writer:
+    def __init__(self, folding: Folding, overlay: Overlay) -> None:
+        self.folding, self.overlay = folding, overlay
+        self._clusters = 0
+        self._sides: dict[str, list[str]] = {}
+        self._free: set[tuple[str, str]] = set()  # arrows that do not decide where their ends stand
+
+    def lines(self, rankdir: str) -> Iterator[str]:
+        yield "digraph {"
+        yield f'  graph [rankdir={rankdir} bgcolor="transparent" nodesep=0.3 ranksep=0.35 newrank=true fontsize=12'
+        yield f'    fontname="Helvetica,Arial,sans-serif" fontcolor="{INK}"]'
+        yield '  node [fontname="Helvetica,Arial,sans-serif" fontsize=12 margin="0.12,0.06" height=0.4 penwidth=1.3'
+        yield f'    fontcolor="{INK}"]'
+        yield f'  edge [fontname="Helvetica,Arial,sans-serif" fontsize=10 color="{PAGE}" arrowsize=0.7]'
+        yield from self._group(self.folding.graph, 0)
+        yield from self._edges()
+        yield "}"
+
+    # Nodes
+
+    def _group(self, group: Group, depth: int) -> Iterator[str]:
+        indent = "  " * (depth + 1)
+        for leaf in self.folding.leaves.get(id(group), ()):
+            name = self.folding.names[id(leaf)]
+            yield indent + self._node(name, leaf_kind(leaf), leaf_lines(leaf), leaf)
+            user = self.folding.only_user(leaf, group)
+            if user is not None:
+                yield from (indent + line for line in self._beside(name, self.folding.names[id(user)]))
+        for part in group.parts:
+            if isinstance(part, Tensor):
+                name = self.folding.names[id(part)]
+                for position, _ in self.folding.constants(part):
+                    yield indent + self._constant(f"{name}c{position}", part, position)
+                yield indent + self._node(name, "op", op_lines(part), part)
+            elif part in self.folding.boxes:
+                yield indent + self._box(part)
+            else:
+                style = CLUSTERS[part.kind].format(TINTS[depth % 2])
+                yield f"{indent}subgraph cluster{self._clusters} {{"
+                self._clusters += 1
+                yield f'{indent}  graph [label={_cluster_label(part)} labeljust=l {style} class="tg-{part.kind}"]'
+                yield from self._group(part, depth + 1)
+                yield f"{indent}}}"
+
+    def _beside(self, leaf: str, op: str) -> Iterator[str]:
+        """The first leaf that only one op reads stands on its left, the second on its right."""
+        before = self._sides.setdefault(op, [])
+        if len(before) < 2:
+            yield f"{{ rank=same {leaf} {op} }}"
+        if len(before) == 1:
+            yield f"{op} -> {leaf} [style=invis]"
+            self._free.add((leaf, op))
+        before.append(leaf)
+
+    def _node(self, name: str, kind: str, lines: list[str], x: Tensor) -> str:
+        overlay = self.overlay
+        if overlay.values:
+            lines = [*lines, f"= {value_line(x)}"]
+        lines = [*lines, *overlay.notes.get(id(x), ())]
+        style = [KINDS[kind]]
+        if overlay.influenced is not None:
+            style.append("penwidth=3" if id(x) in overlay.influenced else FADED)
+        if id(x) in overlay.states:
+            style.append(STATES[overlay.states[id(x)]])
+        if x is self.folding.output:
+            style.append("peripheries=2")
+        return _statement(name, kind, lines, style)
+
+    def _constant(self, name: str, node: Tensor, position: int) -> str:
+        lines = constant_lines(node, position)
+        if self.overlay.values and len(lines) > 1:
+            lines = [*lines, f"= {value_line(node._inputs[position])}"]
+        return _statement(name, "constant", lines, [KINDS["constant"], *self._fading({id(node)})])
+
+    def _box(self, group: Group) -> str:
+        """A folded cluster as one node."""
+        tensors = list(group.tensors())
+        lines = [group.title, *([group.note] if group.note else []), *(size(x) for x in self.folding.results(group))]
+        inside = count(len(tensors), "op")
+        parameters = self.folding.parameters_in(group)
+        if parameters:
+            inside += f", {count(parameters, 'parameter')}"
+        ids = {id(x) for x in tensors}
+        style = [KINDS[group.kind], *self._fading(ids & (self.overlay.influenced or set()))]
+        states = {self.overlay.states[i] for i in ids if i in self.overlay.states}
+        for state in ("taken", "waiting", "done"):
+            if state in states:
+                style.append(STATES[state])
+                break
+        if id(self.folding.output) in ids:
+            style.append("peripheries=2")
+        return _statement(self.folding.names[id(group)], group.kind, [*lines, inside], style)
+
+    def _fading(self, ids: set[int]) -> list[str]:
+        if self.overlay.influenced is None:
+            return []
+        return ["penwidth=3"] if ids & self.overlay.influenced else [FADED]
+
+    # Edges
+
+    def _edges(self) -> Iterator[str]:
+        overlay = self.overlay
+        merged: dict[tuple[str, str, int], _Arrow] = {}
+        for edge in self.folding.edges():
+            arrow = merged.setdefault((edge.source, edge.target, edge.place), _Arrow(edge.carried))
+            if (id(edge.node), edge.position) in overlay.back:
+                arrow.norms.append(overlay.back[id(edge.node), edge.position])
+            if overlay.influenced is not None:
+                arrow.influenced |= {id(edge.x), id(edge.node)} <= overlay.influenced
+        for (source, target, _), arrow in merged.items():
+            style = self._arrow_style(arrow, free=(source, target) in self._free)
+            yield f"  {source} -> {target}" + (f" [{' '.join(style)}]" if style else "")
+
+    def _arrow_style(self, arrow: _Arrow, free: bool) -> list[str]:
+        style = []
+        if arrow.carried:
+            style.append('style=dashed color="#cc79a7" penwidth=1.6 tooltip="to the next round"')
+        if arrow.carried or free:
+            style.append("constraint=false")
+        if self.overlay.influenced is not None:
+            style.append(f'color="{BACKWARD}" penwidth=2.4' if arrow.influenced else 'color="#bdbdbd"')
+        if arrow.norms:
+            style.append(f'dir=both color="{PAGE}:{BACKWARD}" arrowtail=vee class="tg-back"')
+            numbers = [norm for norm in arrow.norms if norm is not None]
+            if numbers:
+                low, high = f"{min(numbers):.3g}", f"{max(numbers):.3g}"
+                style.append(f"label={_tag(low if low == high else f'{low} … {high}')}")
+        return style
 
 
-def _box(kind: str, *label: str) -> str:
-    text = "\\n".join(map(_escaped, label))
-    return f'[label="{text}" {_STYLES[kind]}]'
+def _statement(name: str, kind: str, lines: list[str], style: list[str]) -> str:
+    first, *rest = map(_escaped, lines)
+    label = f"<B>{first}</B>"
+    if rest:
+        label += "".join(f'<BR/><FONT POINT-SIZE="10">{line}</FONT>' for line in rest)
+    if kind == "constant":
+        label = f'<FONT POINT-SIZE="10">{"<BR/>".join([first, *rest])}</FONT>'
+    return f'{name} [label=<{label}> {" ".join(style)} class="tg-{kind}"]'
+
+
+def _cluster_label(group: Group) -> str:
+    note = "" if group.kind == "repeat" else group.note
+    label = f"<B>{_escaped(group.title)}</B>"
+    if group.kind == "repeat":
+        label += ' <FONT POINT-SIZE="10">the first is shown</FONT>'
+    elif note:
+        label += f' <FONT POINT-SIZE="10" COLOR="{FAINT}">{_escaped(note)}</FONT>'
+    # Room on the right, for the arrow that comes in from above lies over the label.
+    return f"<{label}{'&#160;' * 20}>"
+
+
+def _tag(text: str) -> str:
+    """A label on a white ground, for edges lie on the page, whatever its colour."""
+    return (
+        '<<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="0" CELLPADDING="1"><TR><TD BGCOLOR="white">'
+        f'<FONT COLOR="#a34700">{_escaped(text)}</FONT></TD></TR></TABLE>>'
+    )
 
 
 def _escaped(text: str) -> str:
-    """``text`` as it must stand in a label, where Graphviz reads HTML entities and backslashes."""
-    for special, written in (("&", "&amp;"), ("\\", "\\\\"), ('"', '\\"'), ("\n", "\\n")):
+    """Text as it must stand in an HTML-like label; characters that XML has no place for are spelled out."""
+    text = re.sub(r"[^\n\t -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|[\x7f-\x9f]", _spelled, text)
+    for special, written in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ('"', "&quot;"), ("\\", "&#92;")):
         text = text.replace(special, written)
+    for space, written in (("\t", "&#160; "), ("\n", "<BR/>")):
+        text = text.replace(space, written)
     return text
+
+
+def _spelled(found: re.Match[str]) -> str:
+    return found[0].encode("unicode_escape").decode("ascii")

@@ -1,0 +1,234 @@
+"""draw: a recorded graph as a picture."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from tensorgrad.core import BackwardStep, BackwardSteps, Tensor
+from tensorgrad.core.steps import short
+from tensorgrad.graph.dot import Overlay, dot_text
+from tensorgrad.graph.engines import bare_svg, laid_out
+from tensorgrad.graph.folding import Folding
+from tensorgrad.graph.tracing import named_copy, zeros_for
+
+MOST = 500  # nodes that a reader, and dot, can take in
+
+
+class Drawing:
+    """A drawn graph. A notebook shows it by itself: as a picture, or as text where nothing can lay it out.
+
+    Attributes
+    ----------
+    source : str
+        The drawing in DOT, the language of Graphviz; a pure function of the graph and of how it is drawn.
+    """
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+
+    def render(self, path: str | os.PathLike[str]) -> Path:
+        """Write the picture to a file ending in .svg, .png or .pdf, or the text to one ending in .dot.
+
+        Raises
+        ------
+        ValueError
+            If the path ends in something else.
+        RuntimeError
+            If no Graphviz is there, from graphviz's ExecutableNotFound, or if it fails or takes a minute.
+        """
+        path = Path(path)
+        form = path.suffix.lower().removeprefix(".")
+        if form not in ("svg", "png", "pdf", "dot"):
+            raise ValueError(f"render: expected a path ending in .svg, .png, .pdf or .dot, got {path}")
+        picture = self.source.encode() if form == "dot" else laid_out(self.source, form)
+        path.write_bytes(picture)
+        return path
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        try:
+            return {"image/svg+xml": bare_svg(laid_out(self.source, "svg")), "text/plain": repr(self)}
+        except Exception as error:  # a notebook is shown something whatever happens
+            return {"text/plain": f"{self.source}\n# {error}"}
+
+    def __repr__(self) -> str:
+        return "<Drawing: .source is its text in DOT, .render(path) writes a file>"
+
+
+def draw(
+    thing: Tensor | Callable[..., Any],
+    *,
+    input_shape: tuple[int, ...] | None = None,
+    depth: int | None = None,
+    repeats: bool = True,
+    values: bool = False,
+    gradients: Literal["direction", "norms"] | None = None,
+    highlight: Tensor | str | None = None,
+    step: int | None = None,
+    rankdir: Literal["TB", "LR", "BT", "RL"] = "TB",
+    limit: int = MOST,
+) -> Drawing:
+    """Draw the graph that made a tensor, or the one that a layer or network records for a batch.
+
+    An arrow goes from each input to what was made of it. Ops are rounded boxes with their params, shape and
+    dtype; parameters are cylinders with their counts; inputs (other tensors that no op made) are ellipses;
+    buffers are notes; numbers and plain arrays are dashed boxes; the drawn tensor has a double border. What a
+    layer made lies in a cluster with the layer's name and, where there is space, its description. In the
+    graph of a gradient that was recorded (``create_graph``), so does what a vjp made, with its formula.
+
+    Parameters
+    ----------
+    thing : Tensor or Layer
+        A layer is copied, in the mode it is in, and the copy applied to two rows of zeros.
+    input_shape : tuple of int, for a layer
+        Without the batch, as in `Network.summary`.
+    depth : int, optional
+        How many nested clusters to open; those further in are folded into one node each. 0 folds all.
+    repeats : bool
+        Draw the rounds of a loop, or of equal layers, once, in a dashed frame with their number.
+    values : bool
+        Write the values on the nodes: few as they are, many as their norm.
+    gradients : "direction" or "norms", optional
+        A second arrow along each edge that a gradient comes back along; with "norms", the Euclidean norm of
+        what comes (where several uses are drawn as one arrow, from the least to the largest). The walk is that
+        of `Tensor.backward_steps`, which needs a scalar and leaves ``.grad`` alone.
+    highlight : Tensor or str, optional
+        A tensor in the graph, or the name of one or several: what depends on it stands out, the rest fades.
+    step : int, optional
+        The state of the walk back after so many steps: the op just taken, those done, and what waits with the
+        cotangent that has come to it so far. Repeats are drawn in full then.
+    rankdir : str
+        Where the arrows go: "TB" from top to bottom, "LR" from left to right, "BT", "RL".
+    limit : int
+        The most nodes to draw.
+
+    Raises
+    ------
+    TypeError
+        If ``thing`` is neither a Tensor nor a layer.
+    ValueError
+        If there are more nodes than ``limit``, or an option does not fit the graph.
+
+    >>> x = tg.Tensor(3.0, requires_grad=True, name="x")
+    >>> drawing = tg.draw(tg.exp(x) * x, highlight="x")
+    >>> drawing.source.startswith("digraph {")
+    True
+    """
+    _check(depth=depth, rankdir=rankdir, gradients=gradients)
+    output, layer = _recorded(thing, input_shape)
+    folding = Folding(output, depth, repeats and step is None)
+    del layer
+    drawn = folding.size()
+    if drawn > limit:
+        raise ValueError(
+            f"draw: {drawn:,} nodes are too many for a picture (the limit is {limit:,}); fold layers with "
+            "depth=0 or 1, draw an earlier tensor, or pass a larger limit"
+        )
+    overlay = Overlay(values=values)
+    if highlight is not None:
+        overlay.influenced = _influenced(folding.nodes, _looked_up(folding.nodes, highlight, thing))
+    if gradients == "direction":
+        overlay.back = _directions(folding.nodes)
+    if gradients == "norms" or step is not None:
+        steps = output.backward_steps()
+        if gradients == "norms":
+            overlay.back = _came_back(steps, norms=True)
+        if step is not None:
+            _tell(overlay, steps, step)
+    return Drawing(dot_text(folding, overlay, rankdir))
+
+
+def _check(*, depth: Any, rankdir: Any, gradients: Any) -> None:
+    if depth is not None and (isinstance(depth, bool) or not isinstance(depth, (int, np.integer)) or depth < 0):
+        raise ValueError(f"draw: expected depth to be an integer of at least 0, got {depth!r}")
+    if rankdir not in ("TB", "LR", "BT", "RL"):
+        raise ValueError(f"draw: expected rankdir to be TB, LR, BT or RL, got {rankdir!r}")
+    if gradients not in (None, "direction", "norms"):
+        raise ValueError(f'draw: expected gradients to be "direction" or "norms", got {gradients!r}')
+
+
+def _recorded(thing: Any, input_shape: tuple[int, ...] | None) -> tuple[Tensor, Any]:
+    """The tensor whose graph is drawn, and the copy of the layer that made it, which knows the names."""
+    if isinstance(thing, Tensor):
+        if input_shape is not None:
+            raise ValueError("draw: input_shape is for a layer; a Tensor has its graph already")
+        return thing, None
+    if not hasattr(thing, "named_parameters"):
+        raise TypeError(f"draw: expected a Tensor or a Layer, got a {type(thing).__name__}")
+    if input_shape is None:
+        raise ValueError(f"draw: a {type(thing).__name__} needs input_shape, the shape of one input")
+    layer = named_copy(thing)
+    out = layer(zeros_for(layer, tuple(input_shape), 2))
+    if not isinstance(out, Tensor):
+        raise TypeError(f"draw: expected {type(thing).__name__} to give a Tensor, got a {type(out).__name__}")
+    return out, layer
+
+
+def _looked_up(nodes: list[Tensor], wanted: Tensor | str, thing: Any) -> list[Tensor]:
+    """The tensors in a graph that were meant: by themselves, by their name, or as a parameter of the layer."""
+    if isinstance(wanted, Tensor) and not isinstance(thing, Tensor):
+        paths = {id(parameter): path for path, parameter in thing.named_parameters().items()}
+        wanted = paths.get(id(wanted), wanted)
+    if isinstance(wanted, Tensor):
+        found = [node for node in nodes if node is wanted]
+        what = wanted._label()
+    elif isinstance(wanted, str):
+        found = [node for node in nodes if node.name == wanted]
+        what = repr(wanted)
+    else:
+        raise TypeError(f"draw: expected highlight to be a Tensor or a name, got a {type(wanted).__name__}")
+    if not found:
+        names = ", ".join(dict.fromkeys(node.name for node in nodes if node.name)) or "none"
+        raise ValueError(f"draw: {what} is not in the graph; the named tensors there are {names}")
+    return found
+
+
+def _influenced(nodes: list[Tensor], sources: list[Tensor]) -> set[int]:
+    """The ids of some tensors and of all that was made of them."""
+    found = {id(source) for source in sources}
+    for node in nodes:  # what is made of a node comes after it
+        if any(id(x) in found for x in node._inputs):
+            found.add(id(node))
+    return found
+
+
+def _directions(nodes: list[Tensor]) -> dict[tuple[int, int], float | None]:
+    """The edges along which a gradient can come back."""
+    return {
+        (id(node), i): None
+        for node in nodes
+        if node._op is not None
+        for i, x in enumerate(node._inputs)
+        if isinstance(x, Tensor)
+        and x._requires_grad
+        and (node._op.joint or node._op.formulas_for(len(node._inputs))[i]) is not None
+    }
+
+
+def _came_back(steps: Iterable[BackwardStep], norms: bool) -> dict[tuple[int, int], float | None]:
+    """The edges along which a gradient came back in some steps."""
+    return {
+        (id(step.output), i): float(np.linalg.norm(g.ravel())) if norms else None
+        for step in steps
+        for i, g in enumerate(step.outgoing)
+        if g is not None
+    }
+
+
+def _tell(overlay: Overlay, steps: BackwardSteps, k: int) -> None:
+    """Lay the state of a walk after ``k`` steps over the graph."""
+    if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or not 0 <= k <= len(steps):
+        raise ValueError(f"draw: expected step to be an integer from 0 to {len(steps)}, got {k!r}")
+    for step in steps[:k]:
+        overlay.states[id(step.output)] = "done"
+    if k:
+        overlay.states[id(steps[k - 1].output)] = "taken"
+        overlay.notes[id(steps[k - 1].output)] = [f"step {k}: g = {short(steps[k - 1].incoming)}"]
+    for tensor, g in steps.waiting(k):
+        overlay.states[id(tensor)] = "waiting"
+        overlay.notes[id(tensor)] = [f"g = {short(g)}"]
+    overlay.back = {**_came_back(steps[:k], norms=False), **overlay.back}

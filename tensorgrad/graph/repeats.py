@@ -1,0 +1,183 @@
+"""Repeats: a stretch of the graph that comes again and again, drawn once."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from typing import Any
+
+import numpy as np
+
+from tensorgrad.core import Parameter, Tensor
+from tensorgrad.graph.clusters import Group, Part, tensors_of
+from tensorgrad.graph.labels import params_shown
+
+LONGEST = 128  # parts in a round
+HIDDEN = 8  # results that folding must hide to be worth while
+WORK = 3_000_000  # inputs to compare before folding gives up
+
+
+class Repeats:
+    """Folds the repeats in the groups of a graph, the inner ones first.
+
+    Rounds are alike if their ops are, with the same params and shapes, and if they are wired alike: each input
+    comes from the same place in the round, from the same place some rounds before (in the first rounds, where
+    there is none yet, from anywhere before), from the same tensor outside, or is a leaf of each round's own.
+    """
+
+    def __init__(self, users: dict[int, list[Tensor]]) -> None:
+        self._users = users  # the ops that read a tensor, by its id
+        self._first: dict[int, Tensor] = {}
+        self._leaves: dict[int, Tensor] = {}
+        self._codes: dict[Hashable, int] = {}
+        self._code_of: dict[int, int] = {}
+        self._work = 0
+
+    def first(self, x: Tensor) -> Tensor:
+        """The tensor that is drawn for ``x``: that of the first round, or ``x`` itself."""
+        while id(x) in self._first:
+            x = self._first[id(x)]
+        return x
+
+    def drawn_leaves(self) -> Iterable[Tensor]:
+        """The leaves that are drawn for those of other rounds."""
+        return self._leaves.values()
+
+    def fold(self, group: Group) -> None:
+        """Replace the stretches of the group's parts, and of the groups in it, by repeats."""
+        for part in group.parts:
+            if isinstance(part, Group):
+                self.fold(part)
+        changed = True
+        while changed:
+            changed = self._fold_once(group)
+
+    def _fold_once(self, group: Group) -> bool:
+        parts = group.parts
+        codes = np.array([self._code(part) for part in parts])
+        level = _Level(parts)
+        for length in range(1, min(LONGEST, len(parts) // 3) + 1):
+            found = self._stretches(level, codes, length)
+            if found:
+                folded: list[Part] = []
+                end = 0
+                for start, rounds in found:
+                    folded += [*parts[end:start], self._repeat(level, start, length, rounds)]
+                    end = start + length * rounds
+                group.parts = folded + parts[end:]
+                return True
+        return False
+
+    def _stretches(self, level: _Level, codes: Any, length: int) -> list[tuple[int, int]]:
+        """Where rounds of that length repeat, as (start, number of rounds)."""
+        same = np.concatenate([[False], codes[:-length] == codes[length:], [False]])
+        edges = np.flatnonzero(same[1:] != same[:-1]).tolist()
+        found = []
+        for begin, stop in zip(edges[::2], edges[1::2], strict=True):
+            start = begin
+            last_start = min(begin + length, stop)
+            while start < last_start and self._work < WORK:
+                most = (stop + length - start) // length
+                size = sum(1 for _ in tensors_of(level.parts[start : start + length]))
+                if most < 3 or (most - 1) * size < HIDDEN:
+                    break
+                rounds = self._rounds(level, start, length, most)
+                if rounds >= 3 and (rounds - 1) * size >= HIDDEN:
+                    found.append((start, rounds))
+                    start += rounds * length
+                    last_start = min(start + length, stop)
+                else:
+                    start += 1
+        return found
+
+    def _rounds(self, level: _Level, start: int, length: int, most: int) -> int:
+        """How many rounds from ``start`` on are wired alike."""
+        for k in range(most - 1):
+            for i in range(start + k * length, start + (k + 1) * length):
+                pairs = zip(level.reads(i), level.reads(i + length), strict=True)
+                for x, y in pairs:
+                    self._work += 1
+                    if not self._alike(level, start, length, k, i, x, y):
+                        return k + 1
+        return most
+
+    def _alike(
+        self, level: _Level, start: int, length: int, k: int, i: int, x: Tensor, y: Tensor
+    ) -> bool:
+        """Whether part ``i``, of round ``k``, reads ``x`` as the part a round later reads ``y``."""
+        if y._op is None:
+            if x is y:
+                return True
+            if x._op is not None:
+                return False
+            return self._belongs(level, x, start + k * length, length) and self._belongs(
+                level, y, start + (k + 1) * length, length
+            )
+        here, there = level.place.get(id(x)), level.place.get(id(y))
+        if there is None or there[0] < start:
+            return x is y or (x._op is not None and self.first(x) is self.first(y))
+        if here is not None and here[0] >= start:
+            return (i - here[0], here[1]) == (i + length - there[0], there[1])
+        lag = k + 1 - (there[0] - start) // length
+        return k < lag
+
+    def _belongs(self, level: _Level, leaf: Tensor, start: int, length: int) -> bool:
+        places = [level.place.get(id(user)) for user in self._users[id(leaf)]]
+        return all(place is not None and start <= place[0] < start + length for place in places)
+
+    def _repeat(self, level: _Level, start: int, length: int, count: int) -> Group:
+        rounds = [level.parts[start + k * length : start + (k + 1) * length] for k in range(count)]
+        firsts = list(tensors_of(rounds[0]))
+        for parts in rounds[1:]:
+            for x, first in zip(tensors_of(parts), firsts, strict=True):
+                self._first[id(x)] = first
+                for leaf, drawn in zip(_tensors_in(x), _tensors_in(first), strict=True):
+                    if leaf._op is None and drawn._op is None and leaf is not drawn:
+                        self._first.setdefault(id(leaf), drawn)
+                        self._leaves[id(drawn)] = drawn
+        return Group("repeat", f"× {count}", parts=rounds[0], rounds=rounds)
+
+    def _code(self, part: Part) -> int:
+        """A number that parts share if they look alike, whatever they are wired to."""
+        if id(part) in self._code_of:
+            return self._code_of[id(part)]
+        if isinstance(part, Group):
+            inside = tuple(self._code(x) for x in part.parts)
+            key: Hashable = (part.kind, part.note, len(part.rounds), inside)
+        else:
+            assert part._op is not None
+            params = tuple(params_shown(part, without=("index",)))
+            inputs = tuple(_look(x) for x in part._inputs)
+            key = (part._op.name, part.name, part.shape, part.dtype.str, params, inputs)
+        self._code_of[id(part)] = self._codes.setdefault(key, len(self._codes))
+        return self._code_of[id(part)]
+
+
+class _Level:
+    """The parts of one group, with what they read and where each result stands."""
+
+    def __init__(self, parts: list[Part]) -> None:
+        self.parts = parts
+        self._reads: dict[int, list[Tensor]] = {}
+        self.place = {
+            id(x): (i, offset)
+            for i, part in enumerate(parts)
+            for offset, x in enumerate(part.tensors() if isinstance(part, Group) else (part,))
+        }
+
+    def reads(self, i: int) -> list[Tensor]:
+        """The tensors that part ``i`` reads, in a fixed order."""
+        if i not in self._reads:
+            part = self.parts[i]
+            shown = part.shown() if isinstance(part, Group) else (part,)
+            self._reads[i] = [x for node in shown for x in _tensors_in(node)]
+        return self._reads[i]
+
+
+def _tensors_in(node: Tensor) -> list[Tensor]:
+    return [x for x in node._inputs if isinstance(x, Tensor)]
+
+
+def _look(x: Any) -> Hashable:
+    if not isinstance(x, Tensor):
+        return (type(x).__name__, getattr(x, "shape", ()))
+    return (isinstance(x, Parameter), x.shape, x.dtype.str)
