@@ -1,12 +1,16 @@
-"""Mini-batches: one shuffled pass over the examples."""
+"""Mini-batches: shuffled passes over arrays, and batches that someone else makes."""
 
-from collections.abc import Iterator
-from typing import Any
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[Any]
+Batch: TypeAlias = tuple[Any, ...]  #: (x, y) or (x, y, weights)
 
 
 def minibatches(
@@ -44,8 +48,93 @@ def minibatches(
         raise ValueError(f"minibatches: expected a batch_size of 1 or more, got {batch_size}")
     if not isinstance(rng, np.random.Generator):
         raise TypeError(f"minibatches: expected rng to be a numpy.random.Generator, got {rng!r}")
-    # Returned, not yielded: a generator function would check nothing before the first next().
-    order = rng.permutation(len(x))
-    batches = (order[start : start + batch_size] for start in range(0, len(x), batch_size))
-    # Indexing keeps the memory order of x, which need not be C.
-    return ((np.ascontiguousarray(x[batch]), np.ascontiguousarray(y[batch])) for batch in batches)
+    return ArrayBatches((x, y), batch_size).epoch(rng)
+
+
+class ArrayBatches:
+    """Arrays of N examples each, cut into batches in a new order every epoch."""
+
+    def __init__(self, arrays: tuple[Array, ...], batch_size: int) -> None:
+        self.arrays = arrays
+        self.batch_size = batch_size
+        self.steps: int | None = -(-len(arrays[0]) // batch_size)
+
+    def epoch(self, rng: np.random.Generator, skip: int = 0, seen: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch after the first `skip`. The order is drawn at the call."""
+        # Returned, not yielded: a generator function would draw nothing before the first next().
+        order = rng.permutation(len(self.arrays[0]))
+        starts = range(skip * self.batch_size, len(order), self.batch_size)
+        batches = (order[start : start + self.batch_size] for start in starts)
+        # Indexing keeps the memory order of an array, which need not be C.
+        return (tuple(np.ascontiguousarray(array[batch]) for array in self.arrays) for batch in batches)
+
+
+class StreamedBatches:
+    """Batches (x, y) or (x, y, weights) that someone else makes.
+
+    Parameters
+    ----------
+    source : function, iterable or iterator
+        A function (numpy.random.Generator) -> iterable is called for each epoch. What can be iterated over
+        again is, for each epoch. An iterator is read on from epoch to epoch.
+    steps : int, optional
+        Batches of an epoch; if it is not given, an epoch ends with the iterable.
+    """
+
+    def __init__(
+        self,
+        source: Callable[[np.random.Generator], Iterable[Batch]] | Iterable[Batch],
+        steps: int | None = None,
+    ) -> None:
+        self.source = source
+        self.steps = steps
+        self._drawn = 0  # from an iterator
+        self._epochs = 0
+
+    def epoch(self, rng: np.random.Generator, skip: int = 0, seen: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch after the first `skip`; `seen` are those of all epochs before and of this.
+
+        The skipped are made and dropped at the call, so that `rng` is as if they had been used.
+        """
+        self._epochs += 1
+        to_drop = skip
+        if isinstance(self.source, Iterator):
+            if self.steps is None and self._epochs > 1:
+                raise ValueError(
+                    "fit: an iterator can be read only once; give steps_per_epoch, or a function that makes "
+                    "the batches of an epoch"
+                )
+            batches, to_drop = self.source, seen - self._drawn
+        else:
+            made = self.source(rng) if callable(self.source) else self.source
+            try:
+                batches = iter(made)
+            except TypeError:
+                raise TypeError(
+                    f"fit: expected a function that gives an iterable of batches, got {made!r}"
+                ) from None
+        for _ in itertools.islice(batches, max(to_drop, 0)):
+            self._drawn += 1
+        return self._rest(batches, skip)
+
+    def _rest(self, batches: Iterator[Batch], done: int) -> Iterator[Batch]:
+        steps = self.steps
+        while steps is None or done < steps:
+            try:
+                batch = next(batches)
+            except StopIteration:
+                if steps is not None:
+                    raise ValueError(
+                        f"fit: expected steps_per_epoch = {steps} batches, the source ended after {done}"
+                    ) from None
+                if not done:
+                    raise ValueError("fit: the source gave no batch") from None
+                return
+            self._drawn += 1
+            done += 1
+            if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
+                raise TypeError(
+                    f"fit: expected batches (x, y) or (x, y, weights), got a {type(batch).__name__}"
+                    + (f" of {len(batch)}" if isinstance(batch, (tuple, list)) else "")
+                )
+            yield tuple(batch)

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from datetime import timedelta
+from typing import Any, Literal
 
 import numpy as np
 
-from tensorgrad.core import Array, Tensor, no_grad
-from tensorgrad.core.tensor import as_numeric
-from tensorgrad.data import minibatches
+from tensorgrad.core import Array, Parameter, Tensor, no_grad
+from tensorgrad.nn.callbacks import Callback, Progress
+from tensorgrad.nn.files import PathLike
+from tensorgrad.nn.fitting import in_order, optimizer_for, prepared_training
+from tensorgrad.nn.intake import Intake, check_count
 from tensorgrad.nn.layer import Layer
-from tensorgrad.nn.optimizers import MiniBatchSGD
-from tensorgrad.nn.process import tuned_process
+from tensorgrad.nn.metrics import Metric, measures, output_scale
+from tensorgrad.nn.optimizer import Optimizer
+from tensorgrad.nn.schedule import Schedule
+from tensorgrad.nn.tally import BatchReduction, measured, mode
 
-Loss = Callable[[Tensor, Array], Tensor]
+Loss = Callable[..., Tensor]
 History = dict[str, list[float]]
 
 
@@ -30,9 +33,15 @@ class Network(Layer):
     Attributes
     ----------
     history : dict of lists
-        What the last `fit` measured, an entry an epoch: ``loss`` (mean of the batches' losses, weighted by
-        their rows), ``seconds``, and with validation data ``validation_loss`` and, for one-hot targets,
-        ``validation_accuracy``.
+        What the last `fit` measured, an entry an epoch: ``loss``, the metrics asked for, ``seconds``, with a
+        schedule the ``learning_rate`` at the epoch's end, and with validation data ``validation_loss`` and
+        ``validation_`` metrics: ``validation_accuracy`` where targets are classes.
+
+    Notes
+    -----
+    Losses are reported per example, whatever the size of the batches. A loss that averages over a batch
+    counts by its rows; one that sums is divided by them (by the weights of the rows, where there are some).
+    Which of the two it does is found out by giving it a row once and twice; `use` can say it.
 
     >>> rng = np.random.default_rng(0)
     >>> network = tg.Network([tg.Dense(2, 8, rng=rng), tg.Tanh()])
@@ -51,7 +60,7 @@ class Network(Layer):
         self.layers: list[Layer] = []
         self.loss: Loss | None = None
         self.history: History = {}
-        self._batch_size = 256  # of the last fit
+        self.reduction: BatchReduction | None = None
         for layer in layers:
             self.add(layer)
 
@@ -63,11 +72,23 @@ class Network(Layer):
         for name, parameter in self.named_parameters().items():
             parameter.name = name
 
-    def use(self, loss: Loss) -> None:
-        """Set the loss: a function (prediction, target) -> scalar Tensor, such as `tensorgrad.mse`."""
+    def use(self, loss: Loss, *, reduction: BatchReduction | None = None) -> None:
+        """Set the loss: a function (prediction, target) -> scalar Tensor, such as `tensorgrad.mse`.
+
+        Parameters
+        ----------
+        loss : function
+            For weights of examples it takes a keyword ``weights`` too.
+        reduction : "mean" or "sum", optional
+            Whether the loss averages or sums over the rows of a batch. It is only reported by that, and need
+            be said only of a loss that neither stays the same nor doubles when every row comes twice.
+        """
         if not callable(loss):
             raise TypeError(f"Network.use: expected a function (prediction, target) -> Tensor, got {loss!r}")
+        if reduction not in (None, "mean", "sum"):
+            raise ValueError(f"Network.use: expected the reduction mean or sum, got {reduction!r}")
         self.loss = loss
+        self.reduction = reduction
 
     def children(self) -> Iterator[tuple[str, Layer]]:
         """The layers with their names: class and place."""
@@ -101,90 +122,160 @@ class Network(Layer):
 
     def fit(
         self,
-        x: Array,
-        y: Array,
-        epochs: int,
-        learning_rate: float,
+        x: Any,
+        y: Array | None = None,
+        epochs: int = 1,
+        learning_rate: float | None = None,
         batch_size: int = 32,
         *,
         momentum: float = 0.0,
         nesterov: bool = False,
         weight_decay: float = 0.0,
-        validation: tuple[Array, Array] | None = None,
+        optimizer: Optimizer | Callable[[list[Parameter]], Optimizer] | None = None,
+        schedule: Schedule | Callable[[Optimizer], Schedule] | None = None,
+        schedule_every: Literal["epoch", "batch"] = "epoch",
+        schedule_monitor: str | None = None,
+        validation: Any = None,
+        validation_split: float | None = None,
+        metrics: Iterable[Metric] | None = None,
+        callbacks: Iterable[Callback] = (),
+        sample_weight: Array | None = None,
+        class_weight: Any = None,
+        augment: Callable[[Array, np.random.Generator], Array] | None = None,
+        steps_per_epoch: int | None = None,
+        checkpoint: PathLike | None = None,
+        checkpoint_every: int | timedelta | None = None,
+        resume: bool | PathLike = False,
         seed: np.random.Generator | int | None = None,
         verbose: bool = True,
     ) -> History:
-        """Train by mini-batch gradient descent; see `MiniBatchSGD` for the update.
+        """Train on mini-batches.
 
         Parameters
         ----------
         x, y : array_like
-            Inputs and targets, a row an example; cast to the network's dtype.
+            Inputs and targets, a row an example. They are cast to the network's dtype, but for labels
+            (integer targets with one axis less than the output) and integer inputs of a network with an
+            `Embedding`.
+        x : function, iterable or iterator, without y
+            It gives batches (x, y) or (x, y, weights). A function (numpy.random.Generator) -> iterable is
+            called for each epoch; what can be iterated over again, is; an iterator is read on and needs
+            ``steps_per_epoch``.
         epochs, batch_size : int
-            Every epoch shuffles once and keeps the last, shorter batch.
+            Every epoch shuffles once and keeps the last, shorter batch. A batch_size above the number of
+            examples makes one batch of all. Batches of your own have the size they have.
         learning_rate, momentum, nesterov, weight_decay
             As in `MiniBatchSGD`.
-        validation : (x, y), optional
-            Held-out data, evaluated after each epoch.
+        optimizer : Optimizer or function (parameters) -> Optimizer
+            Instead of the four before. Gradients are clipped by options of the optimizer.
+        schedule : Schedule or function (optimizer) -> Schedule, optional
+            Stepped after each epoch, or after each batch, as ``schedule_every`` says.
+        schedule_monitor : str, optional
+            The figure of the history that `ReduceOnPlateau` watches: by default ``validation_loss``, or
+            ``loss`` without validation data.
+        validation : (x, y) or (x, y, weights), or iterable of batches, optional
+            Held-out data, evaluated after each epoch. As a function it is given the same random numbers each
+            time.
+        validation_split : float, optional
+            The share of the examples, between 0 and 1, that is drawn at random and held out.
+        metrics : list, optional
+            See `tensorgrad.nn.metrics.measures`. Each is measured on the predictions made in training, as the
+            loss is, and on validation data. By default the accuracy, on validation data, where targets are
+            classes.
+        callbacks : list of Callback
+            Such as `EarlyStopping`.
+        sample_weight : array (N,), optional
+            Weights of examples, for a loss that takes ``weights``. Rows of weight 0 are left out.
+        class_weight : dict, array (C,) or "balanced", optional
+            Weights of classes, by label; they multiply those of the examples. "balanced" is N / (C N_c).
+        augment : function (images, numpy.random.Generator) -> images, optional
+            Changes the inputs of each batch in training, such as `tensorgrad.data.Augment`.
+        steps_per_epoch : int, optional
+            Batches of an epoch, if they do not come from arrays.
+        checkpoint : path, optional
+            Where the state of the training is kept: written at the start, after each epoch and at the end.
+        checkpoint_every : int or datetime.timedelta, optional
+            Write it after so many batches too; or, within epochs and after them, whenever so much time has
+            gone.
+        resume : bool or path
+            Go on from a checkpoint. True: from ``checkpoint`` if that exists, else begin. All arguments must
+            be as they were, but for ``epochs``. The result is what an uninterrupted training would have
+            given, bit by bit, ``seconds`` aside; a loss, metric or callback of your own must not keep a state
+            that a checkpoint does not hold, and batches of your own must be the same again.
         seed : numpy.random.Generator or int, optional
-            Of the shuffling.
+            Of the shuffling, the validation split and the augmentation.
         verbose : bool
-            Print a line an epoch; on a terminal, show a progress bar too if tqdm is installed.
+            Print a line an epoch; in a terminal or notebook, show a progress bar too if tqdm is installed.
 
         Returns
         -------
         dict of lists
-            See ``history`` above. Interrupted by Ctrl-C, ``network.history`` holds the finished epochs.
+            See ``history`` above. ``network.history`` is the same, and holds the finished epochs if the
+            training is interrupted: by an error, or by Ctrl-C. The first Ctrl-C lets the current step be
+            finished, writes the checkpoint, and raises KeyboardInterrupt; the second raises it at once,
+            perhaps within a step.
 
         Raises
         ------
         ValueError, TypeError
             Before any training: if no loss is set, the lengths differ, the data is empty or not finite, a
-            shape does not fit a layer or the loss, or a number is out of range.
+            shape does not fit a layer or the loss, a label is outside the classes, or a number is out of
+            range.
         FloatingPointError
-            If the loss of a batch is not finite.
+            If the loss or a gradient is not finite. The network and the optimizer are as before that batch,
+            and the message names the op and the line, as `detect_nan` does.
+        CheckpointError
+            If a checkpoint cannot be written.
         """
-        _check_count("epochs", epochs)
-        x, y = self._checked("fit", x, y)
-        if validation is not None and (not isinstance(validation, (tuple, list)) or len(validation) != 2):
-            raise TypeError("fit: expected validation to be a pair (x, y)")
-        held_out = None if validation is None else self._checked("fit, validation", *validation)
-        _check_count("batch_size", batch_size)
-        rng = np.random.default_rng(seed)
-        optimizer = MiniBatchSGD(
-            self.parameters(), learning_rate, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay
-        )
-        history: History = {}
-        self.history = history
-        self._batch_size = batch_size
-        with tuned_process():
-            for epoch in range(1, epochs + 1):
-                figures = self._epoch(optimizer, (x, y), batch_size, rng, f"epoch {epoch}/{epochs}", verbose)
-                if held_out is not None:
-                    measured = self._measure(*held_out, batch_size)
-                    figures |= {f"validation_{key}": value for key, value in measured.items()}
-                for key, value in figures.items():
-                    history.setdefault(key, []).append(value)
-                if verbose:
-                    print(_epoch_line(f"epoch {epoch}/{epochs}", figures, len(x)), flush=True)
-        return history
+        training = prepared_training(
+            self, x, y, epochs=epochs, batch_size=batch_size, seed=seed,
+            optimizer=optimizer_for(
+                self, optimizer, learning_rate,
+                momentum=momentum, nesterov=nesterov, weight_decay=weight_decay,
+            ),
+            schedule=schedule, schedule_every=schedule_every, schedule_monitor=schedule_monitor,
+            validation=validation, validation_split=validation_split, metrics=metrics,
+            callbacks=[*callbacks, Progress()] if verbose else list(callbacks),
+            sample_weight=sample_weight, class_weight=class_weight, augment=augment,
+            steps_per_epoch=steps_per_epoch,
+            checkpoint=checkpoint, checkpoint_every=checkpoint_every, resume=resume,
+        )  # fmt: skip
+        training.run()
+        return self.history
 
     def predict(self, x: Array, batch_size: int = 256) -> np.ndarray[Any, Any]:
-        """The network's output for ``x``, computed in batches and without a graph."""
-        _check_count("batch_size", batch_size)
-        x = self._checked_array("predict, x", x)
-        with no_grad():
+        """The network's output for ``x``, computed in batches, in use and without a graph."""
+        check_count("batch_size", batch_size)
+        x = Intake(self).inputs("predict, x", x)
+        with no_grad(), mode(self, training=False):
             parts = [self(x[i : i + batch_size]).numpy() for i in range(0, len(x), batch_size)]
         return np.concatenate(parts)
 
-    def evaluate(self, x: Array, y: Array, batch_size: int | None = None) -> dict[str, float]:
-        """The mean of the batches' losses, as `fit` reports it, and the accuracy where ``y`` is one-hot.
+    def evaluate(
+        self,
+        x: Array,
+        y: Array,
+        batch_size: int = 256,
+        *,
+        metrics: Iterable[Metric] | None = None,
+        sample_weight: Array | None = None,
+    ) -> dict[str, float]:
+        """The loss per example and the metrics, in use: what `fit` reports for validation data.
 
-        A loss that sums over the batch grows with ``batch_size``; by default it is that of the last `fit`.
+        Parameters
+        ----------
+        x, y, sample_weight
+            As in `fit`.
+        batch_size : int
+            So many rows are computed at once. The figures do not depend on it, but for rounding.
+        metrics : list, optional
+            As in `fit`; by default the accuracy where the targets are classes.
         """
-        batch_size = self._batch_size if batch_size is None else batch_size
-        _check_count("batch_size", batch_size)
-        return self._measure(*self._checked("evaluate", x, y), batch_size)
+        check_count("batch_size", batch_size)
+        measure = None if metrics is None else measures(metrics, output_scale(self))
+        intake = Intake(self)
+        examples = intake.take("evaluate", x, y, sample_weight)
+        return measured(self, in_order(examples, batch_size), intake, measure)
 
     def summary(self, input_shape: tuple[int, ...]) -> str:
         """A table of layers, output shapes and parameter counts, for inputs of ``input_shape`` (without N).
@@ -213,123 +304,3 @@ class Network(Layer):
 
     def __repr__(self) -> str:
         return f"Network([{', '.join(map(repr, self.layers))}])"
-
-    def _epoch(
-        self,
-        optimizer: MiniBatchSGD,
-        data: tuple[Array, Array],
-        batch_size: int,
-        rng: np.random.Generator,
-        label: str,
-        verbose: bool,
-    ) -> dict[str, float]:
-        """Train on every example once."""
-        rows = len(data[0])
-        start = time.perf_counter()
-        total = 0.0
-        # An overflow shows in the loss and in the parameters, which are checked.
-        with (
-            _progress_bar(label, -(-rows // batch_size), verbose) as bar,
-            np.errstate(over="ignore", invalid="ignore"),
-        ):
-            for x, y in minibatches(*data, batch_size, rng):
-                loss = self._train_step(optimizer, x, y, label)
-                total += loss * len(x)
-                if bar is not None:
-                    bar.set_postfix_str(f"loss {loss:.4g}", refresh=False)
-                    bar.update()
-        wrong = [name for name, p in self.named_parameters().items() if not np.isfinite(p.data).all()]
-        if wrong:
-            raise FloatingPointError(
-                f"fit: {', '.join(wrong)} became infinite or NaN in {label}; "
-                "a smaller learning rate usually helps"
-            )
-        return {"loss": total / rows, "seconds": time.perf_counter() - start}
-
-    def _train_step(self, optimizer: MiniBatchSGD, x: Array, y: Array, label: str) -> float:
-        loss = self._loss_of(x, y)
-        value = loss.item()
-        if not np.isfinite(value):
-            raise FloatingPointError(
-                f"fit: the loss became {value} in {label}; the parameters are as before this batch. "
-                "A smaller learning rate usually helps"
-            )
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        return value
-
-    def _loss_of(self, x: Array, y: Array) -> Tensor:
-        if self.loss is None:
-            raise ValueError("Network: no loss is set; call use(loss), for example network.use(tg.mse)")
-        return self.loss(self(x), y)
-
-    @no_grad()
-    def _measure(self, x: Array, y: Array, batch_size: int) -> dict[str, float]:
-        one_hot = _is_one_hot(y)
-        total = correct = 0.0
-        for i in range(0, len(x), batch_size):
-            rows = slice(i, i + batch_size)
-            prediction = self(x[rows])
-            total += self.loss(prediction, y[rows]).item() * len(x[rows])  # type: ignore[misc]  # checked
-            if one_hot:
-                correct += float(np.sum(prediction.data.argmax(axis=1) == y[rows].argmax(axis=1)))
-        measured = {"loss": total / len(x)}
-        if one_hot:
-            measured["accuracy"] = correct / len(x)
-        return measured
-
-    def _checked_array(self, what: str, values: Array) -> np.ndarray[Any, Any]:
-        array = values if isinstance(values, np.ndarray) else as_numeric(values, None, what)
-        if array.dtype.kind not in "fiub":
-            raise TypeError(f"{what}: expected an array of real numbers, got dtype {array.dtype}")
-        if not array.ndim or not len(array):
-            raise ValueError(f"{what}: expected at least one row, got shape {array.shape}")
-        array = array.astype(self.dtype, copy=False)
-        if not np.isfinite(array).all():
-            row = int(np.argwhere(~np.isfinite(array))[0][0])
-            raise ValueError(
-                f"{what}: expected finite numbers, got {array[row][~np.isfinite(array[row])][0]} in row {row}"
-            )
-        return array
-
-    def _checked(self, what: str, x: Array, y: Array) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-        """The data in the network's dtype, tried on one row so that a misfit shows before any training."""
-        x, y = self._checked_array(f"{what}, x", x), self._checked_array(f"{what}, y", y)
-        if len(x) != len(y):
-            raise ValueError(f"{what}: expected as many targets as inputs, got {len(y)} for {len(x)}")
-        try:
-            with no_grad():
-                loss = self._loss_of(x[:1], y[:1])
-        except (TypeError, ValueError) as error:
-            raise type(error)(f"{what}: {error}") from error
-        if not isinstance(loss, Tensor) or loss.size != 1:
-            raise ValueError(f"{what}: expected the loss to give a scalar Tensor, got {loss!r}")
-        return x, y
-
-
-def _check_count(name: str, value: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise ValueError(f"expected {name} to be a positive integer, got {value!r}")
-
-
-def _is_one_hot(y: np.ndarray[Any, Any]) -> bool:
-    return y.ndim == 2 and y.shape[1] > 1 and bool(np.isin(y, (0, 1)).all() and (y.sum(axis=1) == 1).all())
-
-
-def _progress_bar(label: str, steps: int, verbose: bool) -> AbstractContextManager[Any]:
-    """A bar on a terminal; elsewhere, or without tqdm, nothing: the line an epoch is the progress then."""
-    if not verbose:
-        return nullcontext()
-    try:
-        from tqdm.auto import tqdm
-    except ImportError:
-        return nullcontext()
-    return tqdm(total=steps, desc=label, unit="step", leave=False, disable=None)  # type: ignore[no-any-return]
-
-
-def _epoch_line(label: str, figures: dict[str, float], rows: int) -> str:
-    shown = {key.replace("_", " "): value for key, value in figures.items() if key != "seconds"}
-    values = "  ".join(f"{key} {value:.4f}" for key, value in shown.items())
-    seconds = figures["seconds"]
-    return f"{label}  {values}  {seconds:.1f} s, {rows / seconds:.0f} rows/s"

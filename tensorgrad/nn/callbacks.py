@@ -1,0 +1,213 @@
+"""Callbacks: what is called at set points of a training, and may look at it, write to it or stop it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from tensorgrad.nn.training import Training
+
+
+class Callback:
+    """Base of all callbacks: override what you need. Each method is given the one `Training`.
+
+    In the order of calls: `on_train_begin`; for each epoch `on_epoch_begin`, `on_batch_end` after each step
+    and `on_epoch_end` when the history has its figures; `on_train_end`, if no error ended the training;
+    `close` at the end of any. A callback that keeps something from call to call gives it in `state`, so that
+    a resumed run goes on with it.
+
+    >>> class Rates(tg.Callback):
+    ...     def on_epoch_end(self, training):
+    ...         print(training.epoch, training.optimizer.learning_rate)
+    >>> network = tg.Network([tg.Dense(1, 1, rng=0)])
+    >>> network.use(tg.mse)
+    >>> x = np.ones((4, 1), np.float32)
+    >>> history = network.fit(x, x, 2, 0.1, callbacks=[Rates()], verbose=False)
+    1 0.1
+    2 0.1
+    """
+
+    def on_train_begin(self, training: Training) -> None:
+        """Before the first epoch, or the first after a resume."""
+
+    def on_epoch_begin(self, training: Training) -> None:
+        """Before the first batch of an epoch, or before the rest of an epoch after a resume."""
+
+    def on_batch_end(self, training: Training) -> None:
+        """After each step; ``training.loss`` is the loss of its batch per example."""
+
+    def on_epoch_end(self, training: Training) -> None:
+        """After an epoch and its validation; ``training.figures`` holds what it added to the history."""
+
+    def on_train_end(self, training: Training) -> None:
+        """After the last epoch, and after the last checkpoint."""
+
+    def close(self) -> None:
+        """At the very end, after an error or Ctrl-C too."""
+
+    def state(self) -> dict[str, Any]:
+        """What a resumed run needs: dicts, lists, arrays, strings and numbers."""
+        return {}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` gave."""
+
+
+class EarlyStopping(Callback):
+    """Stop when a figure of the history has not improved for some epochs, and restore the best weights.
+
+    The best weights are restored at the end of every training that no error or Ctrl-C ended, whether it was
+    stopped or not.
+
+    Parameters
+    ----------
+    monitor : str
+        A key of the history.
+    patience : int
+        Epochs without improvement after which the training stops.
+    min_delta : float
+        An improvement must be larger than this.
+    mode : "min" or "max", optional
+        Whether lower or higher is better. Known for figures that end in loss or accuracy.
+    restore_best : bool
+        Whether to restore parameters and buffers of the best epoch.
+
+    Attributes
+    ----------
+    best : float or None
+        The best figure of the last training.
+    best_epoch : int
+        Its epoch, from 1.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range, or the mode of the figure is not known.
+
+    >>> network = tg.Network([tg.Dense(1, 1, rng=0)])
+    >>> network.use(tg.mse)
+    >>> x = np.ones((4, 1), np.float32)
+    >>> stopping = tg.EarlyStopping("loss", patience=2, min_delta=0.5)
+    >>> len(network.fit(x, 0 * x, 100, 0.1, callbacks=[stopping], verbose=False)["loss"]) < 100
+    True
+    """
+
+    def __init__(
+        self,
+        monitor: str = "validation_loss",
+        patience: int = 5,
+        *,
+        min_delta: float = 0.0,
+        mode: Literal["min", "max"] | None = None,
+        restore_best: bool = True,
+    ) -> None:
+        if isinstance(patience, bool) or not isinstance(patience, (int, np.integer)) or patience < 1:
+            raise ValueError(f"EarlyStopping: expected patience to be a positive integer, got {patience!r}")
+        if not 0 <= min_delta < np.inf:
+            raise ValueError(f"EarlyStopping: expected min_delta of at least 0, got {min_delta!r}")
+        if mode is None:
+            mode = "min" if monitor.endswith("loss") else "max" if monitor.endswith("accuracy") else None
+        if mode not in ("min", "max"):
+            raise ValueError(f"EarlyStopping: give mode 'min' or 'max' for {monitor!r}, got {mode!r}")
+        self.monitor = monitor
+        self.patience = int(patience)
+        self.min_delta = float(min_delta)
+        self.mode = mode
+        self.restore_best = restore_best
+        self._forget()
+
+    def _forget(self) -> None:
+        self.best: float | None = None
+        self.best_epoch = 0
+        self._best_state: dict[str, np.ndarray[Any, Any]] = {}
+
+    def on_train_begin(self, training: Training) -> None:
+        """Forget the training before, unless this one goes on with it."""
+        if not training.resumed:
+            self._forget()
+        if self.monitor.startswith("validation_") and not training.validates:
+            raise ValueError(f"EarlyStopping: there is no {self.monitor} without validation data")
+
+    def on_epoch_end(self, training: Training) -> None:
+        """Compare with the best."""
+        if self.monitor not in training.figures:
+            raise ValueError(
+                f"EarlyStopping: expected {self.monitor!r} in the history, got {', '.join(training.figures)}"
+            )
+        value = training.figures[self.monitor]
+        sign = 1 if self.mode == "min" else -1
+        if self.best is None or sign * value < sign * self.best - self.min_delta:
+            self.best, self.best_epoch = value, training.epoch
+            if self.restore_best:
+                self._best_state = training.network.state()
+        elif training.epoch - self.best_epoch >= self.patience:
+            training.stop(f"{self.monitor} has not improved on {self.best:.6g} since epoch {self.best_epoch}")
+
+    def on_train_end(self, training: Training) -> None:
+        """Restore the best weights."""
+        if self.restore_best and self._best_state:
+            training.network.load_state(self._best_state)
+
+    def state(self) -> dict[str, Any]:
+        """The best figure, its epoch and its weights."""
+        return {"best": self.best, "best_epoch": self.best_epoch, "best_state": dict(self._best_state)}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` gave."""
+        self.best, self.best_epoch = state["best"], state["best_epoch"]
+        self._best_state = dict(state["best_state"])
+
+
+class Progress(Callback):
+    """Print a line an epoch; on a terminal and in a notebook, show a bar too if tqdm is installed.
+
+    In a file or a pipe, such as a log, there is no bar: the line an epoch is the progress then.
+    """
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+
+    def on_epoch_begin(self, training: Training) -> None:
+        """Open a bar."""
+        try:
+            from tqdm.auto import tqdm
+        except ImportError:
+            return
+        self._bar = tqdm(
+            total=training.batches,
+            initial=training.batch,
+            desc=f"epoch {training.epoch}/{training.epochs}",
+            unit="step",
+            leave=False,
+            disable=None,
+        )
+
+    def on_batch_end(self, training: Training) -> None:
+        """Move the bar."""
+        if self._bar is not None and not self._bar.disable:
+            self._bar.set_postfix_str(f"loss {training.loss:.4g}", refresh=False)
+            self._bar.update()
+
+    def on_epoch_end(self, training: Training) -> None:
+        """Print the line."""
+        self.close()
+        figures = training.figures
+        shown = {key.replace("_", " "): value for key, value in figures.items() if key != "seconds"}
+        values = "  ".join(
+            f"{key} {value:.3g}" if key == "learning rate" else f"{key} {value:.4f}"
+            for key, value in shown.items()
+        )
+        seconds = figures["seconds"]
+        speed = f"{seconds:.1f} s, {training.rows / seconds:.0f} rows/s"
+        print(f"epoch {training.epoch}/{training.epochs}  {values}  {speed}", flush=True)
+        if training.stopped is not None:
+            print(f"stopped: {training.stopped}", flush=True)
+
+    def close(self) -> None:
+        """Remove the bar."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
