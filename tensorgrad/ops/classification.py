@@ -12,6 +12,7 @@ from tensorgrad.ops.losses import (
     Reduction,
     constants,
     exactly,
+    is_number,
     named_place,
     per_element,
     require_logits,
@@ -83,7 +84,7 @@ def cross_entropy(
     require_loss("cross_entropy", prediction, weights, reduction)
     if class_weights is not None:
         _require_class_weights(prediction, class_weights)
-    if isinstance(label_smoothing, bool) or not 0 <= label_smoothing <= 1:
+    if not is_number(label_smoothing) or not 0 <= label_smoothing <= 1:
         raise ValueError(f"cross_entropy: expected label_smoothing from 0 to 1, got {label_smoothing!r}")
     log_shares = log_softmax(prediction, axis=-1)
     if _are_labels(prediction, target) and class_weights is None and not label_smoothing:

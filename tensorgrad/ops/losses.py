@@ -62,6 +62,11 @@ def require_logits(loss: str, prediction: Array) -> None:
         raise TypeError(f"{loss}: expected a floating array of logits, got {came}")
 
 
+def is_number(value: object) -> bool:
+    """Whether an option is a real number."""
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+
+
 def named_place(place: tuple[int, ...]) -> str:
     """Where an element is: its row, or its full index."""
     return str(place[0]) if len(place) == 1 else str(place)
@@ -217,7 +222,7 @@ def huber(
     require_equal_shapes("huber", prediction, target)
     require_loss("huber", prediction, weights, reduction)
     far = np.abs(prediction - target)
-    if isinstance(delta, bool) or not isinstance(delta, (int, float, np.number)) or not 0 < delta < np.inf:
+    if not is_number(delta) or not 0 < delta < np.inf:
         raise ValueError(f"huber: expected delta to be a positive number, got {delta!r}")
     near = np.minimum(far, float(delta))
     return reduced(near * (far - 0.5 * near), weights, reduction)
@@ -261,7 +266,7 @@ def l2(*parameters: Array, strength: float) -> Array:
     """
     if not parameters:
         raise ValueError("l2: expected at least one parameter, got none")
-    if not isinstance(strength, (int, float, np.number)) or not 0 <= strength < np.inf:
+    if not is_number(strength) or not 0 <= strength < np.inf:
         raise ValueError(f"l2: expected a strength of 0 or more, got {strength!r}")
     total = np.sum(np.square(parameters[0]))
     for x in parameters[1:]:

@@ -320,3 +320,68 @@ def test_integer_parameters_are_refused():
 )  # fmt: skip
 def test_repr_says_what_the_layer_does(layer, text):
     assert repr(layer) == text
+
+
+# Options of Dense and Conv2D, and global pooling
+
+
+def test_dense_without_bias():
+    layer = tg.Dense(3, 2, bias=False, dtype=f64, rng=0)
+    assert layer.bias is None
+    assert list(layer.named_parameters()) == ["weights"]
+    assert repr(layer) == "Dense(3, 2, bias=False)"
+    x = np.random.default_rng(1).standard_normal((4, 3))
+    np.testing.assert_allclose(layer(x).data, dense(x, layer.weights.data, np.zeros(2)), rtol=1e-12)
+    np.testing.assert_array_equal(layer.weights.data, tg.Dense(3, 2, dtype=f64, rng=0).weights.data)
+
+
+@pytest.mark.parametrize(("channels", "filters", "options"), [
+    (2, 4, {"bias": False}),
+    (2, 3, {"dilation": 2}),
+    (4, 6, {"groups": 2}),
+    (3, 6, {"groups": 3, "stride": 2, "padding": 1, "bias": False}),
+    (4, 4, {"groups": 4, "dilation": (1, 2), "padding": (0, 1)}),
+])  # fmt: skip
+def test_conv2d_with_dilation_groups_and_without_bias_is_torchs(torch, channels, filters, options):
+    layer = tg.Conv2D(channels, filters, 3, dtype=f64, rng=0, bias_init="notebook_dense", **options)
+    values = np.random.default_rng(1).standard_normal((2, 7, 8, channels))
+    x = tg.Tensor(values, requires_grad=True)
+    peers = [torch.tensor(t.numpy(), requires_grad=True) for t in (x, *layer.parameters())]
+    given = {key: value for key, value in options.items() if key != "bias"}
+    truth = torch.nn.functional.conv2d(peers[0].permute(0, 3, 1, 2), *peers[1:], **given).permute(0, 2, 3, 1)
+    out = layer(x)
+    np.testing.assert_allclose(out.data, truth.detach().numpy(), rtol=1e-11, atol=1e-12)
+    v = np.random.default_rng(2).standard_normal(out.shape)
+    out.backward(v)
+    truth.backward(torch.tensor(v))
+    for leaf, peer in zip((x, *layer.parameters()), peers, strict=True):
+        np.testing.assert_allclose(leaf.grad, peer.grad.numpy(), rtol=1e-11, atol=1e-12)
+    assert len(layer.parameters()) == 2 - ("bias" in options)
+
+
+def test_conv2d_shows_its_options_and_draws_for_the_fan_of_a_group():
+    layer = tg.Conv2D(8, 16, 3, groups=4, dilation=2, bias=False, init="he_normal", rng=0)
+    assert repr(layer) == "Conv2D(8, 16, 3x3, dilation=2, groups=4, bias=False)"
+    assert layer.filters.shape == (16, 2, 3, 3)
+    assert layer.filters.data.std() == pytest.approx((2 / 18) ** 0.5, rel=0.15)
+
+
+@pytest.mark.parametrize(
+    ("channels", "filters", "groups"), [(3, 4, 2), (4, 3, 2), (4, 4, 0), (4, 4, 1.0), (4, 4, True)]
+)
+def test_groups_that_do_not_divide_are_refused(channels, filters, groups):
+    with pytest.raises(ValueError, match=r"Conv2D: expected .*groups"):
+        tg.Conv2D(channels, filters, 3, groups=groups)
+
+
+@pytest.mark.parametrize(
+    ("layer", "reduce"), [(tg.GlobalAvgPool2D(), np.mean), (tg.GlobalMaxPool2D(), np.max)]
+)
+def test_global_pooling(layer, reduce):
+    x = np.random.default_rng(0).standard_normal((3, 4, 5, 2))
+    expected = [[reduce(x[n, :, :, c]) for c in range(2)] for n in range(3)]
+    np.testing.assert_allclose(layer(x).data, expected, rtol=1e-13)
+    assert repr(layer) == f"{type(layer).__name__}()"
+    tg.gradcheck(layer, x, order=1)
+    with pytest.raises(ValueError, match=r"global_.*\(N, H, W, C\).*\(3, 4\)"):
+        layer(x[:, :, 0, 0])
