@@ -206,8 +206,10 @@ def read_archive(path: PathLike) -> tuple[dict[str, Any] | None, Arrays]:
 def _check_seal(file: IO[bytes], size: int, comment: bytes) -> None:
     if not comment:
         return
-    if not comment.startswith(_SEAL) or len(comment) != _SEAL_LENGTH:
+    if not comment.startswith(_SEAL[: len(comment)]):
         raise SavedFileError(f"the archive has a comment that tensorgrad did not write: {comment[:40]!r}")
+    if len(comment) != _SEAL_LENGTH:
+        raise SavedFileError("the file is damaged or cut off: its checksum is not whole")
     file.seek(0)
     if _digest(file, size - _SEAL_LENGTH) != comment[len(_SEAL) :].decode("ascii", "replace"):
         raise SavedFileError("the file is damaged: its checksum does not fit")
@@ -252,8 +254,8 @@ def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray
             raise SavedFileError(f"{member.filename}: expected {length} bytes of values, got others")
     if dtype.kind == "b" and values.strip(b"\x00\x01"):
         raise SavedFileError(f"{member.filename}: the bool array has values that are neither True nor False")
-    array = np.frombuffer(values, dtype).copy() if length else np.zeros(0, dtype)
-    return array.reshape(shape, order="F" if fortran_order else "C")
+    array = np.frombuffer(values, dtype) if length else np.zeros(0, dtype)
+    return array.reshape(shape, order="F" if fortran_order else "C").copy(order="K")
 
 
 def parsed_header(text: str | bytes) -> dict[str, Any]:

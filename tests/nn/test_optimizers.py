@@ -1,9 +1,19 @@
-"""MiniBatchSGD against torch and against the recurrence of its docstring, and what it refuses."""
+"""MiniBatchSGD against torch and against the recurrence of its docstring, and what optimizers refuse.
+
+How all optimizers agree with torch and with ONNX is in test_optimizers_against_peers.
+"""
+
+import copy
+import math
+import pickle
+import tracemalloc
 
 import numpy as np
 import pytest
+from helpers import LAYOUTS
 
 import tensorgrad as tg
+from tensorgrad.nn.clipping import global_norm
 
 GRID = [
     {"momentum": momentum, "nesterov": nesterov, "weight_decay": decay}
@@ -150,6 +160,27 @@ w, x = tg.Parameter([1.0], name="w"), tg.Tensor([1.0], name="x")
         ([w], {"momentum": 1.0}, ValueError, "momentum"),
         ([w], {"momentum": np.nan}, ValueError, "momentum"),
         ([w], {"nesterov": True}, ValueError, "momentum"),
+        ([w], {"dampening": 0.1}, ValueError, "dampening needs a momentum"),
+        ([w], {"momentum": 0.5, "dampening": 1.0}, ValueError, "dampening"),
+        ([w], {"nesterov": 1, "momentum": 0.5}, TypeError, "nesterov to be True or False"),
+        ([w], {"clip_value": 0.0}, ValueError, "clip_value.*above 0"),
+        ([w], {"clip_norm": -1.0}, ValueError, "clip_norm.*above 0"),
+        ([w], {"clip_norm": True}, TypeError, "clip_norm"),
+        (w, {}, TypeError, "list"),
+        ({"parameters": [w]}, {}, TypeError, "list"),
+        ([{"parameters": [w]}, w], {}, TypeError, "both"),
+        ([{"learning_rate": 0.1}], {}, TypeError, "group 0 has no 'parameters'"),
+        ([{"parameters": w}], {}, TypeError, "list.*group 0"),
+        ([{"parameters": []}], {}, ValueError, "no parameters in group 0"),
+        ([{"parameters": [w]}, {"parameters": [w]}], {}, ValueError, "twice"),
+        (
+            [{"parameters": [w], "rate": 0.1}],
+            {},
+            TypeError,
+            "no option 'rate'; a group has learning_rate, momentum",
+        ),
+        ([{"parameters": [w], "learning_rate": -1.0}], {}, ValueError, "learning_rate"),
+        ([{"parameters": [w], "clip_norm": 1.0}], {}, TypeError, "clip_norm"),
     ],
 )
 def test_refusals_say_what_is_wrong(parameters, options, error, part):
@@ -178,3 +209,394 @@ def test_a_step_between_forward_and_backward_makes_backward_raise():
     optimizer.step()
     with pytest.raises(RuntimeError, match=r"'w'.*assigned after multiply"):
         second.backward()
+
+
+adam = pytest.mark.parametrize("kind", [tg.Adam, tg.AdamW], ids=lambda kind: kind.__name__)
+
+
+@adam
+@pytest.mark.parametrize(
+    ("options", "error", "part"),
+    [
+        ({"betas": (0.9,)}, TypeError, "betas to be a pair"),
+        ({"betas": 0.9}, TypeError, "betas to be a pair"),
+        ({"betas": (1.0, 0.9)}, ValueError, r"betas\[0\].*below 1"),
+        ({"betas": (0.9, -0.1)}, ValueError, r"betas\[1\].*at least 0"),
+        ({"eps": 0.0}, ValueError, "eps.*above 0"),
+        ({"eps": 1e-60}, ValueError, "eps 1e-60 is 0 in float32"),
+        ({"amsgrad": "yes"}, TypeError, "amsgrad"),
+        ({"weight_decay": np.inf}, ValueError, "weight_decay"),
+    ],
+)
+def test_adam_refuses_what_is_out_of_range(kind, options, error, part):
+    with pytest.raises(error, match=rf"{kind.__name__}: .*{part}"):
+        kind([tg.Parameter([1.0], dtype="float32")], **options)
+
+
+# Groups
+
+
+def test_options_of_a_group_hold_for_it_alone_and_are_checked_when_assigned():
+    a, b = tg.Parameter([1.0]), tg.Parameter([1.0])
+    optimizer = tg.MiniBatchSGD(
+        [{"parameters": [a]}, {"parameters": [b], "learning_rate": 0.5, "weight_decay": 1.0}], 0.1
+    )
+    (a + b).backward()
+    optimizer.step()
+    assert (a.item(), b.item()) == pytest.approx((1 - 0.1, 1 - 0.5 * (1 + 1)))
+    first, second = optimizer.groups
+    second.learning_rate = np.float32(0.25)
+    assert second.options["learning_rate"] == 0.25
+    assert type(second.learning_rate) is float
+    for name, value, error in (
+        ("learning_rate", -1.0, ValueError),
+        ("nesterov", True, ValueError),  # without momentum
+        ("rate", 1.0, TypeError),
+        ("parameters", [b], TypeError),
+    ):
+        with pytest.raises(error, match="MiniBatchSGD"):
+            setattr(first, name, value)
+    with pytest.raises(AttributeError, match="no option 'betas'; there are learning_rate"):
+        first.betas  # noqa: B018
+    assert first.options == {**second.options, "learning_rate": 0.1, "weight_decay": 0.0}
+
+
+def test_one_rate_for_all_is_read_and_set_only_where_there_is_one():
+    a, b = tg.Parameter([1.0]), tg.Parameter([1.0])
+    optimizer = tg.MiniBatchSGD([{"parameters": [a]}, {"parameters": [b], "learning_rate": 0.5}], 0.1)
+    with pytest.raises(ValueError, match=r"the groups have the rates 0\.1, 0\.5"):
+        optimizer.learning_rate  # noqa: B018
+    with pytest.raises(ValueError, match=r"the groups have the rates 0\.1, 0\.5"):
+        optimizer.learning_rate = 0.2
+    optimizer.groups[1].learning_rate = 0.1
+    optimizer.learning_rate = 0.2
+    assert [group.learning_rate for group in optimizer.groups] == [0.2, 0.2]
+
+
+def test_momentum_may_be_switched_on_and_off_between_steps():
+    w = tg.Parameter(0.0)
+    optimizer = tg.MiniBatchSGD([w], 1.0)
+    (w * 1.0).backward()
+    moved = []
+    for momentum in (0.0, 0.5, 0.5, 0.0):
+        optimizer.groups[0].momentum = momentum
+        before = w.item()
+        optimizer.step()
+        moved.append(before - w.item())
+    assert moved == [1.0, 1.0, 1.5, 1.0]
+
+
+def test_a_copied_and_a_pickled_optimizer_steps_its_own_copies():
+    w = tg.Parameter([1.0, 2.0])
+    optimizer = tg.Adam([w], 0.1)
+    (w * w).sum().backward()
+    optimizer.step()
+    for twin in (copy.deepcopy(optimizer), pickle.loads(pickle.dumps(optimizer))):
+        (p,) = twin.parameters
+        assert p is not w
+        for each in (p, w):
+            each.grad = [1.0, -1.0]
+        twin.step()
+        assert not np.array_equal(p.data, w.data)
+        w.data, own = w.numpy(), w.numpy()
+        control = copy.deepcopy(optimizer)
+        control.step()
+        np.testing.assert_array_equal(control.parameters[0].data, p.data)
+        np.testing.assert_array_equal(w.data, own)
+
+
+# Steps are whole
+
+
+KINDS = {
+    "SGD": lambda p, **o: tg.MiniBatchSGD(p, 0.1, **o),
+    "momentum": lambda p, **o: tg.MiniBatchSGD(p, 0.1, momentum=0.9, nesterov=True, weight_decay=0.1, **o),
+    "Adam": lambda p, **o: tg.Adam(p, 0.1, amsgrad=True, weight_decay=0.1, **o),
+    "AdamW": lambda p, **o: tg.AdamW(p, 0.1, **o),
+}
+every_kind = pytest.mark.parametrize("make", KINDS.values(), ids=KINDS)
+
+
+def snapshot(optimizer):
+    return [p.numpy() for p in optimizer.parameters], optimizer.state()
+
+
+def assert_same(one, other):
+    """Whether two trees hold the same values and types."""
+    assert type(one) is type(other)
+    if isinstance(one, dict):
+        assert list(one) == list(other)
+        for key in one:
+            assert_same(one[key], other[key])
+    elif isinstance(one, (list, tuple)):
+        assert len(one) == len(other)
+        for a, b in zip(one, other, strict=True):
+            assert_same(a, b)
+    elif isinstance(one, np.ndarray):
+        assert one.dtype == other.dtype
+        np.testing.assert_array_equal(one, other)
+    else:
+        assert one == other
+
+
+@every_kind
+def test_whatever_a_step_raises_parameters_and_state_stay(make):
+    a, b = tg.Parameter([1.0, 2.0], name="a"), tg.Parameter([[3.0]], name="b")
+    optimizer = make([a, b], clip_norm=1.0)
+    a.grad, b.grad = [1.0, -1.0], [[2.0]]
+    optimizer.step()
+    before = snapshot(optimizer)
+    b.grad = None
+    with pytest.raises(RuntimeError, match="no gradient for b"):
+        optimizer.step()
+    assert_same(before, snapshot(optimizer))
+    for wrong in (np.nan, np.inf, -np.inf):
+        b.grad = [[wrong]]
+        with pytest.raises(FloatingPointError, match="the gradient of b is not finite"):
+            optimizer.step()
+        assert_same(before, snapshot(optimizer))
+
+
+@every_kind
+def test_a_lack_of_memory_in_a_step_leaves_everything_as_it_was(make, monkeypatch):
+    a, b = tg.Parameter(np.ones(3)), tg.Parameter(np.ones(4))
+    optimizer = make([a, b])
+    a.grad, b.grad = np.ones(3), np.ones(4)
+    seen = b.data  # so that a step needs a new array for b
+
+    def no_memory(*args, **kwargs):
+        raise MemoryError
+
+    before = snapshot(optimizer)
+    monkeypatch.setattr(np, "empty_like", no_memory)
+    with pytest.raises(MemoryError):
+        optimizer.step()
+    monkeypatch.undo()
+    assert_same(before, snapshot(optimizer))
+    np.testing.assert_array_equal(seen, np.ones(4))
+    optimizer.step()
+    np.testing.assert_array_equal(seen, np.ones(4))
+    assert (b.data < 1).all()
+
+
+@every_kind
+@pytest.mark.parametrize("setting", ["raise", "warn", "ignore"])
+def test_an_overflow_is_reported_as_numpy_is_set_to_but_after_the_whole_step(make, setting):
+    a, b = (tg.Parameter([1e38, 1.0], dtype="float32") for _ in range(2))
+    calm = tg.Parameter([1.0], dtype="float32")
+    optimizer = make([a, b, calm])
+    for group in optimizer.groups:
+        group.learning_rate = 1e39 if isinstance(optimizer, tg.Adam) else 10.0
+    a.grad = b.grad = np.array([-3e38, 1.0])
+    calm.grad = [1.0]
+    with np.errstate(over=setting, invalid=setting):
+        if setting == "raise":
+            with pytest.raises(FloatingPointError, match="overflow in step 1, which is finished"):
+                optimizer.step()
+        elif setting == "warn":
+            with pytest.warns(RuntimeWarning, match="in step 1, which is finished"):
+                optimizer.step()
+        else:
+            optimizer.step()
+    assert optimizer.steps == 1
+    assert calm.item() != 1.0
+    np.testing.assert_array_equal(a.data, b.data)
+
+
+@every_kind
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_a_step_is_elementwise_whatever_the_size_and_the_layout(make, layout, dtype):
+    """Large arrays are gone through in parts: an element must move as it does in an array of its own."""
+    rng = np.random.default_rng(0)
+    shape = (3, 67, 1001)  # over the size of a part in each dtype, and no multiple of it
+    values, grads = (rng.standard_normal(shape).astype(dtype) for _ in range(2))
+    options = {"eps": 1e-4} if make in (KINDS["Adam"], KINDS["AdamW"]) else {}
+    whole = tg.Parameter(LAYOUTS[layout](values))
+    places = [(0, 0, 0), (2, 66, 1000), (1, 33, 500), (0, 65, 311), (0, 65, 312)]
+    single = [tg.Parameter(values[place]) for place in places]
+    optimizers = [kind_with(make, [whole], options), kind_with(make, single, options)]
+    for _ in range(3):
+        whole.grad = grads
+        for p, place in zip(single, places, strict=True):
+            p.grad = grads[place]
+        for optimizer in optimizers:
+            optimizer.step()
+    assert [whole.data[place] for place in places] == [p.data[()] for p in single]
+    assert whole.dtype == dtype
+
+
+def kind_with(make, parameters, options):
+    """An optimizer with an eps that float16 can hold."""
+    if not options:
+        return make(parameters)
+    kind = tg.Adam if make is KINDS["Adam"] else tg.AdamW
+    return kind(parameters, 0.1, amsgrad=kind is tg.Adam, **options)
+
+
+def test_views_and_graphs_keep_the_values_they_saw():
+    w = tg.Parameter([1.0, 2.0], name="w")
+    seen, y = w.data, w.reshape(2)
+    loss = (y * y).sum()
+    w.grad = [1.0, 1.0]
+    tg.Adam([w], 0.1).step()
+    np.testing.assert_array_equal(seen, [1.0, 2.0])
+    np.testing.assert_array_equal(y.data, [1.0, 2.0])
+    with pytest.raises(RuntimeError, match=r"'w'.*assigned"):
+        loss.backward()
+
+
+# Clipping
+
+
+def test_the_norm_is_the_one_of_all_gradients_together_also_where_squares_leave_the_range():
+    rng = np.random.default_rng(0)
+    arrays = [rng.standard_normal(shape) for shape in ((3, 4), (5,), ())]
+    expected = math.sqrt(math.fsum(float(x) ** 2 for array in arrays for x in array.flat))
+    assert global_norm(arrays) == pytest.approx(expected, rel=1e-14)
+    for dtype, scales in (("float32", (1e-30, 1.0, 1e30)), ("float64", (1e-250, 1e-170, 1.0, 1e170, 1e250))):
+        for scale in scales:
+            scaled = [(array * scale).astype(dtype) for array in arrays]
+            assert global_norm(scaled) == pytest.approx(expected * scale, rel=1e-6)
+    assert global_norm([np.full(9, 300.0, np.float16)]) == 900.0
+    assert global_norm([np.array([1e-200, 1e200]), np.array([3e200])]) == pytest.approx(math.sqrt(10) * 1e200)
+    assert global_norm([np.zeros(3), np.zeros((0, 2))]) == 0.0
+    assert global_norm([np.ones(4).reshape(2, 2).T * 3]) == 6.0
+
+
+def test_gradients_are_clipped_by_value_then_by_norm_and_stay_themselves():
+    a, b = tg.Parameter([0.0, 0.0]), tg.Parameter(0.0)
+    a.grad, b.grad = [30.0, -0.4], 40.0
+    optimizer = tg.MiniBatchSGD([a, b], 1.0, clip_value=3.0, clip_norm=2.5)
+    optimizer.step()
+    clipped = np.array([3.0, -0.4, 3.0])
+    np.testing.assert_allclose(
+        [*a.data, b.item()], -clipped * 2.5 / (np.sqrt(np.sum(clipped**2)) + 1e-6), rtol=1e-14
+    )
+    assert (a.grad.tolist(), b.grad) == ([30.0, -0.4], 40.0)
+    optimizer.clip_value = optimizer.clip_norm = None
+    optimizer.step()
+    assert b.item() == pytest.approx(-40 - clipped[2] * 2.5 / np.sqrt(np.sum(clipped**2)), rel=1e-6)
+
+
+def test_small_gradients_are_not_scaled_up():
+    w = tg.Parameter([0.0])
+    w.grad = [0.5]
+    tg.MiniBatchSGD([w], 1.0, clip_norm=100.0).step()
+    assert w.item() == -0.5
+
+
+# State
+
+
+def train(optimizer, steps, seed):
+    rng = np.random.default_rng(seed)
+    for _ in range(steps):
+        for p in optimizer.parameters:
+            p.grad = rng.standard_normal(p.shape)
+        optimizer.step()
+
+
+@every_kind
+def test_a_state_continues_as_if_there_had_been_no_break(make):
+    whole = [tg.Parameter(np.ones((2, 3))), tg.Parameter(1.0)]
+    straight = make(whole, clip_norm=1.0)
+    train(straight, 5, 0)
+    state = straight.state()
+    for array in state["slots"][0].values():
+        array += 0.0  # the state's own
+    parts = [tg.Parameter(p.data) for p in whole]
+    resumed = make(parts)
+    for group in resumed.groups:
+        group.learning_rate = 7.0  # the state's rate comes back
+    resumed.load_state(state)
+    for array in state["slots"][0].values():
+        array += 1e9  # the state is the caller's again
+    train(straight, 5, 1)
+    train(resumed, 5, 1)
+    for p, q in zip(whole, parts, strict=True):
+        np.testing.assert_array_equal(p.data, q.data)
+    assert_same(straight.state(), resumed.state())
+
+
+def test_a_state_survives_the_checkpoint_file(tmp_path):
+    w = tg.Parameter(np.ones((2, 3), np.float32))
+    optimizer = tg.AdamW([w], amsgrad=True, clip_value=2.0)
+    train(optimizer, 3, 0)
+    tg.save_checkpoint(tmp_path / "state.npz", optimizer.state())
+    twin = tg.AdamW([tg.Parameter(w.data)], 1.0)
+    twin.load_state(tg.load_checkpoint(tmp_path / "state.npz"))
+    assert_same(twin.state(), optimizer.state())
+
+
+def changed(state, path, value):
+    """The state with another value at a path of keys; ``...`` deletes."""
+    state = copy.deepcopy(state)
+    *outer, last = path
+    inner = state
+    for key in outer:
+        inner = inner[key]
+    if value is ...:
+        del inner[last]
+    else:
+        inner[last] = value
+    return state
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "part"),
+    [
+        (["optimizer"], "AdamW", "one of AdamW"),
+        (["optimizer"], ..., "no entry 'optimizer'"),
+        (["steps"], -1, "steps"),
+        (["steps"], True, "steps"),
+        (["steps"], 2.0, "steps"),
+        (["clip_norm"], "x", "clip_norm"),
+        (["clip_norm"], ..., "no entry 'clip_norm'"),
+        (["groups"], [], r"groups of \[1, 1\] parameters, got groups of \[\]"),
+        (["groups"], None, ""),
+        (["groups"], 5, ""),
+        (["groups", 1], None, ""),
+        (["groups", 0, "parameters"], 2, "groups of"),
+        (["groups", 0, "learning_rate"], -1.0, "learning_rate"),
+        (["groups", 1, "betas"], [0.9, 2.0], "betas"),
+        (["groups", 1, "eps"], ..., "the option 'eps' is missing"),
+        (["groups", 1, "momentum"], 0.5, "no option 'momentum'"),
+        (["slots"], [{}], "slots of 2 parameters, got 1"),
+        (["slots"], None, ""),
+        (["slots", 1], [1, 2], ""),
+        (["slots", 1, "mean"], ..., "mean of b is missing"),
+        (["slots", 1, "mean"], np.zeros(3), r"mean of b: expected float64 \(2,\), got float64 \(3,\)"),
+        (["slots", 1, "mean"], np.zeros(2, np.float32), "got float32"),
+        (["slots", 1, "mean"], [0.0, 0.0], "mean of b: expected float64"),
+        (["slots", 0, "velocity"], np.zeros(1), "velocity of parameter 0 is not known"),
+    ],
+)
+def test_a_state_that_does_not_fit_is_refused_and_nothing_changes(path, value, part):
+    a, b = tg.Parameter([1.0]), tg.Parameter([1.0, 2.0], name="b")
+    optimizer = tg.Adam([{"parameters": [a]}, {"parameters": [b], "learning_rate": 0.5}])
+    train(optimizer, 2, 0)
+    before = snapshot(optimizer)
+    other = changed(optimizer.state(), ["groups", 0, "learning_rate"], 123.0)
+    with pytest.raises(ValueError, match=rf"Adam.load_state: .*{part}"):
+        optimizer.load_state(changed(other, path, value))
+    assert_same(before, snapshot(optimizer))
+    optimizer.load_state(other)
+    assert optimizer.groups[0].learning_rate == 123.0
+
+
+def test_many_steps_do_not_grow_in_memory():
+    w = tg.Parameter(np.ones(10))
+    w.grad = np.zeros(10)
+    optimizer = tg.Adam([w], clip_norm=1.0)
+    optimizer.step()
+    tracemalloc.start()
+    try:
+        for _ in range(1_000):
+            optimizer.step()
+        before = tracemalloc.get_traced_memory()[0]
+        for _ in range(5_000):
+            optimizer.step()
+        assert tracemalloc.get_traced_memory()[0] - before < 2_000
+    finally:
+        tracemalloc.stop()
