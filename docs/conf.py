@@ -79,7 +79,7 @@ def name_the_examples(app, what, name, obj, options, lines):
 
 
 def show_arrays_alone(app, what, name, obj, options, signature, returned):
-    """The options of NumPy's ufuncs (out, where, dtype) are not for tensors: their signature is their arrays."""
+    """The options of NumPy's ufuncs (out, where, dtype) are not for tensors; their arrays are."""
     if isinstance(getattr(obj, "forward", None), np.ufunc):
         return f"({', '.join(obj.arrays)})", None
     return None

@@ -19,7 +19,7 @@ PAGES = [
     ROOT / "CONTRIBUTING.md",
     *sorted(page for page in DOCS.rglob("*.md") if "_build" not in page.parts),
 ]
-BLOCK = re.compile(r"^( *)```python\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^( *)```(?:python|\{code-cell\} python)\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 PEERS = ("torch", "keras")  # what a page may ask for beyond the project's own extras
 
