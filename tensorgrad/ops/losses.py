@@ -266,6 +266,8 @@ def l2(*parameters: Array, strength: float) -> Array:
     """
     if not parameters:
         raise ValueError("l2: expected at least one parameter, got none")
+    if any(isinstance(x, (tuple, list)) for x in parameters):
+        raise TypeError("l2: expected the parameters one by one, l2(*parameters, strength=...), got a list")
     if not is_number(strength) or not 0 <= strength < np.inf:
         raise ValueError(f"l2: expected a strength of 0 or more, got {strength!r}")
     total = np.sum(np.square(parameters[0]))

@@ -255,6 +255,8 @@ def test_l2_refuses_a_strength_below_0(strength):
 def test_l2_of_nothing_and_of_two_dtypes_is_refused():
     with pytest.raises(ValueError, match="l2: expected at least one parameter, got none"):
         tg.l2(strength=0.1)
+    with pytest.raises(TypeError, match="l2: expected the parameters one by one"):
+        tg.l2([leaf([1.0])], strength=0.1)
     with pytest.raises(TypeError, match="l2: the float32 tensor would silently become float64"):
         tg.l2(leaf([1.0], "float32"), leaf([1.0]), strength=0.1)
     assert tg.l2(leaf([1.0], "float32"), strength=np.float64(0.1)).dtype == np.float32
