@@ -9,6 +9,8 @@ import pytest
 import tensorgrad as tg
 from tensorgrad.core.registry import NUMPY, OPS
 
+collect_ignore = ["docs/conf.py"]  # it needs Sphinx
+
 
 @pytest.fixture(autouse=True)
 def _names(doctest_namespace: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from docutils import nodes
+from sphinx.util.nodes import make_refnode
 
 DOCS = Path(__file__).parent
 
@@ -94,6 +95,17 @@ def link_to_numpy(app, env, node, content):
     return nodes.reference("", "", content, internal=False, refuri=page)
 
 
+def link_by_last_name(app, env, node, content):
+    """`Training` leads to tensorgrad.nn.Training from every page; what no page has stays without a link."""
+    if node.get("reftype") != "obj":
+        return None
+    found = env.domains.python_domain.find_obj(env, None, None, node["reftarget"], None, searchmode=1)
+    if len(found) != 1:
+        return content
+    name, entry = found[0]
+    return make_refnode(app.builder, node["refdoc"], entry.docname, entry.node_id, content, name)
+
+
 def visit_math(translator, node):
     """Inline and displayed formulas as MathML: no script, no font and no network needed."""
     from latex2mathml.converter import convert
@@ -109,3 +121,4 @@ def setup(app):
     app.connect("autodoc-process-docstring", name_the_examples, priority=400)  # before numpydoc's
     app.connect("autodoc-process-signature", show_arrays_alone)
     app.connect("missing-reference", link_to_numpy)
+    app.connect("missing-reference", link_by_last_name)
