@@ -94,7 +94,7 @@ def build(form: Any, state: dict[str, np.ndarray[Any, Any]]) -> Layer:
         If the description names an unknown layer or option, or does not fit the values. No layer is made
         that is larger than the values that come with it.
     """
-    layer = _built(form, sum(array.size for array in state.values()), [])
+    layer = _Builder(sum(array.size for array in state.values())).layer(form)
     try:
         layer.load_state(state)
     except ValueError as error:
@@ -102,63 +102,72 @@ def build(form: Any, state: dict[str, np.ndarray[Any, Any]]) -> Layer:
     return layer
 
 
-def _built(form: Any, room: int, made: list[Layer | None]) -> Layer:
-    if not isinstance(form, dict):
-        raise SavedFileError(f"expected the description of a layer, got {form!r}")
-    if form.keys() == {"again"}:
-        number = form["again"]
-        earlier = made[number] if type(number) is int and 0 <= number < len(made) else None
-        if earlier is None:
-            raise SavedFileError(f"there is no layer {number!r} to use again")
-        return earlier
-    kind = known_layers().get(form["class"]) if isinstance(form.get("class"), str) else None
-    if kind is None:
-        raise SavedFileError(
-            f"the layer {form.get('class')!r} is not known; there are {', '.join(sorted(known_layers()))}"
-        )
-    wanted = {"class", "training", "layers" if kind is Network else "options"}
-    if form.keys() != wanted or not isinstance(form["training"], bool):
-        raise SavedFileError(f"expected {', '.join(sorted(wanted))} of a {kind.__name__}, got {form}")
-    place = len(made)
-    made.append(None)  # until it is finished: no layer can hold itself
-    if kind is Network:
-        if not isinstance(form["layers"], list):
-            raise SavedFileError(f"expected a list of layers, got {form['layers']!r}")
-        layer: Layer = Network([_built(part, room, made) for part in form["layers"]])
-    else:
-        layer = _constructed(kind, form["options"], room)
-    layer.training = form["training"]
-    made[place] = layer
-    return layer
+class _Builder:
+    """Makes layers, as long as there is room for their parameters."""
 
+    def __init__(self, room: int) -> None:
+        self._room = room
+        self._made: list[Layer | None] = []  # None for a network that is being made: it cannot hold itself
 
-def _constructed(kind: type[Layer], options: Any, room: int) -> Layer:
-    names = _option_names(kind)
-    if not isinstance(options, dict) or options.keys() != set(names):
-        raise SavedFileError(f"expected the options {', '.join(names)} of {kind.__name__}, got {options!r}")
-    options = {name: _tupled(value) for name, value in options.items()}
-    if "dtype" in options and options["dtype"] not in _DTYPES:
-        raise SavedFileError(
-            f"{kind.__name__}: expected dtype one of {', '.join(_DTYPES)}, got {options['dtype']!r}"
-        )
-    if _size(kind, options) > room:
-        raise SavedFileError(f"{kind.__name__} with {options} is larger than the values in the file")
-    try:
-        return kind(**options)
-    except (TypeError, ValueError) as error:
-        raise SavedFileError(f"{kind.__name__} with {options}: {error}") from error
+    def layer(self, form: Any) -> Layer:
+        if not isinstance(form, dict):
+            raise SavedFileError(f"expected the description of a layer, got {form!r}")
+        if form.keys() == {"again"}:
+            number = form["again"]
+            known = type(number) is int and 0 <= number < len(self._made)
+            earlier = self._made[number] if known else None
+            if earlier is None:
+                raise SavedFileError(f"there is no layer {number!r} to use again")
+            return earlier
+        name = form.get("class")
+        kind = known_layers().get(name) if isinstance(name, str) else None
+        if kind is None:
+            raise SavedFileError(
+                f"the layer {name!r} is not known; there are {', '.join(sorted(known_layers()))}"
+            )
+        wanted = {"class", "training", "layers" if kind is Network else "options"}
+        if form.keys() != wanted or not isinstance(form["training"], bool):
+            raise SavedFileError(f"expected {', '.join(sorted(wanted))} of a {name}, got {form}")
+        place = len(self._made)
+        self._made.append(None)
+        made = self._network(form["layers"]) if kind is Network else self._single(kind, form["options"])
+        made.training = form["training"]
+        self._made[place] = made
+        return made
+
+    def _network(self, forms: Any) -> Layer:
+        if not isinstance(forms, list):
+            raise SavedFileError(f"expected a list of layers, got {forms!r}")
+        return Network([self.layer(form) for form in forms])
+
+    def _single(self, kind: type[Layer], options: Any) -> Layer:
+        name, names = kind.__name__, _option_names(kind)
+        if not isinstance(options, dict) or options.keys() != set(names):
+            raise SavedFileError(f"expected the options {', '.join(names)} of {name}, got {options!r}")
+        options = {key: _tupled(value) for key, value in options.items()}
+        if "dtype" in options and options["dtype"] not in _DTYPES:
+            raise SavedFileError(
+                f"{name}: expected a dtype of {', '.join(_DTYPES)}, got {options['dtype']!r}"
+            )
+        self._room -= _size(kind, options)
+        if self._room < 0:
+            raise SavedFileError(f"{name} with {options} is larger than the values in the file")
+        try:
+            return kind(**options)
+        except (TypeError, ValueError) as error:
+            raise SavedFileError(f"{name} with {options}: {error}") from error
 
 
 def _size(kind: type[Layer], options: dict[str, Any]) -> int:
-    """The number of elements of the largest parameter: the product of all sizes that have no default."""
+    """Elements of the largest parameter: the product of all sizes without a default. 0 if there are none."""
     parameters = inspect.signature(kind).parameters
     needed = {k: v for k, v in options.items() if parameters[k].default is inspect.Parameter.empty}
     if isinstance(side := needed.get("kernel_size"), int):
         needed["kernel_size"] = (side, side)
-    groups = options.get("groups")
-    return math.prod(_lengths(tuple(needed.values()))) // (
-        groups if type(groups) is int and groups > 0 else 1
-    )
+    lengths = _lengths(tuple(needed.values()))
+    groups = options.get("groups", 1)
+    size = max(math.prod(lengths), 0) if lengths else 0
+    return size // groups if type(groups) is int and groups > 0 else size
 
 
 def _lengths(value: Any) -> list[int]:

@@ -12,8 +12,10 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -483,16 +485,29 @@ def test_a_disk_that_is_full_at_any_byte_leaves_the_old_file_and_nothing_else(pa
     np.testing.assert_array_equal(tg.load_checkpoint(path), np.zeros(4_000))
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write into read-only folders")
-def test_a_read_only_folder_is_refused(path):
-    saved(path, "old")
-    path.parent.chmod(0o500)
-    try:
-        with pytest.raises(PermissionError, match="cannot write"):
-            saved(path)
-    finally:
-        path.parent.chmod(0o700)
-    assert tg.load_checkpoint(path) == "old"
+@pytest.fixture
+def read_only():
+    """A folder with a checkpoint in it, which this process may read but not write, not even as root."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        tg.save_checkpoint(folder / "run.npz", "old")
+        folder.chmod(0o555)
+        root = os.geteuid() == 0
+        if root:
+            os.seteuid(65534)  # nobody
+        try:
+            yield folder
+        finally:
+            if root:
+                os.seteuid(0)
+            folder.chmod(0o700)
+
+
+def test_a_read_only_folder_is_refused(read_only):
+    with pytest.raises(PermissionError, match=r"cannot write .*run\.npz: Permission denied"):
+        saved(read_only / "run.npz")
+    assert tg.load_checkpoint(read_only / "run.npz") == "old"
+    assert left_over(read_only / "run.npz") == []
 
 
 def test_a_missing_folder_and_a_folder_in_the_files_place_are_refused(path):
