@@ -34,6 +34,7 @@ from tensorgrad.data import minibatches as minibatches
 from tensorgrad.graph import Drawing as Drawing
 from tensorgrad.graph import NumpyCode as NumpyCode
 from tensorgrad.graph import draw as draw
+from tensorgrad.graph import player as player
 from tensorgrad.graph import to_numpy as to_numpy
 from tensorgrad.nn import ELU as ELU
 from tensorgrad.nn import GELU as GELU

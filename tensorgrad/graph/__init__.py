@@ -4,3 +4,4 @@ from tensorgrad.graph.drawing import Drawing as Drawing
 from tensorgrad.graph.drawing import draw as draw
 from tensorgrad.graph.numpy_code import NumpyCode as NumpyCode
 from tensorgrad.graph.numpy_code import to_numpy as to_numpy
+from tensorgrad.graph.player import player as player

@@ -65,7 +65,7 @@ def recorded(output: Tensor) -> list[Tensor]:
 
 
 def leaf_kind(leaf: Tensor) -> str:
-    """Whether a leaf is a parameter, an input, or a buffer: a tensor that a layer keeps but does not train."""
+    """Whether a leaf is a parameter, an input, or a buffer, which a layer keeps but does not train."""
     if isinstance(leaf, Parameter):
         return "parameter"
     return "input" if type(leaf) is Tensor else "buffer"
@@ -150,7 +150,7 @@ class _Names:
 
     def __init__(self) -> None:
         self._paths: dict[int, dict[int, str]] = {}
-        self._times: dict[tuple[Any, ...], int] = {}
+        self._times: dict[tuple[int, int], int] = {}
 
     def group(self, call: _Call) -> Group:
         if isinstance(call.maker, Op):
@@ -161,9 +161,10 @@ class _Names:
             return Group("layer", title)
         if outer is not None:
             title = self._paths_in(outer).get(id(layer), title)
-        times = self._times[key] = self._times.get(key := (id(call.within), id(layer)), 0) + 1
-        if times > 1:
-            title += f" (call {times})"
+        key = (id(call.within), id(layer))
+        self._times[key] = self._times.get(key, 0) + 1
+        if self._times[key] > 1:
+            title += f" (call {self._times[key]})"
         return Group("layer", title, _note(layer))
 
     def _paths_in(self, layer: Any) -> dict[int, str]:
@@ -181,12 +182,11 @@ def _vjp_group(op: Op[Any], position: int) -> Group:
 
 def _note(layer: Any) -> str:
     """How a layer writes itself, if it does so and is brief."""
-    if type(layer).__repr__ is object.__repr__:  # an address in memory says nothing
-        return ""
     try:
         note = repr(layer)
     except Exception:  # of somebody's layer; the drawing does without
         return ""
+    # An address in memory says nothing, nor does the title once more.
     return "" if " at 0x" in note or note == f"{type(layer).__name__}()" else _brief(note)
 
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 from tensorgrad.core import Tensor
 from tensorgrad.graph.clusters import Group, leaf_kind
 from tensorgrad.graph.folding import Folding
 from tensorgrad.graph.labels import constant_lines, count, leaf_lines, op_lines, size, value_line
 
-# The colours of Okabe and Ito, which colour-blind readers tell apart, as borders of light tints; each kind has
-# a shape of its own too, for print. What lies on the page itself is grey enough for white and black pages.
+# The colours of Okabe and Ito, which colour-blind readers tell apart, as borders of light tints; for print,
+# each kind has a shape of its own too. What lies on the page itself is a grey for white and for black pages.
 INK, FAINT, PAGE, BACKWARD = "#1a1a1a", "#555555", "#767676", "#d55e00"
 KINDS = {
     "op": 'shape=box style="rounded,filled" fillcolor="#dcedf8" color="#0072b2"',
@@ -25,28 +24,30 @@ KINDS = {
     "vjp": 'shape=folder style=filled fillcolor="#fbe6d8" color="#d55e00"',
 }
 CLUSTERS = {
-    "layer": 'style="rounded,filled" fillcolor="{}" color="#8fa1b3"',
-    "vjp": 'style="rounded,filled" fillcolor="#fdf1e8" color="#d55e00"',
+    "layer": 'style="rounded,filled" fillcolor="{}" color="#8fa1b3" penwidth=1',
+    "vjp": 'style="rounded,filled" fillcolor="#fdf1e8" color="#d55e00" penwidth=1',
     "repeat": 'style="rounded,filled,dashed" fillcolor="{}" color="#cc79a7" penwidth=2',
 }
 TINTS = ("#f5f7fa", "#ebeff4")  # of nested clusters, in turn
 STATES = {  # in the walk back: what an op is when it is taken, when it waits, and when it is done
     "taken": f'fillcolor="#ffd0a8" color="{BACKWARD}" penwidth=4',
-    "waiting": f'color="{BACKWARD}" penwidth=2.5 style="filled,dashed"',
+    "waiting": f'color="{BACKWARD}" penwidth=2.5 style="rounded,filled,dashed"',
     "done": 'fillcolor="#d0d0d0" color="#777777"',
 }
-FADED = 'fillcolor="#fafafa" color="#bdbdbd" fontcolor="#6f6f6f"'
+FADED = 'fillcolor=transparent color="#a0a0a0" fontcolor="#767676"'
 
 
 @dataclass
 class Overlay:
     """What is laid over the plain graph, by ids of tensors; edges are (id of the result, place of the input).
 
-    ``influenced`` are the tensors to stand out from the others; ``states`` and ``notes`` tell of a walk back;
-    ``back`` are the edges along which a gradient flows, with its norm if that is shown.
+    ``titles`` stand for the names of ops. ``influenced`` are the tensors to stand out from the others.
+    ``states`` and ``notes`` tell of a walk back. ``back`` are the edges along which a gradient flows, with
+    its norm if that is shown.
     """
 
     values: bool = False
+    titles: dict[int, str] = field(default_factory=dict)
     influenced: set[int] | None = None
     states: dict[int, str] = field(default_factory=dict)
     notes: dict[int, list[str]] = field(default_factory=dict)
@@ -74,10 +75,10 @@ class _Writer:
 
     def lines(self, rankdir: str) -> Iterator[str]:
         yield "digraph {"
-        yield f'  graph [rankdir={rankdir} bgcolor="transparent" nodesep=0.3 ranksep=0.35 newrank=true fontsize=12'
-        yield f'    fontname="Helvetica,Arial,sans-serif" fontcolor="{INK}"]'
-        yield '  node [fontname="Helvetica,Arial,sans-serif" fontsize=12 margin="0.12,0.06" height=0.4 penwidth=1.3'
-        yield f'    fontcolor="{INK}"]'
+        yield f'  graph [rankdir={rankdir} bgcolor="transparent" nodesep=0.3 ranksep=0.35 newrank=true'
+        yield f'    fontsize=12 fontname="Helvetica,Arial,sans-serif" fontcolor="{INK}"]'
+        yield '  node [fontname="Helvetica,Arial,sans-serif" fontsize=12 margin="0.12,0.06" height=0.4'
+        yield f'    penwidth=1.3 fontcolor="{INK}"]'
         yield f'  edge [fontname="Helvetica,Arial,sans-serif" fontsize=10 color="{PAGE}" arrowsize=0.7]'
         yield from self._group(self.folding.graph, 0)
         yield from self._edges()
@@ -105,7 +106,8 @@ class _Writer:
                 style = CLUSTERS[part.kind].format(TINTS[depth % 2])
                 yield f"{indent}subgraph cluster{self._clusters} {{"
                 self._clusters += 1
-                yield f'{indent}  graph [label={_cluster_label(part)} labeljust=l {style} class="tg-{part.kind}"]'
+                yield f"{indent}  graph [label={_cluster_label(part)} labeljust=l"
+                yield f'{indent}    {style} class="tg-{part.kind}"]'
                 yield from self._group(part, depth + 1)
                 yield f"{indent}}}"
 
@@ -121,6 +123,7 @@ class _Writer:
 
     def _node(self, name: str, kind: str, lines: list[str], x: Tensor) -> str:
         overlay = self.overlay
+        lines = [overlay.titles.get(id(x), lines[0]), *lines[1:]]
         if overlay.values:
             lines = [*lines, f"= {value_line(x)}"]
         lines = [*lines, *overlay.notes.get(id(x), ())]
@@ -142,7 +145,8 @@ class _Writer:
     def _box(self, group: Group) -> str:
         """A folded cluster as one node."""
         tensors = list(group.tensors())
-        lines = [group.title, *([group.note] if group.note else []), *(size(x) for x in self.folding.results(group))]
+        note = [group.note] if group.note else []
+        lines = [group.title, *note, *(size(x) for x in self.folding.results(group))]
         inside = count(len(tensors), "op")
         parameters = self.folding.parameters_in(group)
         if parameters:
@@ -185,7 +189,8 @@ class _Writer:
         if arrow.carried or free:
             style.append("constraint=false")
         if self.overlay.influenced is not None:
-            style.append(f'color="{BACKWARD}" penwidth=2.4' if arrow.influenced else 'color="#bdbdbd"')
+            lit, dim = f'color="{BACKWARD}" penwidth=2.4', 'color="#a0a0a0" penwidth=0.8'
+            style.append(lit if arrow.influenced else dim)
         if arrow.norms:
             style.append(f'dir=both color="{PAGE}:{BACKWARD}" arrowtail=vee class="tg-back"')
             numbers = [norm for norm in arrow.norms if norm is not None]

@@ -94,8 +94,8 @@ def draw(
         Write the values on the nodes: few as they are, many as their norm.
     gradients : "direction" or "norms", optional
         A second arrow along each edge that a gradient comes back along; with "norms", the Euclidean norm of
-        what comes (where several uses are drawn as one arrow, from the least to the largest). The walk is that
-        of `Tensor.backward_steps`, which needs a scalar and leaves ``.grad`` alone.
+        what comes (where one arrow stands for several uses, the least and the largest). The walk is that of
+        `Tensor.backward_steps`, which needs a scalar and leaves ``.grad`` alone.
     highlight : Tensor or str, optional
         A tensor in the graph, or the name of one or several: what depends on it stands out, the rest fades.
     step : int, optional
@@ -143,7 +143,7 @@ def draw(
 
 
 def _check(*, depth: Any, rankdir: Any, gradients: Any) -> None:
-    if depth is not None and (isinstance(depth, bool) or not isinstance(depth, (int, np.integer)) or depth < 0):
+    if depth is not None and (type(depth) is bool or not isinstance(depth, (int, np.integer)) or depth < 0):
         raise ValueError(f"draw: expected depth to be an integer of at least 0, got {depth!r}")
     if rankdir not in ("TB", "LR", "BT", "RL"):
         raise ValueError(f"draw: expected rankdir to be TB, LR, BT or RL, got {rankdir!r}")
@@ -169,7 +169,7 @@ def _recorded(thing: Any, input_shape: tuple[int, ...] | None) -> tuple[Tensor, 
 
 
 def _looked_up(nodes: list[Tensor], wanted: Tensor | str, thing: Any) -> list[Tensor]:
-    """The tensors in a graph that were meant: by themselves, by their name, or as a parameter of the layer."""
+    """The tensors in a graph that were meant: themselves, by their name, or as a parameter of the layer."""
     if isinstance(wanted, Tensor) and not isinstance(thing, Tensor):
         paths = {id(parameter): path for path, parameter in thing.named_parameters().items()}
         wanted = paths.get(id(wanted), wanted)
@@ -227,8 +227,12 @@ def _tell(overlay: Overlay, steps: BackwardSteps, k: int) -> None:
         overlay.states[id(step.output)] = "done"
     if k:
         overlay.states[id(steps[k - 1].output)] = "taken"
-        overlay.notes[id(steps[k - 1].output)] = [f"step {k}: g = {short(steps[k - 1].incoming)}"]
+        overlay.notes[id(steps[k - 1].output)] = [f"step {k}: {_cotangent(steps[k - 1].incoming)}"]
     for tensor, g in steps.waiting(k):
         overlay.states[id(tensor)] = "waiting"
-        overlay.notes[id(tensor)] = [f"g = {short(g)}"]
+        overlay.notes[id(tensor)] = [_cotangent(g)]
     overlay.back = {**_came_back(steps[:k], norms=False), **overlay.back}
+
+
+def _cotangent(g: np.ndarray[Any, Any]) -> str:
+    return f"g = {short(g)}" if g.size <= 4 else f"‖g‖ = {np.linalg.norm(g.ravel()):.3g}"

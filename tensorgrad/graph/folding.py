@@ -13,9 +13,9 @@ from tensorgrad.graph.repeats import Repeats
 
 @dataclass(frozen=True)
 class Edge:
-    """An arrow of the drawing: what it joins, and the use of a tensor or constant ``x`` that it stands for.
+    """The use of a tensor or constant ``x`` by an op, and the arrow that stands for it.
 
-    Uses with the same ``source``, ``target`` and ``place`` are one arrow. ``carried`` leads to the next round.
+    Uses with the same ``source``, ``target`` and ``place`` have one arrow. ``carried``: to the next round.
     """
 
     source: str

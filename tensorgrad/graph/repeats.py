@@ -19,9 +19,10 @@ WORK = 3_000_000  # inputs to compare before folding gives up
 class Repeats:
     """Folds the repeats in the groups of a graph, the inner ones first.
 
-    Rounds are alike if their ops are, with the same params and shapes, and if they are wired alike: each input
-    comes from the same place in the round, from the same place some rounds before (in the first rounds, where
-    there is none yet, from anywhere before), from the same tensor outside, or is a leaf of each round's own.
+    Rounds are alike if their ops are, with the same params (but for indices) and shapes, and if they are
+    wired alike: each input comes from the same place in the round, from the same place some rounds before (in
+    the first rounds, where there is none yet, from anywhere before), from the same tensor outside, or is a
+    leaf of each round's own.
     """
 
     def __init__(self, users: dict[int, list[Tensor]]) -> None:
@@ -100,9 +101,7 @@ class Repeats:
                         return k + 1
         return most
 
-    def _alike(
-        self, level: _Level, start: int, length: int, k: int, i: int, x: Tensor, y: Tensor
-    ) -> bool:
+    def _alike(self, level: _Level, start: int, length: int, k: int, i: int, x: Tensor, y: Tensor) -> bool:
         """Whether part ``i``, of round ``k``, reads ``x`` as the part a round later reads ``y``."""
         if y._op is None:
             if x is y:

@@ -1,4 +1,4 @@
-"""A layer applied to a batch of zeros, to see what it records: always a copy, so that nothing in it changes."""
+"""A layer applied to a batch of zeros, to see what it records: a copy, so that nothing in it changes."""
 
 from __future__ import annotations
 
