@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -146,4 +147,13 @@ def _figure_class(name: str) -> type[Figure]:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError(f'{name} needs matplotlib: pip install "tensorgrad-numpy[plot]"') from error
-    return Figure
+
+    class ShownFigure(Figure):
+        """A figure that a notebook shows also where pyplot was never imported."""
+
+        def _repr_png_(self) -> bytes:
+            picture = BytesIO()
+            self.savefig(picture, format="png")
+            return picture.getvalue()
+
+    return ShownFigure
