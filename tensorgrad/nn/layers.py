@@ -205,8 +205,12 @@ class Dropout(Layer):
             return as_tensor(x)
         if getattr(x, "dtype", np.dtype(int)).kind != "f":
             raise TypeError(f"{self}: expected floating input, got {getattr(x, 'dtype', type(x).__name__)}")
-        kept = self.generator.random(x.shape, np.float32) >= self.rate
-        return as_tensor(x * Tensor(kept.astype(x.dtype) / (1 - self.rate)))
+        # Drawn in the order of the axes, so that the mask is the same however x lies in memory; then laid out
+        # like x, as the result will be: convolution has a layout of its own.
+        mask = np.empty_like(x.data if isinstance(x, Tensor) else x)
+        mask[...] = self.generator.random(x.shape, np.float32) >= self.rate
+        mask /= 1 - self.rate
+        return as_tensor(x * Tensor(mask))
 
     def __repr__(self) -> str:
         return f"Dropout({self.rate})"

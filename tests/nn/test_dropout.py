@@ -59,6 +59,12 @@ def test_masks_depend_neither_on_layout_nor_on_dtype():
         np.testing.assert_array_equal(mask, masks[0])
 
 
+def test_the_result_lies_in_memory_as_the_input_does():
+    """Convolution's images lie as (C, H, W, N); the layer after a dropout shall find them so."""
+    x = np.ones((3, 4, 5, 2)).transpose(3, 1, 2, 0)
+    assert tg.Dropout()(x).data.strides == x.strides
+
+
 def test_of_a_generator_it_takes_a_child():
     """So a layer's masks, and the weights drawn after it, are the same whoever else draws."""
     rng, same = np.random.default_rng(0), np.random.default_rng(0)
