@@ -7,7 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from contextvars import Context
+from contextvars import copy_context
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ import numpy as np
 
 from tensorgrad.core import OPS, Op, Tensor
 from tensorgrad.core.backward import require_recorded, seed, walk
+from tensorgrad.core.recording import _paused, _watch
 from tensorgrad.graph.numpy_expressions import UnwritableError
 from tensorgrad.graph.numpy_kernels import FORMULAS, FORWARDS
 from tensorgrad.graph.numpy_leaves import Leaves
@@ -149,8 +150,7 @@ def to_numpy(
     >>> loss, gradients = code.compile()(np.array([3.0, 4.0]))
     """
     require_recorded(loss, "to_numpy")
-    # In a context of its own: no `no_grad` or `detect_nan` of the caller's reaches in.
-    code = Context().run(_written, loss, identifier(name), dict(inputs or {}), wrt)
+    code = copy_context().run(_written, loss, identifier(name), dict(inputs or {}), wrt)
     if path is not None:
         code.save(path)
     return code
@@ -211,20 +211,26 @@ def _explaining(op: str) -> Iterator[None]:
 def _written(
     loss: Tensor, name: str, inputs: dict[str, Any], wrt: Tensor | Iterable[Tensor] | None
 ) -> NumpyCode:
+    # In a context of its own, which no `no_grad` or `detect_nan` of the caller's reaches, and where errors of
+    # floating point are not reported again: the engine did, and an op's own settings still stand out.
+    _paused.set(0)
+    _watch.set(None)
+    np.seterr(all="call")
+    np.seterrcall(lambda *_: None)
     nodes = _ancestors(loss)
     script = Script()
     names = Names(nodes, loss)
     leaves = Leaves(script, nodes, inputs)
     targets = leaves.targets(wrt)
     shadows: dict[int, Tensor] = {}
-    named: list[Step] = []
+    named: dict[Step, None] = {}
     with _ops_handed_over():
         for node in nodes:
             shadows[id(node)] = shadow = _shadow(node, script, leaves, shadows, names)
             step = _step(shadow)
-            if node.op is not None and step.name is None and step.base is None:
+            if node._op is not None and step.function is not None and step not in named:
                 step.base = names.base(node)
-                named.append(step)
+                named[step] = None
         out = shadows[id(loss)]
         script.begin("backward", Owner("loss"))
         g = script.record(np.ones_like, out._array)

@@ -67,6 +67,8 @@ def expression(step: Step, write: Callable[[Step], Text]) -> Text:
         return f"{operand(args[0], ATOM)}[{function.i}]", ATOM
     if isinstance(function, Method):
         start = f"{operand(args[0], ATOM)}.{function.name}"
+        if function.name == "reshape" and isinstance(args[1], tuple) and args[1]:
+            return f"{start}{literal(args[1], write)[0].replace(',)', ')')}", ATOM
         return (
             start + f"({_arguments(function, args[1:], step.kwargs, write)})" if function.call else start
         ), ATOM

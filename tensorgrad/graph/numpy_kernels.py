@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tensorgrad.core import OPS
-from tensorgrad.graph import numpy_pool
+from tensorgrad.graph import numpy_conv, numpy_pool
 from tensorgrad.graph.numpy_steps import Lines, Method
 from tensorgrad.graph.numpy_trace import Script, Traced
 
@@ -31,6 +31,12 @@ def _sum_to(script: Script, x: Traced, *, shape: tuple[int, ...]) -> Any:
         return np.sum(x, axis=axes, keepdims=True).reshape(shape)
     axis = None if len(axes) == x.ndim else axes[0] if len(axes) == 1 else axes
     return np.sum(x, axis=axis, keepdims=bool(unit) or not axes)
+
+
+def _reshape(script: Script, x: Traced, *, shape: Any, order: str = "C") -> Any:
+    if order != "C":
+        return np.reshape(x, shape, order)
+    return x.reshape(np.empty(x.shape, bool).reshape(shape).shape)
 
 
 def _broadcast_to(script: Script, x: Traced, *, shape: tuple[int, ...]) -> Any:
@@ -64,6 +70,7 @@ def _reads_once(index: Any) -> bool:
 FORWARDS: dict[str, Written] = {
     "astype": _astype,
     "broadcast_to": _broadcast_to,
+    "reshape": _reshape,
     "sum_to": _sum_to,
     "scatter_add": _scatter_add,
     "max_pool": numpy_pool.max_pool,
@@ -71,6 +78,7 @@ FORWARDS: dict[str, Written] = {
     "scatter_windows": numpy_pool.scatter_windows,
     "avg_pool": numpy_pool.avg_pool,
     "avg_pool_images": numpy_pool.avg_pool_images,
+    **numpy_conv.FORWARDS,
 }
 
 #: By the names of the op and of its argument: ``(script, g, out, *arrays, **params) -> Traced``.

@@ -18,7 +18,7 @@ from tensorgrad.graph.numpy_trace import Script, Traced
 from tensorgrad.ops.windows import Axis, slide
 
 _VJP = '''
-def {name}(g, out, x, size, stride, dilation):
+def {name}(g, out, x, size, stride, dilation=(1, 1)):
     """Give the cotangent g of each window to the first of its largest pixels."""
     d_x = np.zeros_like(out, shape=x.shape)
     waiting = np.ones_like(out, dtype=bool)  # windows whose largest pixel has not come yet
@@ -160,8 +160,11 @@ def max_pool_vjp(script: Script, g: Traced, out: Traced, x: Traced, **options: A
     inside = all(map(_is_inside, axes))
     name = f"max_pool_vjp{'' if disjoint else '_overlapping'}{'' if inside else '_padded'}"
     helper = (_VJP if inside else _VJP_PADDED).format(name=name, assign="=" if disjoint else "+=")
-    pairs = [tuple(getattr(axis, what) for axis in axes) for what in ("size", "stride", "dilation")]
-    how = ", ".join(map(str, pairs)) if inside else _listed(axes)
+    size, stride, dilation = (
+        tuple(getattr(axis, what) for axis in axes) for what in ("size", "stride", "dilation")
+    )
+    how = f"size={size}, stride={stride}" + (f", dilation={dilation}" if dilation != (1, 1) else "")
+    how = how if inside else _listed(axes)
     formula = OPS["max_pool"].vjps["x"]
 
     def compute(g: Any, out: Any, x: Any) -> Any:

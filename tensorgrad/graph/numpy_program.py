@@ -25,7 +25,7 @@ from tensorgrad.graph.numpy_expressions import (
 from tensorgrad.graph.numpy_layout import WIDTH, wrapped
 from tensorgrad.graph.numpy_steps import Check, Item, Lines, Method, Set, Step, steps_in
 
-COLUMN = 72  # comments of neighbouring lines are lined up, no further to the right than this
+COLUMN = 80  # comments of neighbouring lines are lined up, no further to the right than this
 
 _WORDS = {
     "add": "total", "subtract": "difference", "sub": "difference", "multiply": "product", "mul": "product",
@@ -121,10 +121,8 @@ class Program:
             if isinstance(step.function, Set) and self.uses[step.args[0]] == 1 and step.name is None:
                 self.names[step] = self.names[step.args[0]]  # nobody reads the array as it was before
                 continue
-            count[word] += 1
-            several = step.name is None and numbered[word] > 1
-            name = f"{word}{count[word]}" if several else word
-            while name in self._taken:
+            name = word
+            while name in self._taken or (step.name is None and numbered[word] > 1 and name == word):
                 count[word] += 1
                 name = f"{word}{count[word]}"
             self._taken.add(name)
