@@ -208,8 +208,8 @@ class Dropout(Layer):
         # Drawn in the order of the axes, so that the mask is the same however x lies in memory; then laid out
         # like x, as the result will be: convolution has a layout of its own.
         mask = np.empty_like(x.data if isinstance(x, Tensor) else x)
-        mask[...] = self.generator.random(x.shape, np.float32) >= self.rate
-        mask /= 1 - self.rate
+        kept = self.generator.random(x.shape, np.float32) >= self.rate
+        np.multiply(kept, 1 / (1 - self.rate), out=mask)
         return as_tensor(x * Tensor(mask))
 
     def __repr__(self) -> str:
