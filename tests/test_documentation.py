@@ -5,6 +5,8 @@ And what can be asked of the site without building it: that links lead somewhere
 
 import importlib
 import re
+import runpy
+import shutil
 import warnings
 from pathlib import Path
 
@@ -76,6 +78,19 @@ def test_links_between_files_lead_somewhere(page):
 
 def test_the_readme_has_code_to_run():
     assert blocks(ROOT / "README.md")
+
+
+@pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz is not installed")
+def test_the_pictures_of_the_readme_are_what_its_code_draws(tmp_path):
+    pytest.importorskip("matplotlib", reason="the learning curve needs matplotlib")
+    runpy.run_path(str(DOCS / "pictures.py"))["write"](tmp_path)
+
+    def words(folder):
+        return re.findall(r"<text.*?>(.*?)</text>", (folder / "graph.svg").read_text(encoding="utf-8"))
+
+    assert words(tmp_path) == words(DOCS)
+    assert len(words(DOCS)) > 10
+    assert (tmp_path / "learning-curve.svg").stat().st_size > 10_000
 
 
 def test_the_table_of_ops_lists_every_op_with_no_problem():
