@@ -209,7 +209,7 @@ class Dropout(Layer):
         # like x, as the result will be: convolution has a layout of its own.
         mask = np.empty_like(x.data if isinstance(x, Tensor) else x)
         kept = self.generator.random(x.shape, np.float32) >= self.rate
-        np.multiply(kept, 1 / (1 - self.rate), out=mask)
+        np.multiply(kept.astype(mask.dtype), 1 / (1 - self.rate), out=mask)
         return as_tensor(x * Tensor(mask))
 
     def __repr__(self) -> str:
