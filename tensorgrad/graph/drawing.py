@@ -14,7 +14,7 @@ from tensorgrad.core.steps import short
 from tensorgrad.graph.dot import Overlay, dot_text
 from tensorgrad.graph.engines import bare_svg, laid_out
 from tensorgrad.graph.folding import Folding
-from tensorgrad.graph.tracing import named_copy, zeros_for
+from tensorgrad.graph.tracing import named_copy, recording, zeros_for
 
 MOST = 500  # nodes that a reader, and dot, can take in
 
@@ -162,7 +162,8 @@ def _recorded(thing: Any, input_shape: tuple[int, ...] | None) -> tuple[Tensor, 
     if input_shape is None:
         raise ValueError(f"draw: a {type(thing).__name__} needs input_shape, the shape of one input")
     layer = named_copy(thing)
-    out = layer(zeros_for(layer, tuple(input_shape), 2))
+    with recording(), np.errstate(all="ignore"):  # zeros are no typical input
+        out = layer(zeros_for(layer, tuple(input_shape), 2))
     if not isinstance(out, Tensor):
         raise TypeError(f"draw: expected {type(thing).__name__} to give a Tensor, got a {type(out).__name__}")
     return out, layer

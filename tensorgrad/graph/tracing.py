@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from tensorgrad.core import Tensor
+from tensorgrad.core.recording import _paused
 
 
 def named_copy(layer: Any) -> Any:
@@ -25,5 +28,17 @@ def zeros_for(layer: Any, input_shape: tuple[int, ...], rows: int) -> Tensor:
     """A batch of zeros in the layer's dtype, which requires grad so that every op on it is recorded."""
     dtypes = {parameter.dtype for parameter in layer.parameters()} or {np.dtype(np.float32)}
     if len(dtypes) > 1:
-        raise TypeError(f"expected layers of one dtype, got {', '.join(sorted(map(str, dtypes)))}")
+        raise TypeError(
+            f"{type(layer).__name__}: expected layers of one dtype, got {', '.join(sorted(map(str, dtypes)))}"
+        )
     return Tensor(np.zeros((rows, *input_shape), dtypes.pop()), requires_grad=True, name="input")
+
+
+@contextmanager
+def recording() -> Iterator[None]:
+    """Ops record inside, also under `no_grad`."""
+    token = _paused.set(0)
+    try:
+        yield
+    finally:
+        _paused.reset(token)

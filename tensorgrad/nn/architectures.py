@@ -18,15 +18,16 @@ def dense_network(
     """The notebook's first network: pixels-256-256-classes, sigmoids throughout, its initial values.
 
     >>> print(tg.dense_network((28, 28, 1), 10, rng=0).summary((28, 28, 1)))
-    layer                output shape    parameters
-    0  Flatten()         (N, 784)                 0
-    1  Dense(784, 256)   (N, 256)           200,960
-    2  Sigmoid()         (N, 256)                 0
-    3  Dense(256, 256)   (N, 256)            65,792
-    4  Sigmoid()         (N, 256)                 0
-    5  Dense(256, 10)    (N, 10)              2,570
-    6  Sigmoid()         (N, 10)                  0
-    total                                   269,322
+    layer                output shape   parameters   multiply-adds       kept
+    0  Flatten()         (N, 784)                0               0        0 B
+    1  Dense(784, 256)   (N, 256)          200,960         200,704   165.9 kB
+    2  Sigmoid()         (N, 256)                0               0    32.8 kB
+    3  Dense(256, 256)   (N, 256)           65,792          65,536    65.5 kB
+    4  Sigmoid()         (N, 256)                0               0    32.8 kB
+    5  Dense(256, 10)    (N, 10)             2,570           2,560     2.6 kB
+    6  Sigmoid()         (N, 10)                 0               0     1.3 kB
+    total                                  269,322         268,800   300.8 kB
+    a step on 32 rows: 300.8 kB kept for backward + 1.1 MB parameters + 1.1 MB gradients = 2.5 MB
     """
     rng = np.random.default_rng(rng)
     network = Network([Flatten()])
@@ -49,19 +50,20 @@ def convolutional_network(
     initial weights are Glorot's: from the notebook's own, training with every filter diverges at its rate.
 
     >>> print(tg.convolutional_network((28, 28, 1), 10, rng=0).summary((28, 28, 1)))
-    layer                     output shape    parameters
-    0   Conv2D(1, 16, 3x3)    (N, 26, 26, 16)        160
-    1   MaxPool2D(2)          (N, 13, 13, 16)          0
-    2   Conv2D(16, 32, 3x3)   (N, 11, 11, 32)      4,640
-    3   MaxPool2D(2)          (N, 5, 5, 32)            0
-    4   Flatten()             (N, 800)                 0
-    5   Dense(800, 128)       (N, 128)           102,528
-    6   ReLU()                (N, 128)                 0
-    7   Dense(128, 64)        (N, 64)              8,256
-    8   ReLU()                (N, 64)                  0
-    9   Dense(64, 10)         (N, 10)                650
-    10  Sigmoid()             (N, 10)                  0
-    total                                        116,234
+    layer                     output shape      parameters   multiply-adds       kept
+    0   Conv2D(1, 16, 3x3)    (N, 26, 26, 16)          160          97,344     1.5 MB
+    1   MaxPool2D(2)          (N, 13, 13, 16)            0               0   346.1 kB
+    2   Conv2D(16, 32, 3x3)   (N, 11, 11, 32)        4,640         557,568   495.6 kB
+    3   MaxPool2D(2)          (N, 5, 5, 32)              0               0   102.4 kB
+    4   Flatten()             (N, 800)                   0               0   102.4 kB
+    5   Dense(800, 128)       (N, 128)             102,528         102,400    32.8 kB
+    6   ReLU()                (N, 128)                   0               0    16.4 kB
+    7   Dense(128, 64)        (N, 64)                8,256           8,192    16.4 kB
+    8   ReLU()                (N, 64)                    0               0     8.2 kB
+    9   Dense(64, 10)         (N, 10)                  650             640     2.6 kB
+    10  Sigmoid()             (N, 10)                    0               0     1.3 kB
+    total                                          116,234         766,144     2.6 MB
+    a step on 32 rows: 2.6 MB kept for backward + 464.9 kB parameters + 464.9 kB gradients = 3.5 MB
     """
     height, width, channels = image_shape
     padding = 1 if min(height, width) < 10 else 0

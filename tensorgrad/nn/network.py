@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from tensorgrad.core import Array, Parameter, Tensor, no_grad
+from tensorgrad.graph.summary import summarize
 from tensorgrad.nn.callbacks import Callback, Progress
 from tensorgrad.nn.files import PathLike
 from tensorgrad.nn.fitting import in_order, optimizer_for, prepared_training
@@ -277,30 +278,28 @@ class Network(Layer):
         examples = intake.take("evaluate", x, y, sample_weight)
         return measured(self, in_order(examples, batch_size), intake, measure)
 
-    def summary(self, input_shape: tuple[int, ...]) -> str:
-        """A table of layers, output shapes and parameter counts, for inputs of ``input_shape`` (without N).
+    def summary(self, input_shape: tuple[int, ...], batch_size: int = 32) -> str:
+        """A table of what the layers make and cost, for inputs of ``input_shape`` (without N).
 
-        >>> print(tg.Network([tg.Dense(2, 3, rng=0), tg.ReLU()]).summary((2,)))
-        layer            output shape    parameters
-        0  Dense(2, 3)   (N, 3)                   9
-        1  ReLU()        (N, 3)                   0
-        total                                     9
+        Multiply-adds are those of one forward pass of one row, in matrix products, einsum and convolutions;
+        biases and elementwise ops are not counted. "Kept" is what a training step on ``batch_size`` rows
+        keeps in memory until its backward pass: the results of the ops that depend on a parameter and the
+        arrays that they read, each once, in the layer that first holds it. The last line adds the parameters
+        and their gradients; what an optimizer keeps and what ops need while they run comes on top.
+
+        All is read from the graph that a copy of the network records for zeros; the network is left as it is.
+
+        >>> print(tg.Network([tg.Dense(2, 3, rng=0), tg.ReLU()]).summary((2,), batch_size=100))
+        layer            output shape   parameters   multiply-adds     kept
+        0  Dense(2, 3)   (N, 3)                  9               6   3.2 kB
+        1  ReLU()        (N, 3)                  0               0   1.2 kB
+        total                                    9               6   4.4 kB
+        a step on 100 rows: 4.4 kB kept for backward + 36 B parameters + 36 B gradients = 4.5 kB
         """
         if not self.layers:
             raise ValueError("Network: there are no layers; add some")
-        x: Array = np.zeros((1, *input_shape), self.dtype)
-        rows = []
-        digits = len(str(len(self.layers) - 1))
-        with no_grad():
-            for i, layer in enumerate(self.layers):
-                x = self._apply(i, x)
-                shape = f"(N, {', '.join(map(str, x.shape[1:]))})"
-                rows.append((f"{i:<{digits}}  {layer}", shape, sum(p.size for p in layer.parameters())))
-        width = max(len(row[0]) for row in rows) + 3
-        lines = [f"{'layer':{width}}{'output shape':16}{'parameters':>10}"]
-        lines += [f"{name:{width}}{shape:16}{count:>10,}" for name, shape, count in rows]
-        lines.append(f"{'total':{width + 16}}{sum(p.size for p in self.parameters()):>10,}")
-        return "\n".join(lines)
+        check_count("batch_size", batch_size)
+        return summarize(self, input_shape, batch_size)
 
     def __repr__(self) -> str:
         return f"Network([{', '.join(map(repr, self.layers))}])"

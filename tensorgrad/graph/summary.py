@@ -1,0 +1,173 @@
+"""What the layers of a network cost, read from the graph that they record."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tensorgrad.core import Parameter, Tensor
+from tensorgrad.core.recording import _clock
+from tensorgrad.graph.clusters import recorded
+from tensorgrad.graph.tracing import named_copy, recording, zeros_for
+
+
+@dataclass(frozen=True)
+class LayerCost:
+    """What one layer costs; see `layer_costs`."""
+
+    layer: str
+    output_shape: tuple[int, ...]
+    parameters: int
+    multiply_adds: int
+    kept: int
+
+
+def layer_costs(network: Any, input_shape: tuple[int, ...], batch_size: int) -> list[LayerCost]:
+    """The costs of a network's layers in a training step on so many rows, of zeros.
+
+    ``output_shape`` is without the batch. ``multiply_adds`` are those of one forward pass of one row, in
+    matrix products, einsum and convolutions; a product and its addition count as one, a bias and elementwise
+    ops as none. ``kept`` are the bytes of the arrays that the graph holds for the backward pass of the batch,
+    each array once, in the layer that first holds it: results of ops that depend on a parameter, and what
+    else these ops read, the input of the network included, but not the parameters.
+    """
+    twin = named_copy(network).train()
+    with recording(), np.errstate(all="ignore"):  # zeros are no typical input
+        x = zeros_for(twin, input_shape, batch_size)
+        held = _Held(twin.parameters())
+        costs = []
+        for i, layer in enumerate(twin.layers):
+            start = next(_clock)
+            x = twin._apply(i, x)
+            nodes = [x for x in recorded(x) if x._op is not None and x._serial > start]
+            costs.append(
+                LayerCost(
+                    layer=repr(layer),
+                    output_shape=x.shape[1:],
+                    parameters=sum(parameter.size for parameter in layer.parameters()),
+                    multiply_adds=round(sum(map(multiply_adds, nodes)) / batch_size),
+                    kept=sum(map(held.by, nodes)),
+                )
+            )
+    return costs
+
+
+def summarize(network: Any, input_shape: tuple[int, ...], batch_size: int) -> str:
+    """The table that `Network.summary` gives."""
+    costs = layer_costs(network, tuple(input_shape), batch_size)
+    digits = len(str(len(costs) - 1))
+    parameters = network.parameters()
+    count = sum(parameter.size for parameter in parameters)
+    rows = [("layer", "output shape", "parameters", "multiply-adds", "kept")]
+    rows += [
+        (
+            f"{i:<{digits}}  {cost.layer}",
+            f"(N, {', '.join(map(str, cost.output_shape))})",
+            f"{cost.parameters:,}",
+            f"{cost.multiply_adds:,}",
+            _bytes(cost.kept),
+        )
+        for i, cost in enumerate(costs)
+    ]
+    kept = sum(cost.kept for cost in costs)
+    work = sum(cost.multiply_adds for cost in costs)
+    rows.append(("total", "", f"{count:,}", f"{work:,}", _bytes(kept)))
+    widths = [max(len(row[column]) for row in rows) for column in range(5)]
+    lines = [
+        "   ".join(
+            text.ljust(width) if column < 2 else text.rjust(width)
+            for column, (text, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    ]
+    weights = sum(parameter.data.nbytes for parameter in parameters)
+    lines.append(
+        f"a step on {batch_size} rows: {_bytes(kept)} kept for backward + {_bytes(weights)} parameters "
+        f"+ {_bytes(weights)} gradients = {_bytes(kept + 2 * weights)}"
+    )
+    return "\n".join(lines)
+
+
+class _Held:
+    """Counts the bytes that a graph holds, each array once."""
+
+    def __init__(self, parameters: Iterable[Parameter]) -> None:
+        self._seen = {id(_owner(parameter._array)) for parameter in parameters}
+        self._trained = {id(parameter) for parameter in parameters}  # and all that depends on one
+
+    def by(self, node: Tensor) -> int:
+        """The bytes that ``node`` adds; of nodes in the order of computation."""
+        if not any(id(x) in self._trained for x in node._inputs):
+            return 0  # training gives it arrays, and records nothing
+        self._trained.add(id(node))
+        arrays = [x._array if isinstance(x, Tensor) else x for x in node._inputs]
+        return sum(map(self._new, [node._array, *arrays, *_arrays_in(node._params.values())]))
+
+    def _new(self, x: Any) -> int:
+        if not isinstance(x, np.ndarray):
+            return 0
+        owner = _owner(x)
+        if id(owner) in self._seen:
+            return 0
+        self._seen.add(id(owner))
+        return int(owner.nbytes)
+
+
+def _owner(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """The array whose memory ``x`` sees."""
+    while isinstance(x.base, np.ndarray):
+        x = x.base
+    return x
+
+
+def _arrays_in(values: Iterable[Any]) -> Iterator[Any]:
+    for value in values:
+        if isinstance(value, (tuple, list)):
+            yield from _arrays_in(value)
+        else:
+            yield value
+
+
+def multiply_adds(node: Tensor) -> int:
+    """How many products an op adds up; 0 for ops that are no products of matrices or convolutions."""
+    assert node._op is not None
+    if node._op.name == "recompute":  # a checkpoint has forgotten its ops
+        inside = recorded(node._params["f"]())
+        return sum(multiply_adds(x) for x in inside if x._op is not None and x._serial > node._serial)
+    known = _PRODUCTS.get(node._op.name)
+    return known(node) if known else 0
+
+
+def _of_einsum(node: Tensor) -> int:
+    operands = node._inputs
+    terms = node._params["subscripts"].partition("->")[0].split(",")
+    lengths: dict[str, int] = {}
+    for term, x in zip(terms, operands, strict=True):
+        for letter, n in zip(term, np.shape(x), strict=True):
+            lengths[letter] = max(lengths.get(letter, 1), n)
+    return (len(operands) - 1) * math.prod(lengths.values())
+
+
+def _filter_size(w: Any) -> int:
+    """The products that one output of a convolution takes: w is (F, C, KH, KW)."""
+    return math.prod(np.shape(w)[1:])
+
+
+_PRODUCTS: dict[str, Callable[[Tensor], int]] = {
+    "matmul": lambda node: node.size * np.shape(node._inputs[0])[-1],
+    "einsum_": _of_einsum,
+    "conv2d": lambda node: node.size * _filter_size(node._inputs[1]),
+    "conv2d_images": lambda node: int(np.size(node._inputs[0])) * _filter_size(node._inputs[1]),
+    "conv2d_filters": lambda node: int(np.size(node._inputs[1])) * _filter_size(node),
+}
+
+
+def _bytes(n: int) -> str:
+    for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if n >= size:
+            return f"{n / size:.1f} {unit}"
+    return f"{n} B"
