@@ -72,6 +72,16 @@ def copy_notebooks(app):
             shutil.copyfile(notebook, copy)
 
 
+def write_the_player(app, error):
+    """The file that the page on drawing shows in a frame; its own cell writes to a folder that is gone."""
+    import tensorgrad as tg
+
+    if error is None and app.builder.format == "html":
+        x = tg.Tensor([0.5, 1.0], requires_grad=True, name="x")
+        w = tg.Parameter([2.0, -1.0], name="w")
+        tg.player(tg.sum(tg.tanh(w * x) + x), app.outdir / "player.html", title="sum(tanh(w * x) + x)")
+
+
 def name_the_examples(app, what, name, obj, options, lines):
     """Docstrings end with an example; numpydoc wants a heading over it."""
     first = next((i for i, line in enumerate(lines) if line.startswith(">>> ")), None)
@@ -118,6 +128,7 @@ def visit_math(translator, node):
 def setup(app):
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_math, None))
     app.connect("builder-inited", copy_notebooks)
+    app.connect("build-finished", write_the_player)
     app.connect("autodoc-process-docstring", name_the_examples, priority=400)  # before numpydoc's
     app.connect("autodoc-process-signature", show_arrays_alone)
     app.connect("missing-reference", link_to_numpy)
