@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from tensorgrad.core import Tensor
-from tensorgrad.nn.optimizer import Floats, Optimizer
-from tensorgrad.nn.options import Options, ParameterGroup, boolean, fraction, nonnegative, positive
+from tensorgrad.nn.optimizer import Floats, Optimizer, Scratch
+from tensorgrad.nn.options import Options, boolean, fraction, nonnegative, positive
 
 
 def _pair_of_fractions(owner: str, name: str, value: Any) -> tuple[float, float]:
@@ -111,37 +111,36 @@ class MiniBatchSGD(Optimizer):
             if options[name] and not options["momentum"]:
                 raise ValueError(f"{cls.__name__}: {name} needs a momentum above 0")
 
-    def _slots_of(self, group: ParameterGroup) -> tuple[str, ...]:
-        return self._slot_names if group.momentum else ()
+    def _slots_of(self, options: Options) -> tuple[str, ...]:
+        return self._slot_names if options["momentum"] else ()
 
-    def _decoupled(self, group: ParameterGroup) -> bool:
-        return group.decoupled_weight_decay  # type: ignore[no-any-return]  # checked to be a bool
+    def _decoupled(self, options: Options) -> bool:
+        return options["decoupled_weight_decay"]  # type: ignore[no-any-return]  # checked to be a bool
 
     def _update(
         self,
-        group: ParameterGroup,
+        options: Options,
         x: Floats,
         g: Floats,
         slots: list[Floats],
-        scratch: list[Floats],
+        scratch: Scratch,
         first: bool,
     ) -> None:
-        step, decayed = scratch
-        rate, momentum = group.learning_rate, group.momentum
-        g = self._decay(group, x, g, decayed)
+        rate, momentum = options["learning_rate"], options["momentum"]
+        out, decayed = scratch
+        g = self._decay(options, x, g, decayed)
         if not momentum:
-            np.multiply(g, rate, out=step)
-            np.subtract(x, step, out=x)
+            x -= np.multiply(g, rate, out=out)
             return
         (v,) = slots
         v *= momentum
-        v += g if first or not group.dampening else np.multiply(g, 1 - group.dampening, out=step)
-        if group.nesterov:
-            np.multiply(v, momentum, out=step)
+        v += g if first or not options["dampening"] else np.multiply(g, 1 - options["dampening"], out=out)
+        if options["nesterov"]:
+            step: Floats = np.multiply(v, momentum, out=out)
             step += g
             step *= rate
         else:
-            np.multiply(v, rate, out=step)
+            step = np.multiply(v, rate, out=out)
         x -= step
 
 
@@ -223,37 +222,39 @@ class Adam(Optimizer):
         }
         super().__init__(parameters, options, clip_value, clip_norm)
 
-    def _check_dtype(self, group: ParameterGroup, dtype: np.dtype[Any]) -> None:
-        if not dtype.type(group.eps) > 0:
-            raise ValueError(f"{type(self).__name__}: eps {group.eps} is 0 in {dtype}; choose a larger one")
+    def _check_dtype(self, options: Options, dtype: np.dtype[Any]) -> None:
+        eps = options["eps"]
+        if not dtype.type(eps) > 0:
+            raise ValueError(f"{type(self).__name__}: eps {eps} is 0 in {dtype}; choose a larger one")
 
-    def _slots_of(self, group: ParameterGroup) -> tuple[str, ...]:
-        return self._slot_names if group.amsgrad else self._needed_slots
+    def _slots_of(self, options: Options) -> tuple[str, ...]:
+        return self._slot_names if options["amsgrad"] else self._needed_slots
 
     def _update(
         self,
-        group: ParameterGroup,
+        options: Options,
         x: Floats,
         g: Floats,
         slots: list[Floats],
-        scratch: list[Floats],
+        scratch: Scratch,
         first: bool,
     ) -> None:
-        step, decayed = scratch
+        out, decayed = scratch
         mean, square, *largest = slots
-        b1, b2 = group.betas
-        g = self._decay(group, x, g, decayed)
+        b1, b2 = options["betas"]
+        g = self._decay(options, x, g, decayed)
         mean *= b1
-        mean += np.multiply(g, 1 - b1, out=step)
+        mean += np.multiply(g, 1 - b1, out=out)
         square *= b2
-        np.multiply(g, g, out=step)
-        square += np.multiply(step, 1 - b2, out=step)
+        squared: Floats = np.multiply(g, g, out=out)
+        squared *= 1 - b2
+        square += squared
         under = np.maximum(largest[0], square, out=largest[0]) if largest else square
-        np.sqrt(under, out=step)
+        step: Floats = np.sqrt(under, out=out)
         step /= (1 - b2**self.steps) ** 0.5
-        step += group.eps
-        np.divide(mean, step, out=step)
-        step *= group.learning_rate / (1 - b1**self.steps)
+        step += options["eps"]
+        step = np.divide(mean, step, out=out)
+        step *= options["learning_rate"] / (1 - b1**self.steps)
         x -= step
 
 
@@ -300,5 +301,5 @@ class AdamW(Adam):
             clip_norm=clip_norm,
         )
 
-    def _decoupled(self, group: ParameterGroup) -> bool:
+    def _decoupled(self, options: Options) -> bool:
         return True
