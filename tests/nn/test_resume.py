@@ -1,0 +1,328 @@
+"""Resumed trainings: the same as if they had never been interrupted, or refused."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+from resumable import NAMES, arguments, images, network, outcome
+
+import tensorgrad as tg
+
+
+def assert_identical(found, expected):
+    (state, history), (true_state, true_history) = found, expected
+    assert state.keys() == true_state.keys()
+    for path in state:
+        np.testing.assert_array_equal(state[path], true_state[path], err_msg=path)
+    assert history == true_history
+
+
+class DeathError(Exception):
+    pass
+
+
+class Dies(tg.Callback):
+    """Ends the training as hard as a process can without ending: at a step or at the end of an epoch."""
+
+    def __init__(self, step=None, epoch=None):
+        self.at_step, self.at_epoch = step, epoch
+
+    def on_batch_end(self, training):
+        if training.step == self.at_step:
+            raise DeathError
+
+    def on_epoch_end(self, training):
+        if training.epoch == self.at_epoch:
+            raise DeathError
+
+
+def trained(name, **more):
+    fitted, data, options = arguments(name)
+    options["callbacks"] = [*options.get("callbacks", []), Dies()]
+    return outcome(fitted, fitted.fit(*data, **options, **more))
+
+
+def interrupted(name, path, dies, **more):
+    fitted, data, options = arguments(name)
+    options["callbacks"] = [*options.get("callbacks", []), dies]
+    with pytest.raises(DeathError):
+        fitted.fit(*data, **options, checkpoint=path, **more)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_checkpoint_changes_nothing(name, tmp_path):
+    assert_identical(trained(name, checkpoint=tmp_path / "c.npz", checkpoint_every=1), trained(name))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_training_that_died_at_any_step_resumes_bit_identically(name, tmp_path):
+    expected = trained(name)
+    path = tmp_path / "c.npz"
+    for step in range(1, 14, 1 if name == "momentum" else 3):
+        path.unlink(missing_ok=True)
+        interrupted(name, path, Dies(step=step), checkpoint_every=2)
+        assert_identical(trained(name, checkpoint=path, resume=True), expected)
+
+
+@pytest.mark.parametrize("name", ["adam", "stopping"])
+def test_a_training_that_died_between_epochs_resumes_bit_identically(name, tmp_path):
+    expected = trained(name)
+    for epoch in (1, 2, 4):
+        path = tmp_path / f"{epoch}.npz"
+        interrupted(name, path, Dies(epoch=epoch))
+        assert_identical(trained(name, checkpoint=path, resume=True), expected)
+
+
+def test_a_training_that_died_again_and_again_resumes_bit_identically(tmp_path):
+    expected, path = trained("adam"), tmp_path / "c.npz"
+    for step in (3, 4, 7, 12):
+        interrupted("adam", path, Dies(step=step), checkpoint_every=1, resume=True)
+    assert_identical(trained("adam", checkpoint=path, resume=True), expected)
+
+
+def test_an_iterator_is_read_on_to_where_it_was(tmp_path):
+    def endless():
+        rng = np.random.default_rng(0)
+        x, y = images()
+        while True:
+            rows = rng.integers(0, len(x), 8)
+            yield x[rows], y[rows]
+
+    def fit(**more):
+        fitted = network()
+        options = {"epochs": 3, "learning_rate": 0.05, "steps_per_epoch": 5, "seed": 0, "verbose": False}
+        return outcome(fitted, fitted.fit(endless(), **options, **more))
+
+    expected = fit(callbacks=[Dies()])
+    for step in (4, 5, 8):
+        path = tmp_path / f"{step}.npz"
+        with pytest.raises(DeathError):
+            fit(checkpoint=path, checkpoint_every=1, callbacks=[Dies(step=step)])
+        assert_identical(fit(checkpoint=path, resume=True, callbacks=[Dies()]), expected)
+
+
+def test_a_finished_training_resumes_to_its_end_and_may_go_on(tmp_path):
+    fitted, data, options = arguments("stopping")
+    fitted.fit(*data, **options, checkpoint=tmp_path / "c.npz")
+    again, data, options = arguments("stopping")
+    again.fit(*data, **options, checkpoint=tmp_path / "c.npz", resume=True)
+    assert_identical(outcome(again, again.history), outcome(fitted, fitted.history))
+    assert again.history["seconds"] == fitted.history["seconds"]
+
+    short, data, options = arguments("momentum")
+    short.fit(*data, **{**options, "epochs": 2}, checkpoint=tmp_path / "d.npz")
+    longer, data, options = arguments("momentum")
+    longer.fit(*data, **options, checkpoint=tmp_path / "d.npz", resume=True)
+    whole, data, options = arguments("momentum")
+    whole.fit(*data, **options)
+    assert_identical(outcome(longer, longer.history), outcome(whole, whole.history))
+
+
+# Killed processes
+
+
+PROGRAM = Path(__file__).with_name("resumable.py")
+
+
+def run(name, checkpoint, out, kill_after=None):
+    """Run the program; kill it so many seconds after it began to train. Whether it finished."""
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [sys.executable, PROGRAM, name, checkpoint, out],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment,
+    )  # fmt: skip
+    try:
+        assert process.stdout.readline() == b"ready\n", process.stderr.read().decode()
+        if kill_after is not None:
+            try:
+                process.wait(kill_after)
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGKILL)
+        error = process.communicate(timeout=120)[1].decode()
+        assert process.returncode in (0, -signal.SIGKILL), error
+        return process.returncode == 0
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def assert_survives(name, folder, delays):
+    run(name, folder / "whole.npz", folder / "expected.npz")
+    kills = 0
+    for delay in delays:
+        finished = run(name, folder / "c.npz", folder / "found.npz", delay)
+        kills += not finished
+        if finished:
+            break
+    else:
+        assert run(name, folder / "c.npz", folder / "found.npz")
+    with np.load(folder / "found.npz") as found, np.load(folder / "expected.npz") as expected:
+        assert json.loads(str(found["history"])) == json.loads(str(expected["history"]))
+        assert found.keys() == expected.keys()
+        for key in expected.keys() - {"history"}:
+            np.testing.assert_array_equal(found[key], expected[key], err_msg=key)
+    return kills
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="there is no SIGKILL on this system")
+@pytest.mark.parametrize("name", ["adam", "momentum"])
+def test_a_killed_process_resumes_bit_identically(name, tmp_path):
+    chance = random.Random(0)
+    assert assert_survives(name, tmp_path, [0.02, *(chance.uniform(0.03, 0.15) for _ in range(3))])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="there is no SIGKILL on this system")
+@pytest.mark.parametrize("name", NAMES)
+def test_processes_killed_at_many_moments_resume_bit_identically(name, tmp_path):
+    kills = 0
+    for seed in range(5):
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        chance = random.Random(seed)
+        kills += assert_survives(name, folder, [chance.uniform(0, 0.2) for _ in range(12)])
+    assert kills > 5
+
+
+# Refusals
+
+
+def checkpoint_of(name, path):
+    fitted, data, options = arguments(name)
+    fitted.fit(*data, **{**options, "epochs": 1}, checkpoint=path)
+
+
+X, Y = images()
+
+
+@pytest.mark.parametrize(
+    ("data", "change", "parts"),
+    [
+        ((X[:-1], Y[:-1]), {}, ["x: was float32 (46, 6, 6, 1)", "is float32 (45, 6, 6, 1)"]),
+        ((X + 1e-6, Y), {}, ["x: was float32 (46, 6, 6, 1) with checksum", "is float32 (46, 6, 6, 1)"]),
+        ((X, Y[::-1]), {}, ["y: was int64 (46,) with checksum"]),
+        ((X, Y), {"batch_size": 9}, ["batch_size: was 8, is 9"]),
+        ((X, Y), {"validation": (X, Y)}, ["validation x: was float32 (10, 6, 6, 1)"]),
+        ((X, Y), {"metrics": []}, ["metrics: was ['accuracy'], is []"]),
+        ((X, Y), {"schedule": None}, ["schedule: was CosineDecay, every batch, is none"]),
+        ((X, Y), {"optimizer": lambda p: tg.Adam(p, 0.1)}, ["optimizer: was MiniBatchSGD, is Adam"]),
+        ((X, Y), {"class_weight": "balanced"}, ["class_weight: was None, is balanced"]),
+        ((X, Y), {"augment": tg.data.Augment(flip=True)}, ["augment: was none, is Augment("]),
+        ((X, Y), {"seed": np.random.Generator(np.random.MT19937(0))}, ["generator: was PCG64, is MT19937"]),
+        ((X, Y), {"callbacks": [tg.EarlyStopping()]}, ["callbacks", "[]", "EarlyStopping"]),
+    ],
+)
+def test_another_training_is_refused_with_what_differs(data, change, parts, tmp_path):
+    checkpoint_of("momentum", tmp_path / "c.npz")
+    fitted, _, options = arguments("momentum")
+    before = fitted.state()
+    with pytest.raises(ValueError, match="resume") as caught:
+        fitted.fit(*data, **{**options, **change}, resume=tmp_path / "c.npz")
+    missing = [part for part in parts if part not in str(caught.value)]
+    assert not missing, str(caught.value)
+    assert_identical((fitted.state(), fitted.history), (before, {}))
+
+
+def test_another_network_or_loss_is_refused(tmp_path):
+    checkpoint_of("momentum", tmp_path / "c.npz")
+    _, data, options = arguments("momentum")
+    other = network(dropout=False)
+    with pytest.raises(ValueError, match=r"network: was .*Dropout"):
+        other.fit(*data, **options, resume=tmp_path / "c.npz")
+    other = network()
+    other.use(lambda p, t: tg.cross_entropy(p, t))
+    with pytest.raises(ValueError, match=r"loss: was cross_entropy, is .*lambda"):
+        other.fit(*data, **options, resume=tmp_path / "c.npz")
+
+
+def test_files_that_are_no_checkpoint_of_a_training_are_refused(tmp_path):
+    fitted, data, options = arguments("plain")
+    with pytest.raises(FileNotFoundError):
+        fitted.fit(*data, **options, resume=tmp_path / "missing.npz")
+    tg.save_checkpoint(tmp_path / "other.npz", {"epoch": 1})
+    with pytest.raises(ValueError, match="not one that fit wrote"):
+        fitted.fit(*data, **options, resume=tmp_path / "other.npz")
+    checkpoint_of("plain", tmp_path / "c.npz")
+    whole = (tmp_path / "c.npz").read_bytes()
+    (tmp_path / "c.npz").write_bytes(whole[: len(whole) // 2])
+    before = fitted.state()
+    with pytest.raises(tg.SavedFileError):
+        fitted.fit(*data, **options, checkpoint=tmp_path / "c.npz", resume=True)
+    assert_identical((fitted.state(), fitted.history), (before, {}))
+
+
+@pytest.mark.parametrize(
+    ("arguments_", "words"),
+    [
+        ({"resume": True}, "needs checkpoint"),
+        ({"checkpoint_every": 3}, "needs checkpoint"),
+        ({"checkpoint": "c.npz", "checkpoint_every": 0}, "checkpoint_every.*positive integer, got 0"),
+        ({"checkpoint": "c.npz", "checkpoint_every": 0.5}, "checkpoint_every.*positive integer, got 0.5"),
+        ({"checkpoint": "c.npz", "checkpoint_every": timedelta(0)}, "time above 0"),
+    ],
+)
+def test_arguments_that_make_no_sense_are_refused(arguments_, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=words):
+        network().fit(X, Y, 1, 0.1, verbose=False, **arguments_)
+    assert not list(tmp_path.iterdir())
+
+
+# Faults while a checkpoint is written
+
+
+def test_a_folder_that_cannot_be_written_to_is_refused_before_any_training(tmp_path):
+    fitted = network()
+    before = fitted.state()
+    with pytest.raises(tg.CheckpointError, match=r"missing.*could not be written.*after the start"):
+        fitted.fit(X, Y, 1, 0.1, checkpoint=tmp_path / "missing" / "c.npz", verbose=False)
+    assert_identical((fitted.state(), fitted.history), (before, {}))
+
+
+def test_a_full_disk_stops_the_training_and_loses_nothing(tmp_path, monkeypatch):
+    expected = trained("adam")
+    fitted, data, options = arguments("adam")
+    real, calls = os.fsync, []
+
+    def full(descriptor):
+        calls.append(1)
+        if len(calls) > 17:
+            raise OSError(28, "No space left on device")
+        return real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    callbacks = [Dies()]
+    with pytest.raises(tg.CheckpointError, match=r"No space left on device.*stops after epoch \d") as caught:
+        fitted.fit(*data, **options, callbacks=callbacks, checkpoint=tmp_path / "c.npz", checkpoint_every=1)
+    monkeypatch.undo()
+    assert isinstance(caught.value, OSError)
+    assert [path.name for path in tmp_path.iterdir()] == ["c.npz"]
+    last = tg.load_checkpoint(tmp_path / "c.npz")
+    caught.value.save(tmp_path / "elsewhere.npz")
+    kept = tg.load_checkpoint(tmp_path / "elsewhere.npz")
+    assert kept["step"] == last["step"] + 1 == caught.value.training.step
+    assert len(fitted.history["loss"]) == caught.value.training.finished
+    for path in ("elsewhere.npz", "c.npz"):
+        assert_identical(trained("adam", checkpoint=tmp_path / path, resume=True), expected)
+
+
+def test_a_checkpoint_never_holds_what_is_not_finite(tmp_path):
+    path = tmp_path / "c.npz"
+
+    class Poison(tg.Callback):
+        def on_batch_end(self, training):
+            if training.step == 3:
+                training.network.parameters()[0].data = np.full((3, 1, 3, 3), np.inf, np.float32)
+
+    with pytest.raises(FloatingPointError, match=r"Conv2D0\S* became infinite"):
+        network().fit(
+            X, Y, 2, 0.1, 8, checkpoint=path, checkpoint_every=1, callbacks=[Poison()], verbose=False
+        )
+    assert tg.load_checkpoint(path)["step"] == 2
