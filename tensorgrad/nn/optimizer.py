@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, ClassVar, TypeAlias
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 
 from tensorgrad.core import Tensor
 from tensorgrad.nn.clipping import clipped
+from tensorgrad.nn.in_place import Floats, Scratch, in_parts, owned, reporting_at_the_end
 from tensorgrad.nn.options import Options, ParameterGroup, positive, split_into_groups
-
-Floats: TypeAlias = np.ndarray[Any, Any]
-Scratch: TypeAlias = tuple[Floats | None, Floats | None]
-
-# Larger arrays are gone through in parts of so many bytes, which stay in a core's cache from one operation of
-# the formula to the next: steps over 4 MB took a half (plain) and two thirds (momentum) of the time that way,
-# and less than with parts of a quarter or of twice the size.
-_PART_BYTES = 1 << 20
 
 
 class Optimizer:
@@ -106,8 +98,7 @@ class Optimizer:
     ) -> None:
         """Change ``x`` and ``slots`` in place, elementwise, given the gradient ``g``, which stays.
 
-        ``scratch`` is two arrays to compute in, for ufuncs' ``out``, or None twice, for ufuncs to make their
-        own. ``first`` says that the slots are new.
+        ``first`` says that the slots are new.
         """
         raise NotImplementedError(f"{type(self).__name__} does not define _update")
 
@@ -194,36 +185,34 @@ class Optimizer:
             p.zero_grad()
 
     def step(self) -> None:
-        """Move every parameter once. An error leaves all of them, and the state, as they were.
+        """Move every parameter once.
 
-        Values that overflow are reported as NumPy reports them (``np.errstate``), but after the whole step.
+        Overflows are reported as NumPy is set to (``np.errstate``), but after the whole step.
 
         Raises
         ------
         RuntimeError
             If a parameter has no gradient.
         FloatingPointError
-            If ``clip_norm`` is set and a gradient is not finite.
+            If ``clip_norm`` is set and a gradient is not finite. As after the other error, all parameters and
+            the state are as they were.
         """
         gradients = self._gradients()
         # Whatever can fail comes first: memory for new arrays, and for arrays that someone else still reads.
         slots, first = self._prepared_slots()
-        values = [_own(p) for p in self.parameters]
+        values = [owned(p) for p in self.parameters]
         self._slots = slots
         self.steps += 1
-        troubles: list[int] = []
-        with np.errstate(over="call", invalid="call", divide="call", under="ignore", call=_record(troubles)):
+        with reporting_at_the_end(f"step {self.steps} of {type(self).__name__}, which is finished"):
             i = 0
             for group in self.groups:
                 options = group.options
                 names = self._slots_of(options)
                 for _ in group.parameters:
                     kept = [slots[i][name] for name in names]
-                    for part in _parts(values[i], gradients[i], kept):
+                    for part in in_parts(values[i], gradients[i], kept):
                         self._update(options, *part, first[i])
                     i += 1
-        if troubles:
-            self._report(troubles)
 
     def _gradients(self) -> list[Floats]:
         gradients = [p.grad for p in self.parameters]
@@ -251,21 +240,6 @@ class Optimizer:
                     slots[i] = {name: np.zeros_like(p.data) for name in names} | slots[i]
                 i += 1
         return slots, first
-
-    def _report(self, troubles: list[int]) -> None:
-        settings = np.geterr()
-        for flag, kind, text in (
-            (2, "over", "overflow"),
-            (8, "invalid", "invalid value"),
-            (1, "divide", "division by zero"),
-        ):
-            setting = settings[kind]  # type: ignore[literal-required]
-            if flag not in troubles or setting == "ignore":
-                continue
-            message = f"{type(self).__name__}: {text} in step {self.steps}, which is finished"
-            if setting == "raise":
-                raise FloatingPointError(message)
-            warnings.warn(message, RuntimeWarning, stacklevel=3)
 
     # State
 
@@ -349,33 +323,3 @@ class Optimizer:
                 loaded[-1][key] = np.empty_like(p.data)
                 np.copyto(loaded[-1][key], array)
         return loaded
-
-
-def _own(p: Tensor) -> Floats:
-    """The array of a leaf, made its own alone if someone else can see it, and counted as changed."""
-    p._replace(lambda old, out: None if out is old else np.copyto(out, old))
-    return p._array
-
-
-def _parts(
-    x: Floats, g: Floats, slots: list[Floats]
-) -> Iterable[tuple[Floats, Floats, list[Floats], Scratch]]:
-    """The arrays and scratch arrays, in parts that fit the cache where memory is laid out in one row."""
-    if x.nbytes <= _PART_BYTES or not all(array.flags.c_contiguous for array in (x, *slots)):
-        return ((x, g, slots, (None, None)),)
-    return _large_parts(x.reshape(-1), g.reshape(-1), [slot.reshape(-1) for slot in slots])
-
-
-def _large_parts(
-    x: Floats, g: Floats, slots: list[Floats]
-) -> Iterator[tuple[Floats, Floats, list[Floats], Scratch]]:
-    length = _PART_BYTES // x.itemsize
-    first, second = np.empty(length, x.dtype), np.empty(length, x.dtype)
-    for i in range(0, x.size, length):
-        rows = slice(i, min(i + length, x.size))
-        size = rows.stop - i
-        yield x[rows], g[rows], [slot[rows] for slot in slots], (first[:size], second[:size])
-
-
-def _record(troubles: list[int]) -> Callable[[str, int], None]:
-    return lambda message, flag: troubles.append(flag)

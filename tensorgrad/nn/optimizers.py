@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from tensorgrad.core import Tensor
-from tensorgrad.nn.optimizer import Floats, Optimizer, Scratch
+from tensorgrad.nn.in_place import Floats, Scratch
+from tensorgrad.nn.optimizer import Optimizer
 from tensorgrad.nn.options import Options, boolean, fraction, nonnegative, positive
 
 
