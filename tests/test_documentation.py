@@ -7,7 +7,10 @@ import importlib
 import re
 import runpy
 import shutil
+import subprocess
+import sys
 import warnings
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +24,9 @@ PAGES = [
     ROOT / "CONTRIBUTING.md",
     *sorted(page for page in DOCS.rglob("*.md") if "_build" not in page.parts),
 ]
-BLOCK = re.compile(r"^( *)```(?:python|\{code-cell\} python)\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(
+    r"^( *)```(?:python|\{code-cell\} python(?:\n:.*)*)\n(.*?)^\1```", re.MULTILINE | re.DOTALL
+)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 PEERS = ("torch", "keras")  # what a page may ask for beyond the project's own extras
 
@@ -43,8 +48,9 @@ def name_of(page: Path) -> str:
 def test_the_python_blocks_of_a_page_run(page, tmp_path, monkeypatch):
     sources = blocks(page)
     for peer in PEERS:
-        if any(re.search(rf"^import {peer}$", source, re.MULTILINE) for _, source in sources):
-            pytest.importorskip(peer, reason=f"the page {page.name} needs {peer}")
+        needed = any(re.search(rf"^import {peer}$", source, re.MULTILINE) for _, source in sources)
+        if needed and find_spec(peer) is None:
+            pytest.skip(f"the page {page.name} needs {peer}")
     monkeypatch.chdir(tmp_path)  # for what a page saves
     namespace: dict[str, object] = {"__name__": "__main__"}
     with warnings.catch_warnings():
@@ -91,6 +97,16 @@ def test_the_pictures_of_the_readme_are_what_its_code_draws(tmp_path):
     assert words(tmp_path) == words(DOCS)
     assert len(words(DOCS)) > 10
     assert (tmp_path / "learning-curve.svg").stat().st_size > 10_000
+
+
+def test_the_page_of_the_command_line_has_every_command():
+    done = subprocess.run(
+        [sys.executable, "-m", "tensorgrad", "--help"], capture_output=True, text=True, check=True
+    )
+    commands = re.findall(r"^    (\w+)", done.stdout, re.MULTILINE)
+    text = (DOCS / "reference" / "command-line.md").read_text(encoding="utf-8")
+    assert re.findall(r'^show\("(\w+)"\)$', text, re.MULTILINE) == commands
+    assert "train" in commands
 
 
 def test_the_table_of_ops_lists_every_op_with_no_problem():
