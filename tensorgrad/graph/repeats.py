@@ -71,9 +71,9 @@ class Repeats:
     def _stretches(self, level: _Level, codes: Any, length: int) -> list[tuple[int, int]]:
         """Where rounds of that length repeat, as (start, number of rounds)."""
         same = np.concatenate([[False], codes[:-length] == codes[length:], [False]])
-        edges = np.flatnonzero(same[1:] != same[:-1]).tolist()
+        stretches = np.flatnonzero(same[1:] != same[:-1]).reshape(-1, 2)  # where they begin and stop
         found = []
-        for begin, stop in zip(edges[::2], edges[1::2], strict=True):
+        for begin, stop in stretches[stretches[:, 1] - stretches[:, 0] >= 2 * length].tolist():
             start = begin
             last_start = min(begin + length, stop)
             while start < last_start and self._work < WORK:
