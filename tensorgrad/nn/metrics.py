@@ -23,6 +23,11 @@ Measure: TypeAlias = Callable[[Values, Values], float]
 
 TOLERANCE = 1e-3  # of probabilities, whose sums are rounded
 
+# How scikit-learn's functions call their first two parameters.
+_PREDICTED = {("y_true", "y_pred"), ("y1", "y2")}
+_SCORED = {("y_true", "y_score"), ("y_true", "y_proba"), ("y_true", "y_prob")}
+_LOG_LOSSES = {"log_loss", "d2_log_loss_score"}  # which called probabilities y_pred before version 1.8
+
 
 def accuracy(prediction: Array, target: Array, *, threshold: float | None = None) -> float:
     """The share of the targets that are predicted.
@@ -115,19 +120,16 @@ def _measure(metric: Metric, scale: Scale) -> tuple[str, Measure]:
     if not callable(metric):
         raise TypeError(f"metrics: expected names or functions, got {metric!r}")
     if hasattr(metric, "_score_func"):  # what make_scorer makes
-        return metric._score_func.__name__, functools.partial(_score, metric, scale=scale)
+        sign = "neg_" if metric._sign < 0 else ""
+        return sign + metric._score_func.__name__, functools.partial(_score, metric, scale=scale)
     name = str(getattr(metric, "__name__", type(metric).__name__))
-    parameters = list(inspect.signature(metric).parameters)[:2]
-    if parameters == ["prediction", "target"]:
+    parameters = tuple(inspect.signature(metric).parameters)[:2]
+    if parameters == ("prediction", "target"):
         return name, lambda prediction, target: _number(name, metric(prediction, target))
-    if parameters == ["y_true", "y_pred"]:
-        return name, lambda p, y: _number(name, metric(*_true_and_predicted(p, y, scale)))
-    if (
-        len(parameters) == 2
-        and parameters[0] == "y_true"
-        and parameters[1] in ("y_score", "y_proba", "y_prob")
-    ):
+    if parameters in _SCORED or (name in _LOG_LOSSES and metric.__module__.startswith("sklearn.")):
         return name, lambda p, y: _number(name, metric(_targets(p, y), _for_score(name, p, scale)))
+    if parameters in _PREDICTED:
+        return name, lambda p, y: _number(name, metric(*_true_and_predicted(p, y, scale)))
     raise TypeError(
         f"metrics: expected {name} to take (prediction, target), (y_true, y_pred) or (y_true, y_score), "
         f"got ({', '.join(parameters)}): the names say what it is given"

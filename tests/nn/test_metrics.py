@@ -1,0 +1,238 @@
+"""Metrics: against scikit-learn on predictions made outside of the training."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import sklearn.metrics
+from scipy.special import expit
+from scipy.special import softmax as scipy_softmax
+
+import tensorgrad as tg
+
+QUIET = {"verbose": False, "seed": 0}
+RNG = np.random.default_rng(0)
+X = RNG.standard_normal((60, 4)).astype(np.float32)
+LABELS = (X[:, 0] > 0) * 1 + (X[:, 1] > 0.5) * 1
+VALUES = (X[:, :1] - X[:, 1:2]).astype(np.float32)
+BINARY = (X[:, :1] > 0).astype(np.float32)
+
+
+def network(outputs, loss, *last):
+    rng = np.random.default_rng(1)
+    made = tg.Network([tg.Dense(4, 8, rng=rng), tg.Tanh(), tg.Dense(8, outputs, rng=rng), *last])
+    made.use(loss)
+    return made
+
+
+def measured(made, y, *metrics):
+    """The metrics as `fit` reports them on validation data, after one epoch."""
+    history = made.fit(X, y, 1, 0.3, 16, validation=(X, y), metrics=metrics, **QUIET)
+    values = [history[key][0] for key in history if key not in ("loss", "seconds", "validation_loss")]
+    assert len(values) == 2 * len(metrics)
+    evaluated = made.evaluate(X, y, 7, metrics=metrics)
+    found = values[len(metrics) :]
+    assert list(evaluated.values())[1:] == pytest.approx(found)
+    return found
+
+
+# Accuracy
+
+
+def test_accuracy_counts():
+    prediction = np.array([[0.1, 0.9], [0.8, 0.2], [0.3, 0.7], [0.5, 0.5]])
+    assert tg.accuracy(prediction, np.array([1, 0, 0, 0])) == 0.75
+    assert tg.accuracy(prediction, np.eye(2)[[1, 0, 0, 1]]) == 0.5
+    assert tg.accuracy(tg.Tensor(prediction), np.array([1, 0, 1, 0], np.uint8)) == 1
+    places = np.zeros((2, 3, 3, 4))
+    places[..., 2] = 1
+    assert tg.accuracy(places, np.full((2, 3, 3), 2)) == 1
+
+
+def test_accuracy_of_one_output_needs_a_threshold():
+    logits = np.array([[-1.0], [0.3], [2.0], [-0.1]])
+    for target in (np.array([[0], [1], [1], [1]]), np.array([0.0, 1.0, 1.0, 1.0]), np.array([0, 1, 1, 1])):
+        assert tg.accuracy(logits, target, threshold=0.0) == 0.75
+        assert tg.accuracy(logits[:, 0], target.ravel(), threshold=0.5) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("prediction", "target", "threshold", "words"),
+    [
+        (np.ones((4, 1)), np.ones(4, int), None, "or a threshold"),
+        (np.ones((4, 3)), np.ones(4), None, r"got \(4, 3\) and float64 targets \(4,\)"),
+        (np.ones((4, 3)), np.ones((4, 3)), None, "one-hot"),
+        (np.ones((4, 3)), np.ones(3, int), None, r"int64 targets \(3,\)"),
+        (np.ones((4, 2)), np.ones(4, int), 0.0, r"expected a prediction \(N, 1\)"),
+        (np.ones((4, 1)), np.full(4, 2), 0.0, "the targets 0 and 1"),
+    ],
+)
+def test_accuracy_refuses_what_has_none(prediction, target, threshold, words):
+    with pytest.raises(ValueError, match=words):
+        tg.accuracy(prediction, target, threshold=threshold)
+
+
+def test_training_metrics_are_of_the_predictions_made_in_training():
+    seen = []
+
+    def loss(prediction, target):
+        if prediction.requires_grad:
+            seen.append((prediction.numpy(), target))
+        return tg.cross_entropy(prediction, target)
+
+    history = network(3, loss).fit(X, LABELS, 1, 0.5, 16, metrics=["accuracy"], **QUIET)
+    right = np.concatenate([p.argmax(1) == y for p, y in seen])
+    assert len(right) == 60
+    assert history["accuracy"] == [right.mean()]
+    assert 0.1 < right.mean() < 1
+
+
+def test_by_default_validation_has_an_accuracy_where_targets_are_classes():
+    assert "validation_accuracy" in network(3, tg.cross_entropy).fit(
+        X, LABELS, 1, 0.1, validation=(X, LABELS), **QUIET
+    )
+    for y in (VALUES, BINARY):
+        assert set(network(1, tg.mse).fit(X, y, 1, 0.1, validation=(X, y), **QUIET)) == {
+            "loss", "seconds", "validation_loss",
+        }  # fmt: skip
+    assert set(network(3, tg.cross_entropy).evaluate(X, LABELS, metrics=[])) == {"loss"}
+
+
+# scikit-learn's
+
+
+@pytest.mark.parametrize("target", [LABELS, np.eye(3, dtype=np.float32)[LABELS]], ids=["labels", "one-hot"])
+def test_classes_by_logits(target):
+    made = network(3, tg.cross_entropy)
+    found = measured(
+        made, target, "accuracy", "f1_macro", "neg_log_loss", "roc_auc_ovr", "cohen_kappa_score",
+        sklearn.metrics.matthews_corrcoef, "top_k_accuracy_score", sklearn.metrics.log_loss,
+    )  # fmt: skip
+    logits = made.predict(X).astype(float)
+    labels, p = logits.argmax(1), scipy_softmax(logits, axis=1)
+    assert found == pytest.approx(
+        [
+            np.mean(labels == LABELS),
+            sklearn.metrics.f1_score(LABELS, labels, average="macro"),
+            -sklearn.metrics.log_loss(LABELS, p),
+            sklearn.metrics.roc_auc_score(LABELS, p, multi_class="ovr"),
+            sklearn.metrics.cohen_kappa_score(LABELS, labels),
+            sklearn.metrics.matthews_corrcoef(LABELS, labels),
+            sklearn.metrics.top_k_accuracy_score(LABELS, p),
+            sklearn.metrics.log_loss(LABELS, p),
+        ]
+        if len(found) == 8
+        else None
+    )
+
+
+def test_classes_by_probabilities():
+    made = network(3, tg.mse, tg.Softmax())
+    y = np.eye(3)[LABELS]
+    found = measured(made, y, "neg_log_loss", "balanced_accuracy")
+    p = made.predict(X).astype(float)
+    assert found == pytest.approx(
+        [
+            -sklearn.metrics.log_loss(LABELS, p / p.sum(1, keepdims=True)),
+            sklearn.metrics.balanced_accuracy_score(LABELS, p.argmax(1)),
+        ]
+    )
+
+
+@pytest.mark.parametrize("last", [(), (tg.Sigmoid(),)], ids=["logit", "probability"])
+def test_two_classes_by_one_output(last):
+    made = network(1, tg.mse if last else tg.binary_cross_entropy, *last)
+    metrics = ("accuracy", "f1", "roc_auc", "neg_log_loss", sklearn.metrics.brier_score_loss)
+    found = measured(made, BINARY, *metrics)
+    p = made.predict(X)[:, 0].astype(float)
+    p = p if last else expit(p)
+    y = BINARY[:, 0].astype(int)
+    assert found == pytest.approx(
+        [
+            np.mean((p > 0.5) == y),
+            sklearn.metrics.f1_score(y, p > 0.5),
+            sklearn.metrics.roc_auc_score(y, p),
+            -sklearn.metrics.log_loss(y, p),
+            sklearn.metrics.brier_score_loss(y, p),
+        ]
+    )
+
+
+def test_regression():
+    made = network(1, tg.mse)
+    r2 = sklearn.metrics.make_scorer(sklearn.metrics.r2_score)
+    found = measured(made, VALUES, "neg_mean_absolute_error", r2, "max_error", "mean_squared_error")
+    p, y = made.predict(X)[:, 0].astype(float), VALUES[:, 0].astype(float)
+    expected = [
+        -abs(p - y).mean(),
+        1 - ((p - y) ** 2).sum() / ((y - y.mean()) ** 2).sum(),
+        abs(p - y).max(),
+        ((p - y) ** 2).mean(),
+    ]
+    assert found == pytest.approx(expected, rel=1e-5)
+
+
+def test_functions_are_told_apart_by_their_parameters():
+    def outputs(prediction, target):
+        assert prediction.shape == (60, 3)
+        assert target.shape == (60,)
+        return tg.Tensor(prediction[0, 0])
+
+    def labels(y_true, y_pred):
+        assert y_pred.shape == y_true.shape == (60,)
+        return (y_true == y_pred).sum()
+
+    def scores(y_true, y_proba):
+        return y_proba.sum()
+
+    made = network(3, tg.cross_entropy)
+    found = measured(made, LABELS, outputs, labels, scores, tg.accuracy)
+    assert found == pytest.approx(
+        [made.predict(X)[0, 0], 60 * found[3], 60, np.mean(made.predict(X).argmax(1) == LABELS)]
+    )
+
+
+# Refusals
+
+
+@pytest.mark.parametrize(
+    ("metrics", "error", "words"),
+    [
+        ("accuracy", TypeError, "expected a list"),
+        (["acuracy"], ValueError, "got 'acuracy'"),
+        ([3], TypeError, "expected names or functions, got 3"),
+        ([lambda p, t: 1.0], TypeError, r"got \(p, t\): the names say what it is given"),
+        (["accuracy", "accuracy"], ValueError, "the name 'accuracy' is taken"),
+        ([sklearn.metrics.confusion_matrix], ValueError, "confusion_matrix to give one number"),
+    ],
+)
+def test_what_is_no_metric_is_refused(metrics, error, words):
+    with pytest.raises(error, match=words):
+        network(3, tg.cross_entropy).fit(X, LABELS, 1, 0.1, metrics=metrics, **QUIET)
+
+
+@pytest.mark.parametrize("metric", ["neg_log_loss", sklearn.metrics.log_loss, "roc_auc_ovr"])
+def test_probabilities_are_not_guessed(metric):
+    wrapped = network(3, lambda p, t: tg.cross_entropy(p, t))
+    with pytest.raises(ValueError, match=r"needs probabilities.*neither the loss.*nor the last layer"):
+        wrapped.evaluate(X, LABELS, metrics=[metric])
+    sigmoids = network(3, tg.mse, tg.Sigmoid())
+    with pytest.raises(ValueError, match="do not sum to 1"):
+        sigmoids.evaluate(X, np.eye(3)[LABELS], metrics=[metric])
+
+
+def test_a_threshold_is_not_guessed():
+    with pytest.raises(ValueError, match="whether it is a logit or a probability"):
+        network(1, tg.mse).evaluate(X, BINARY, metrics=["accuracy"])
+
+
+def test_scikit_learn_is_imported_for_its_metrics_alone():
+    program = (
+        "import sys, numpy as np, tensorgrad as tg\n"
+        "n = tg.Network([tg.Dense(2, 3, rng=0)]); n.use(tg.cross_entropy)\n"
+        "x = np.ones((4, 2)); y = np.array([0, 1, 2, 0])\n"
+        "n.fit(x, y, 1, 0.1, metrics=['accuracy'], validation=(x, y), verbose=False)\n"
+        "assert not {'sklearn', 'scipy', 'matplotlib'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)

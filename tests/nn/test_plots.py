@@ -1,0 +1,103 @@
+"""Plots: what is drawn, read back from the figure, and that it can be written."""
+
+import sys
+
+import numpy as np
+import pytest
+
+import tensorgrad as tg
+
+pytest.importorskip("matplotlib", reason="matplotlib, which draws, is not installed")
+
+HISTORY = {
+    "loss": [1.0, 0.5, 0.3],
+    "accuracy": [0.5, 0.7, 0.8],
+    "seconds": [1.0, 1.0, 1.0],
+    "validation_loss": [1.1, 0.6, 0.5],
+    "validation_accuracy": [0.4, 0.6, 0.7],
+    "validation_f1": [0.1, 0.2, 0.3],
+}
+
+
+def test_a_panel_a_figure_with_training_and_validation():
+    figure = tg.plot_history(HISTORY)
+    panels = {axes.get_ylabel(): axes for axes in figure.axes}
+    assert list(panels) == ["loss per example", "accuracy", "f1"]
+    lines = {line.get_label(): line for line in panels["loss per example"].lines}
+    assert list(lines["training"].get_xdata()) == [1, 2, 3]
+    assert list(lines["training"].get_ydata()) == HISTORY["loss"]
+    assert list(lines["validation"].get_ydata()) == HISTORY["validation_loss"]
+    assert [line.get_label() for line in panels["f1"].lines] == ["validation"]
+
+
+def test_figures_are_chosen_and_a_loss_may_be_logarithmic():
+    figure = tg.plot_history(HISTORY, ["loss", "seconds"], log_loss=True)
+    assert [axes.get_ylabel() for axes in figure.axes] == ["loss per example", "seconds"]
+    assert [axes.get_yscale() for axes in figure.axes] == ["log", "linear"]
+
+
+def test_the_history_of_a_fit_can_be_written(tmp_path):
+    x = np.random.default_rng(0).standard_normal((30, 3))
+    network = tg.Network([tg.Dense(3, 2, rng=0)])
+    network.use(tg.cross_entropy)
+    history = network.fit(
+        x, (x[:, 0] > 0) * 1, 4, 0.1, validation_split=0.3, metrics=["accuracy"], seed=0, verbose=False
+    )
+    for name in ("curve.png", "curve.svg"):
+        tg.plot_history(history).savefig(tmp_path / name)
+        assert (tmp_path / name).stat().st_size > 5000
+
+
+@pytest.mark.parametrize(
+    ("history", "keys", "words"),
+    [
+        ({}, None, "no finished epoch"),
+        ({"loss": []}, None, "no finished epoch"),
+        (HISTORY, ["precision"], "expected some of loss, accuracy, seconds, f1, got 'precision'"),
+        (HISTORY, [], "no finished epoch"),
+    ],
+)
+def test_histories_without_the_figure_are_refused(history, keys, words):
+    with pytest.raises(ValueError, match=words):
+        tg.plot_history(history, keys)
+
+
+def cells(figure):
+    return {(int(t.get_position()[1]), int(t.get_position()[0])): t.get_text() for t in figure.axes[0].texts}
+
+
+def test_confusion_counts_rows_by_true_class():
+    target, predicted = np.array([0, 0, 0, 1, 2, 2]), np.array([0, 0, 1, 1, 2, 0])
+    assert cells(tg.plot_confusion(target, predicted)) == {
+        (0, 0): "2", (0, 1): "1", (1, 1): "1", (2, 2): "1", (2, 0): "1",
+    }  # fmt: skip
+    shown = cells(tg.plot_confusion(target, predicted, normalize=True))
+    assert shown[0, 0] == "0.67"
+    assert shown[2, 0] == "0.50"
+    axes = tg.plot_confusion(target, predicted, ["cat", "dog", "hen", "owl"]).axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["cat", "dog", "hen", "owl"]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted class", "true class")
+
+
+@pytest.mark.parametrize(
+    ("target", "predicted", "names", "words"),
+    [
+        ([0.0, 1.0], [0, 1], None, "target to be labels"),
+        ([0, 1], [[0, 1]], None, "predicted to be labels"),
+        ([0, -1], [0, 1], None, "target to be labels"),
+        ([], [], None, "target to be labels"),
+        ([0, 1, 1], [0, 1], None, "3 targets and 2 predictions"),
+        ([0, 2], [0, 1], ["a", "b"], "2 names and the label 2"),
+    ],
+)
+def test_confusion_refuses_what_are_no_labels(target, predicted, names, words):
+    with pytest.raises(ValueError, match=words):
+        tg.plot_confusion(target, predicted, names)
+
+
+def test_without_matplotlib_it_is_said_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(
+        ImportError, match=r'plot_history needs matplotlib: pip install "tensorgrad-numpy\[plot\]"'
+    ):
+        tg.plot_history(HISTORY)
