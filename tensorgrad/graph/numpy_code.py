@@ -108,8 +108,8 @@ def to_numpy(
     -------
     NumpyCode
         The source; `NumpyCode.compile` makes it a function, of arrays, that returns the loss and a dict of
-        gradients. Leaves, and constant arrays of more than 8 elements, are its arguments; smaller constants
-        are written out.
+        gradients. Its arguments are the leaves of the graph and the arrays that it keeps as constants;
+        numbers are written out.
 
     Raises
     ------
@@ -123,9 +123,10 @@ def to_numpy(
 
     Notes
     -----
-    The function is for the shapes in the graph, and says so when it is given others. What a graph has for
-    a constant stays one: a mask like ``x > 0``, the order found by a sort, the zeros of a Dropout. Where the
-    values decide what an op or formula computes, the function checks that they still decide the same.
+    The function is for the shapes and dtypes in the graph, and refuses others. A graph does not know how its
+    constants were made: the mask ``x > 0``, the order in a sort, what a Dropout left out. They are arguments
+    for that reason, and it is for the caller to make them anew. Where values decide which steps an op or
+    formula takes, the function checks that they still decide the same.
 
     >>> w = tg.Parameter([3.0, 4.0], name="w")
     >>> code = tg.to_numpy(tg.sum(w * np.tanh(w)))
@@ -276,7 +277,7 @@ def _shadow(node: Tensor, script: Script, leaves: Leaves, shadows: dict[int, Ten
     """A Tensor like ``node`` whose array is traced, for the reverse walk to walk."""
     shadow = object.__new__(Tensor)
     shadow._requires_grad, shadow._serial, shadow.name = node._requires_grad, node._serial, node.name
-    shadow._grad, shadow._op, shadow._inputs, shadow._params = None, None, (), node._params
+    shadow._grad, shadow._op, shadow._inputs, shadow._params = None, None, (), {}
     op = node._op
     if op is None:
         shadow._array = cast("Any", leaves.by_tensor[id(node)])
@@ -287,11 +288,12 @@ def _shadow(node: Tensor, script: Script, leaves: Leaves, shadows: dict[int, Ten
                 f"to_numpy: {x._label()} was assigned after {op.name} had read it; run forward again"
             )
     owner = names.owner(node)
-    shadow._inputs = tuple(shadows[id(x)] if isinstance(x, Tensor) else leaves.of(x) for x in node._inputs)
+    inputs, shadow._params = leaves.kept[id(node)]
+    shadow._inputs = tuple(shadows[id(x)] if isinstance(x, Tensor) else x for x in inputs)
     args = [x._array if isinstance(x, Tensor) else x for x in shadow._inputs]
     script.begin("forward", owner)
     with _explaining(op.name):
-        out = op.forward(*args, **node._params)
+        out = op.forward(*args, **shadow._params)
         if not isinstance(out, Traced):
             raise UntraceableError(
                 f"its forward gives a {type(out).__name__} that depends on none of its arguments"

@@ -18,11 +18,11 @@ from tensorgrad.graph.numpy_trace import Script, Traced
 Written = Callable[..., Any]
 
 
-def _astype(script: Script, x: Traced, *, dtype: Any) -> Any:
+def _astype(script: Script, x: Any, *, dtype: Any) -> Any:
     return script.record(Method("astype"), x, np.dtype(dtype).type)
 
 
-def _sum_to(script: Script, x: Traced, *, shape: tuple[int, ...]) -> Any:
+def _sum_to(script: Script, x: Any, *, shape: tuple[int, ...]) -> Any:
     """As `sum_to` does, without axes of length 1 kept only to be dropped."""
     new = x.ndim - len(shape)
     unit = tuple(i + new for i, n in enumerate(shape) if n == 1 != x.shape[i + new])
@@ -33,21 +33,21 @@ def _sum_to(script: Script, x: Traced, *, shape: tuple[int, ...]) -> Any:
     return np.sum(x, axis=axis, keepdims=bool(unit) or not axes)
 
 
-def _reshape(script: Script, x: Traced, *, shape: Any, order: str = "C") -> Any:
+def _reshape(script: Script, x: Any, *, shape: Any, order: Any = "C") -> Any:
     if order != "C":
         return np.reshape(x, shape, order)
     return x.reshape(np.empty(x.shape, bool).reshape(shape).shape)
 
 
-def _broadcast_to(script: Script, x: Traced, *, shape: tuple[int, ...]) -> Any:
+def _broadcast_to(script: Script, x: Any, *, shape: tuple[int, ...]) -> Any:
     """As `broadcast_to` does, without axes of length 1 given first to what has none."""
     step = x.step
     if isinstance(step.function, Method) and step.function.name == "reshape" and not step.args[0].value.ndim:
         x = Traced(script, step.args[0])
-    return np.broadcast_to(x, shape)  # type: ignore[call-overload]
+    return np.broadcast_to(x, shape)
 
 
-def _scatter_add(script: Script, x: Traced, *, index: Any, shape: tuple[int, ...]) -> Any:
+def _scatter_add(script: Script, x: Any, *, index: Any, shape: tuple[int, ...]) -> Any:
     dtype = "" if x.dtype == float else f", dtype=np.{x.dtype.name}"
     zeros = f"{{out}} = np.zeros({tuple(shape)}{dtype})"
     add = "{out}[{i1}] = {0}" if _reads_once(index) else "np.add.at({out}, {1}, {0})"
@@ -58,7 +58,7 @@ def _scatter_add(script: Script, x: Traced, *, index: Any, shape: tuple[int, ...
 
 
 def _reads_once(index: Any) -> bool:
-    if isinstance(index, np.ndarray):
+    if isinstance(index, (np.ndarray, Traced)):
         return bool(index.dtype == bool)
     parts = index if isinstance(index, tuple) else (index,)
     return all(

@@ -1,4 +1,4 @@
-"""The arguments of the program that `to_numpy` writes: the leaves of the graph, and its large constants."""
+"""The arguments of the program that `to_numpy` writes: the leaves of the graph, and arrays that it keeps."""
 
 from __future__ import annotations
 
@@ -7,20 +7,26 @@ from typing import Any
 
 import numpy as np
 
-from tensorgrad.core import Parameter, Tensor
-from tensorgrad.graph.numpy_expressions import SMALL
-from tensorgrad.graph.numpy_names import Owner
+from tensorgrad.core import Op, Parameter, Tensor
+from tensorgrad.core.steps import argument_names
+from tensorgrad.graph.numpy_names import CONSTANT, Owner
 from tensorgrad.graph.numpy_trace import Script, Traced
+
+_INDEXING = ("getitem", "scatter_add")
 
 
 class Leaves:
-    """The arguments of the program: the given inputs first, then the other leaves and large constants."""
+    """The arguments of the program: the given inputs first, then the other leaves, then constant arrays.
+
+    No array is written out, not even a small one: it may have been computed, such as a mask by a comparison,
+    of what is an argument itself.
+    """
 
     def __init__(self, script: Script, nodes: list[Tensor], inputs: dict[str, Any]) -> None:
         self.script, self.tensors = script, [node for node in nodes if node._op is None]
         self.by_tensor: dict[int, Traced] = {}
         self.given: dict[str, Traced] = {}
-        self.constants: dict[tuple[Any, ...], Traced] = {}
+        self.kept: dict[int, tuple[tuple[Any, ...], dict[str, Any]]] = {}  # inputs and params by node
         leaves = {id(leaf) for leaf in self.tensors}
         for name, x in inputs.items():
             if isinstance(x, Tensor) and id(x) in leaves:
@@ -35,19 +41,15 @@ class Leaves:
             if id(leaf) not in self.by_tensor:
                 traced = None if leaf._requires_grad else self._input_of(leaf._array)
                 if traced is None:
-                    base = (
-                        "parameter"
-                        if isinstance(leaf, Parameter)
-                        else "tensor"
-                        if leaf._requires_grad
-                        else "constant"
-                    )
-                    traced = script.argument(leaf._array.copy(order="K"), None, leaf.name or base)
+                    kind = "parameter" if isinstance(leaf, Parameter) else "tensor"
+                    base = leaf.name or (kind if leaf._requires_grad else "constant")
+                    traced = script.argument(leaf._array.copy(order="K"), None, base)
+                    if base == "constant":
+                        traced.step.owner = CONSTANT
                 self.by_tensor[id(leaf)] = traced
         for node in nodes:
-            for x in node._inputs:
-                if isinstance(x, np.ndarray):
-                    self.of(x)
+            if node._op is not None:
+                self.kept[id(node)] = self._keep_of(node, node._op)
         if self.unread:
             read = ", ".join(f"{leaf.name or 'unnamed'} {leaf.shape}" for leaf in self.tensors)
             names = ", ".join(map(repr, sorted(self.unread)))
@@ -57,17 +59,29 @@ class Leaves:
                 "make it a tg.Tensor(..., requires_grad=True)"
             )
 
-    def of(self, x: Any) -> Any:
-        """What stands in the program for an input of a node that is no Tensor."""
-        if not isinstance(x, np.ndarray):
+    def _keep_of(self, node: Tensor, op: Op[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The inputs and params of a node with arguments of the program for the arrays among them."""
+        prefix = op.name.rstrip("_")
+        inputs = tuple(
+            self._keep(x, f"{prefix}_{name}")
+            for name, x in zip(argument_names(op, len(node._inputs)), node._inputs, strict=False)
+        )
+        params = dict(node._params)
+        if op.name in _INDEXING:
+            params["index"] = self._keep(params["index"], f"{prefix}_index")
+        return inputs, params
+
+    def _keep(self, x: Any, name: str) -> Any:
+        if type(x) is tuple:
+            return tuple(self._keep(part, name) for part in x)
+        if not isinstance(x, (np.ndarray, np.bool_)):
             return x
-        found = self._input_of(x)
-        if found is None and x.size > SMALL:
-            key = (x.shape, x.dtype.str, x.tobytes())
-            if key not in self.constants:
-                self.constants[key] = self.script.argument(x, None, "constant")
-            found = self.constants[key]
-        return x if found is None else found
+        values = np.asarray(x)
+        found = self._input_of(values)
+        if found is None:
+            found = self.script.argument(values, None, name)
+            found.step.owner = CONSTANT
+        return found
 
     def _input_of(self, x: np.ndarray[Any, Any]) -> Any:
         """The given input that ``x`` is a copy of, in its shape."""

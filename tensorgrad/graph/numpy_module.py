@@ -6,6 +6,7 @@ import json
 import textwrap
 
 from tensorgrad.graph.numpy_layout import WIDTH
+from tensorgrad.graph.numpy_names import CONSTANT
 from tensorgrad.graph.numpy_program import Program
 from tensorgrad.graph.numpy_steps import Step
 
@@ -25,7 +26,7 @@ def module(program: Program, name: str, out: Step, gradients: dict[Step, Step]) 
         "",
         "Arguments",
         "---------",
-        *(f"{argument} : {value.dtype} {value.shape}" for argument, value in arguments),
+        *(f"{names[step]} : {_kind(step)}" for step in program.arguments),
         "",
         "Returns",
         "-------",
@@ -54,3 +55,8 @@ def _signature(name: str, arguments: list[str]) -> list[str]:
         return [line]
     rows = textwrap.wrap(", ".join(arguments) + ",", WIDTH - 4)
     return [f"def {name}(", *(f"    {row}" for row in rows), "):"]
+
+
+def _kind(step: Step) -> str:
+    kind = f"{step.value.dtype} {step.value.shape}"
+    return f"{kind}, {CONSTANT.label}" if step.owner is CONSTANT else kind

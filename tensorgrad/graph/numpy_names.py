@@ -16,6 +16,10 @@ class Owner:
     label: str
 
 
+#: The owner of arguments that the graph keeps as constants.
+CONSTANT = Owner("a constant of the graph")
+
+
 @dataclass(eq=False)
 class _Call:
     """A call of a layer: all that was made after ``start``, up to ``end``."""

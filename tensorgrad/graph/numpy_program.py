@@ -23,6 +23,7 @@ from tensorgrad.graph.numpy_expressions import (
     literal,
 )
 from tensorgrad.graph.numpy_layout import WIDTH, wrapped
+from tensorgrad.graph.numpy_names import CONSTANT
 from tensorgrad.graph.numpy_steps import Check, Item, Lines, Method, Set, Step, steps_in
 
 COLUMN = 80  # comments of neighbouring lines are lined up, no further to the right than this
@@ -107,7 +108,7 @@ class Program:
 
     def _constant(self, x: np.ndarray[Any, Any]) -> Step:
         step = Step(None, (), {}, x)
-        step.base, step.serial = "constant", -1 - len(self.constants)
+        step.base, step.owner, step.serial = "constant", CONSTANT, -1 - len(self.constants)
         return step
 
     # Names
@@ -131,15 +132,17 @@ class Program:
     def _word(self, step: Step) -> str:
         if isinstance(step.name, Step):  # of which this is the cotangent
             return f"d_{self.names.get(step.name) or self._word(step.name)}"
-        if step.name is not None or step.base is not None:
+        if step.name is not None or step.function is None:
             return identifier(str(step.name or step.base))
+        if step.base is not None:
+            return re.sub(r"\W", "_", step.base)
         function = step.function
         if isinstance(function, Item):
             function = step.args[0].function
         name = (
             function.name if isinstance(function, (Method, Lines)) else getattr(function, "__name__", "value")
         )
-        return identifier(_WORDS.get(name, name))
+        return str(_WORDS.get(name, name))
 
     # Which steps have lines of their own
 
@@ -213,7 +216,7 @@ class Program:
             if function.outcome:
                 condition = f"not {condition if binds == ATOM else f'({condition})'}"
             label = getattr(step.owner, "label", "step")
-            refusal = f"{label}: these values want another formula; write this function anew for them"
+            refusal = f"{label}: these values ask for other steps; write this function anew for them"
             return [f"if {condition}:", f"    raise ValueError({json.dumps(refusal)})"]
         if isinstance(function, Set):
             code = self._assignment(step)

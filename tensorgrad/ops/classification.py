@@ -196,9 +196,7 @@ def _probabilities(prediction: Array, target: Array) -> Array:
     if not _are_labels(prediction, target):
         return exactly(target, prediction)
     labels = target.data if isinstance(target, Tensor) else target
-    rows = np.zeros((labels.size, prediction.shape[-1]), prediction.dtype)
-    rows[np.arange(labels.size), labels.ravel()] = 1
-    return rows.reshape(prediction.shape)
+    return np.equal(labels[..., None], np.arange(prediction.shape[-1])).astype(prediction.dtype)
 
 
 def _mixed(prediction: Array, target: Array, class_weights: Array, label_smoothing: float) -> Array:

@@ -1,0 +1,139 @@
+"""to_numpy on random graphs: the bits of the engine, at the values of the graph and at others."""
+
+import numpy as np
+import pytest
+from test_numpy_code import assert_computes
+
+import tensorgrad as tg
+
+UNARY = (
+    np.tanh,
+    np.sin,
+    np.negative,
+    np.abs,
+    np.square,
+    tg.sigmoid,
+    tg.relu,
+    tg.softplus,
+    tg.logsumexp,
+    lambda x: np.exp(np.tanh(x)),
+    lambda x: np.sqrt(np.abs(x) + 1),
+    lambda x: np.log(x * x + 1),
+    lambda x: x**3,
+    lambda x: (x * x + 0.5) ** -1.5,
+    lambda x: 2 / (x * x + 1),
+    lambda x: x.T,
+    lambda x: x.reshape(-1),
+    lambda x: x[..., None],
+    lambda x: x.reshape(-1)[[0, -1, 0]],
+    lambda x: x.reshape(-1)[::-2],
+    lambda x: tg.softmax(x.reshape(-1)),
+    lambda x: np.cumsum(x),
+    lambda x: np.clip(x, -1, 1),
+    lambda x: np.roll(x, 1),
+    lambda x: np.pad(x, 1),
+    lambda x: np.concatenate([x.reshape(-1), x.reshape(-1)[:2]]),
+    lambda x: np.where(np.arange(x.size).reshape(x.shape) % 2 == 0, x, 0.5 * x),
+    lambda x: x.sum(),
+    lambda x: x.mean(),
+    lambda x: np.var(x),
+    lambda x: np.prod(np.tanh(x) + 2),
+    lambda x: x.reshape(-1, 1).sum(axis=0),
+    lambda x: np.max(x.reshape(1, -1), axis=1, keepdims=True),
+    lambda x: np.linalg.norm(x.reshape(-1)),
+    lambda x: np.einsum("i,j->ij", x.reshape(-1)[:3], x.reshape(-1)[-2:]),
+)
+BINARY = (
+    np.add,
+    np.subtract,
+    np.multiply,
+    np.maximum,
+    np.minimum,
+    np.hypot,
+    np.logaddexp,
+    np.arctan2,
+    lambda x, y: x / (y * y + 1),
+    lambda x, y: tg.mse(*np.broadcast_arrays(x, y)),
+)
+SHAPES = ((3,), (2, 3), (3, 1), (3, 3), (), (2, 1, 3))
+
+
+def product(x, y):
+    """A product of matrices of whatever there is."""
+    x, y = x.reshape(-1), y.reshape(-1)
+    n = min(x.size, y.size)
+    return np.outer(x[:n], y[:n]) @ (x[:n] + y[:n])
+
+
+def random_graph(seed, values):
+    """Named leaves, their values from one generator, and a scalar of them, its form from another."""
+    rng, draw = np.random.default_rng(seed), np.random.default_rng(values)
+    nodes = [
+        tg.Tensor(draw.standard_normal(SHAPES[rng.integers(len(SHAPES))]), requires_grad=True, name=f"x{i}")
+        for i in range(rng.integers(1, 5))
+    ]
+    leaves = list(nodes)
+    for _ in range(rng.integers(3, 14)):
+        # The newest node mostly, so that graphs grow deep; any, so that there are diamonds.
+        x, y = (nodes[-1] if rng.random() < 0.5 else nodes[rng.integers(len(nodes))] for _ in range(2))
+        choice = rng.random()
+        if choice < 0.55:
+            new = UNARY[rng.integers(len(UNARY))](x)
+        elif choice < 0.65:
+            new = product(x, y)
+        else:
+            function = BINARY[rng.integers(len(BINARY))]
+            try:
+                np.broadcast_shapes(x.shape, y.shape)
+            except ValueError:
+                continue
+            new = function(x, y)
+        if new.size <= 300:
+            nodes.append(new)
+    loss = sum((node.sum() for node in nodes[-3:]), 0.0 * sum(leaf.sum() for leaf in leaves))
+    return leaves, loss
+
+
+@pytest.mark.parametrize("hundred", range(4))
+def test_random_graphs(hundred):
+    computed = 0
+    for seed in range(100 * hundred, 100 * hundred + 100):
+        with np.errstate(all="ignore"):
+            leaves, loss = random_graph(seed, values=seed)
+            code = tg.to_numpy(loss)
+            assert_computes(code, loss, leaves)
+            leaves, loss = random_graph(seed, values=1000 + seed)
+            assert_computes(code, loss, leaves)
+        computed += bool(np.isfinite(loss.item()))
+    assert computed > 90  # and not a comparison of NaN with NaN
+
+
+def test_random_graphs_in_single_precision():
+    for seed in range(50):
+        with np.errstate(all="ignore"):
+            leaves, _ = random_graph(seed, values=seed)
+            loss = sum(tg.mse(np.tanh(x), 0.5 * x) for x in (tg.astype(x, dtype="float32") for x in leaves))
+            code = tg.to_numpy(loss)
+            assert_computes(code, loss, leaves)
+            assert code.compile()(**code.arguments)[0].dtype == np.float32
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_random_convolutions(seed):
+    rng = np.random.default_rng(seed)
+    groups, batch = rng.choice([1, 1, 2]), rng.choice([1, 3, 32])
+    channels, filters = groups * rng.choice([1, 3, 8]), groups * rng.choice([1, 4, 16])
+    leaves = [
+        tg.Tensor(rng.standard_normal(shape), requires_grad=True, name=name)
+        for name, shape in (
+            ("x", (batch, *rng.integers(6, 16, 2), channels)),
+            ("w", (filters, channels // groups, *rng.integers(1, 4, 2))),
+            ("b", filters),
+        )
+    ]
+    options = {} if seed % 2 else {"stride": (1, 2), "padding": "same"}
+    if seed % 4 == 2:
+        options = {"stride": 2, "dilation": (1, 2), "padding": ((1, 0), (2, 1))}
+    out = tg.conv2d(*leaves, groups=int(groups), **options)
+    loss = np.sum(np.tanh(tg.max_pool(out, size=2, stride=1)) * tg.avg_pool(out, size=2, stride=1))
+    assert_computes(tg.to_numpy(loss), loss, leaves)
