@@ -2,9 +2,10 @@
 
     python tests/benchmarks/notebook_step.py
 
-The notebook's way is float64, with a Python loop over filters and pixels in convolution and over pixels in
-pooling; convolution and pooling have no backward pass there, so its step ends at the dense layers.
-tensorgrad's step trains every filter. The two take turns, so that a change of the machine's speed hits both.
+The notebook's way is Python loops over filters and pixels in float64, each line working on the whole batch.
+The notebook never finished the backward pass of its convolution and pooling; here it is, in the same style,
+so that both sides do the same work. A second row leaves it out, as the notebook does, and trains the dense
+layers alone. All take turns, so that a change of the machine's speed hits all.
 """
 
 import statistics
@@ -12,118 +13,169 @@ import time
 from collections.abc import Callable
 
 import numpy as np
-
-import tensorgrad as tg
+from competitors import Made, with_tensorgrad
+from networks import NETWORKS, NOTEBOOK, RATE, Network
 
 BATCH = 32
-RATE = 1e-4
 
 
 class LoopedDense:
-    """x w + b, and an update inside the backward pass."""
+    """x w + b."""
 
-    def __init__(self, inputs, outputs, activation, rng):
-        self.w = rng.uniform(-0.1, 0.1, (inputs, outputs))
-        self.b = np.zeros((1, outputs))
-        self.activation = activation
+    def __init__(self, w, b, rate):
+        self.w, self.b, self.rate = w, b, rate
 
     def forward(self, x):
         self.x = x
-        z = x @ self.w + self.b
-        self.out = 1 / (1 + np.exp(-z)) if self.activation == "sigmoid" else np.maximum(z, 0)
-        return self.out
+        return x @ self.w + self.b
 
     def backward(self, g):
-        slope = self.out * (1 - self.out) if self.activation == "sigmoid" else self.out > 0
-        g = g * slope
         gx = g @ self.w.T
-        self.w -= RATE * self.x.T @ g
-        self.b -= RATE * g.sum(axis=0, keepdims=True)
+        self.w -= self.rate * self.x.T @ g
+        self.b -= self.rate * g.sum(axis=0)
         return gx
 
 
-def looped_conv(x, filters, bias):
-    n, height, width, _ = x.shape
-    count, _, size, _ = filters.shape
-    out = np.zeros((n, height - size + 1, width - size + 1, count))
-    for f in range(count):
-        kernel = filters[f].transpose(1, 2, 0)
-        for i in range(out.shape[1]):
-            for j in range(out.shape[2]):
-                out[:, i, j, f] = (x[:, i : i + size, j : j + size] * kernel).sum(axis=(1, 2, 3)) + bias[f]
-    return out
+class LoopedConv:
+    """A filter at a time, a pixel of the output at a time."""
+
+    def __init__(self, filters, bias, rate):
+        self.filters, self.bias, self.rate = filters, bias, rate
+
+    def forward(self, x):
+        self.x = x
+        count, _, size, _ = self.filters.shape
+        out = np.zeros((len(x), x.shape[1] - size + 1, x.shape[2] - size + 1, count))
+        for f in range(count):
+            kernel = self.filters[f].transpose(1, 2, 0)
+            for i in range(out.shape[1]):
+                for j in range(out.shape[2]):
+                    window = x[:, i : i + size, j : j + size]
+                    out[:, i, j, f] = (window * kernel).sum(axis=(1, 2, 3)) + self.bias[f]
+        return out
+
+    def backward(self, g):
+        size = self.filters.shape[-1]
+        gx = np.zeros(self.x.shape)
+        for f in range(len(self.filters)):
+            kernel = self.filters[f].transpose(1, 2, 0)
+            gw = np.zeros(kernel.shape)
+            for i in range(g.shape[1]):
+                for j in range(g.shape[2]):
+                    slope = g[:, i, j, f][:, None, None, None]
+                    gw += (slope * self.x[:, i : i + size, j : j + size]).sum(axis=0)
+                    gx[:, i : i + size, j : j + size] += slope * kernel
+            self.filters[f] -= self.rate * gw.transpose(2, 0, 1)
+            self.bias[f] -= self.rate * g[..., f].sum()
+        return gx
 
 
-def looped_max_pool(x):
-    out = np.zeros((x.shape[0], x.shape[1] // 2, x.shape[2] // 2, x.shape[3]))
-    for i in range(out.shape[1]):
-        for j in range(out.shape[2]):
-            out[:, i, j] = x[:, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2].max(axis=(1, 2))
-    return out
+class LoopedPool:
+    """The maximum of 2x2 pixels, one window at a time. Its gradient goes to the pixels equal to it."""
+
+    def forward(self, x):
+        self.x = x
+        self.out = np.zeros((x.shape[0], x.shape[1] // 2, x.shape[2] // 2, x.shape[3]))
+        for i in range(self.out.shape[1]):
+            for j in range(self.out.shape[2]):
+                self.out[:, i, j] = x[:, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2].max(axis=(1, 2))
+        return self.out
+
+    def backward(self, g):
+        gx = np.zeros(self.x.shape)
+        for i in range(g.shape[1]):
+            for j in range(g.shape[2]):
+                window = self.x[:, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2]
+                largest = window == self.out[:, i, j][:, None, None]
+                gx[:, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2] = largest * g[:, i, j][:, None, None]
+        return gx
 
 
-def notebook_step(kind: str, x: np.ndarray, y: np.ndarray) -> Callable[[], None]:
-    rng = np.random.default_rng(0)
+class Flat:
+    def forward(self, x):
+        self.shape = x.shape
+        return x.reshape(len(x), -1)
+
+    def backward(self, g):
+        return g.reshape(self.shape)
+
+
+class Relu:
+    def forward(self, x):
+        self.x = x
+        return np.maximum(x, 0)
+
+    def backward(self, g):
+        return g * (self.x > 0)
+
+
+class Sigmoid:
+    def forward(self, x):
+        self.out = 1 / (1 + np.exp(-x))
+        return self.out
+
+    def backward(self, g):
+        return g * self.out * (1 - self.out)
+
+
+def with_loops(network: Network, x, y, rate: float = RATE, *, whole: bool = True) -> Made:
+    """The step in loops; without ``whole`` the backward pass ends at the dense layers."""
+    if any(kind == "conv" and options[3] for kind, *options in network.layers()):
+        raise NotImplementedError("no padding in the loops")
     x, y = x.astype(np.float64), y.astype(np.float64)
-    filters = [rng.standard_normal((16, 1, 3, 3)) / 9, rng.standard_normal((32, 16, 3, 3)) / 9]
-    sizes, activations = {
-        "dense": ((784, 256, 256, 10), ("sigmoid", "sigmoid", "sigmoid")),
-        "cnn": ((800, 128, 64, 10), ("relu", "relu", "sigmoid")),
-    }[kind]
-    layers = [LoopedDense(i, o, f, rng) for i, o, f in zip(sizes[:-1], sizes[1:], activations, strict=True)]
+    values = network.parameters("float64")
+    rest = iter(values)
+    make = {
+        "conv": lambda *_: LoopedConv(next(rest), next(rest), rate),
+        "pool": LoopedPool,
+        "flatten": lambda *_: Flat(),
+        "dense": lambda *_: LoopedDense(next(rest), next(rest), rate),
+        "relu": Relu,
+        "sigmoid": Sigmoid,
+    }
+    layers = [make[kind](*options) for kind, *options in network.layers()]
+    first = next(i for i, layer in enumerate(layers) if isinstance(layer, Flat))
 
-    def step() -> None:
+    def infer() -> np.ndarray:
         h = x
-        if kind == "cnn":
-            for w in filters:
-                h = looped_max_pool(looped_conv(h, w, np.zeros(len(w))))
-        h = h.reshape(len(h), -1)
         for layer in layers:
             h = layer.forward(h)
+        return h
+
+    def train() -> np.float64:
+        h = infer()
+        loss = np.sum((h - y) ** 2)
         g = 2 * (h - y)
-        for layer in reversed(layers):
+        for layer in reversed(layers if whole else layers[first:]):
             g = layer.backward(g)
+        return loss
 
-    return step
-
-
-def tensorgrad_step(kind: str, x: np.ndarray, y: np.ndarray, dtype: str) -> Callable[[], None]:
-    build = {"dense": tg.dense_network, "cnn": tg.convolutional_network}[kind]
-    network = build((28, 28, 1), 10, dtype=dtype, rng=0)
-    optimizer = tg.MiniBatchSGD(network.parameters(), RATE)
-    x, y = x.astype(dtype), y.astype(dtype)
-
-    def step() -> None:
-        loss = tg.mse(network(x), y, reduction="sum")
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-
-    return step
+    return Made(train, infer, lambda: values)
 
 
 def main() -> None:
-    rng = np.random.default_rng(1)
-    x, y = rng.random((BATCH, 28, 28, 1)), np.eye(10)[rng.integers(0, 10, BATCH)]
     print(f"median (min - max) of a training step in ms, batch {BATCH}, random images 28x28")
-    for kind in ("dense", "cnn"):
-        steps = {
-            "the notebook's way, float64": notebook_step(kind, x, y),
-            "tensorgrad, float64": tensorgrad_step(kind, x, y, "float64"),
-            "tensorgrad, float32": tensorgrad_step(kind, x, y, "float32"),
+    for name in NOTEBOOK:
+        network = NETWORKS[name]
+        x, y = network.batch(BATCH, "float64")
+        steps: dict[str, Callable] = {
+            "the notebook's way, float64": with_loops(network, x, y).train,
+            "  its dense layers trained alone": with_loops(network, x, y, whole=False).train,
+            "tensorgrad, float64": with_tensorgrad(network, x, y).train,
+            "tensorgrad, float32": with_tensorgrad(network, *network.batch(BATCH)).train,
         }
-        times: dict[str, list[float]] = {name: [] for name in steps}
-        for turn in range(45):
-            for name, step in steps.items():
+        times: dict[str, list[float]] = {label: [] for label in steps}
+        for turn in range(25):
+            for label, step in steps.items():
                 start = time.perf_counter()
                 step()
                 if turn >= 5:  # the first turns warm up
-                    times[name].append(1e3 * (time.perf_counter() - start))
+                    times[label].append(1e3 * (time.perf_counter() - start))
         reference = statistics.median(times["the notebook's way, float64"])
-        for name, values in times.items():
+        for label, values in times.items():
             median = statistics.median(values)
             print(
-                f"{kind:6}{name:30}{median:9.2f}  ({min(values):.2f} - {max(values):.2f})"
+                f"{name:6}{label:34}{median:9.2f}  ({min(values):.2f} - {max(values):.2f})"
                 f"   {reference / median:6.1f} times as fast"
             )
 

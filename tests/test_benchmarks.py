@@ -1,0 +1,94 @@
+"""The benchmarks compare the same work: every competitor's loss and updates, and that the harness runs."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+HERE = Path(__file__).parent / "benchmarks"
+NAMES = ("dense", "cnn", "lenet5", "wide")
+PEERS = {"with_torch": "torch", "with_jax": "jax", "with_autograd": "autograd", "with_mygrad": "mygrad"}
+
+
+@pytest.fixture(autouse=True)
+def _path(monkeypatch):
+    monkeypatch.syspath_prepend(HERE)
+
+
+def trained(make, name, batch=3, rate=0.5, dtype="float32", **options):
+    """The output and loss before a step, and the gradients that it stepped along."""
+    from networks import NETWORKS
+
+    network = NETWORKS[name]
+    made = make(network, *network.batch(batch, dtype), rate, **options)
+    output = np.asarray(made.infer()).astype(float)
+    loss = made.train().item()
+    after = [np.asarray(value, float) for value in made.parameters()]
+    before = network.parameters(dtype)
+    return output, loss, [(b - a) / rate for b, a in zip(before, after, strict=True)]
+
+
+def assert_same(found, expected, tolerance):
+    assert found[1] == pytest.approx(expected[1], rel=tolerance)
+    np.testing.assert_allclose(found[0], expected[0], rtol=tolerance)
+    for ours, theirs in zip(found[2], expected[2], strict=True):
+        assert ours.shape == theirs.shape
+        np.testing.assert_allclose(ours, theirs, atol=tolerance * max(np.abs(theirs).max(), 1e-3))
+
+
+@pytest.mark.parametrize("name", ["dense", "cnn"])
+def test_tensorgrad_and_loops_agree_in_float64(name):
+    from competitors import with_tensorgrad
+    from notebook_step import with_loops
+
+    looped = trained(with_loops, name, dtype="float64")
+    assert all(np.abs(g).max() > 1e-4 for g in looped[2])
+    assert_same(trained(with_tensorgrad, name, dtype="float64"), looped, 1e-10)
+
+
+def test_loops_without_the_backward_pass_of_convolution_leave_filters_alone():
+    from notebook_step import with_loops
+
+    partly = trained(with_loops, "cnn", dtype="float64", whole=False)[2]
+    entirely = trained(with_loops, "cnn", dtype="float64")[2]
+    assert all(not np.any(g) for g in partly[:4])
+    assert all(np.array_equal(*pair) for pair in zip(partly[4:], entirely[4:], strict=True))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("peer", PEERS)
+def test_peers_take_the_same_step(peer, name):
+    import competitors
+
+    pytest.importorskip(PEERS[peer], reason="a peer that is not installed is left out of the benchmarks too")
+    ours = trained(competitors.with_tensorgrad, name)
+    forms = [{"channels_last": False}, {"channels_last": True}] if peer == "with_torch" else [{}]
+    for options in forms:
+        assert_same(trained(getattr(competitors, peer), name, **options), ours, 2e-4)
+
+
+def test_flops_of_a_step_by_hand():
+    from networks import NETWORKS
+
+    dense = 2 * 32 * (784 * 256 + 256 * 256 + 256 * 10)
+    assert NETWORKS["dense"].flops(32) == 3 * dense - 2 * 32 * 784 * 256
+    products = [26 * 26 * 16 * 9, 11 * 11 * 32 * 16 * 9, 800 * 128, 128 * 64, 64 * 10]
+    assert NETWORKS["cnn"].flops(32) == 2 * 32 * (3 * sum(products) - products[0])
+
+
+def run(folder, *command):
+    quiet = [sys.executable, "-W", "error", str(HERE / command[0]), str(folder), *command[1:]]
+    return subprocess.run(quiet, capture_output=True, text=True, check=True, timeout=120).stdout
+
+
+def test_the_harness_runs(tmp_path):
+    printed = run(tmp_path, "steps.py", "--only", "dense", "--who", "tensorgrad", "--rounds", "1", "--quick")
+    result = json.loads((tmp_path / "steps.json").read_text())
+    assert {row["who"] for row in result["steps"]} >= {"tensorgrad", "tensorgrad tuned"}
+    assert all(0 < row["minimum"] <= row["median"] for row in result["steps"])
+    assert len(result["steps"]) == 3 * 2 * 2  # competitors, batches, training and inference
+    assert "dense, batch 256, inference" in printed
+    assert "not measured" in printed  # no peers
