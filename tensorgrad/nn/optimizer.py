@@ -274,6 +274,8 @@ class Optimizer:
             If the state is of another kind of optimizer or of other parameters. Nothing is changed then.
         """
         name = f"{type(self).__name__}.load_state"
+        if not isinstance(state, Mapping):
+            raise ValueError(f"{name}: expected a dict, got a {type(state).__name__}")
         try:
             if state["optimizer"] != type(self).__name__:
                 raise ValueError(f"the state is one of {state['optimizer']}")

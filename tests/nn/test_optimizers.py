@@ -586,6 +586,12 @@ def test_a_state_that_does_not_fit_is_refused_and_nothing_changes(path, value, p
     assert optimizer.groups[0].learning_rate == 123.0
 
 
+@pytest.mark.parametrize("state", [None, [], 3, "Adam"], ids=str)
+def test_what_is_no_state_is_refused(state):
+    with pytest.raises(ValueError, match=r"Adam\.load_state: expected a dict, got a"):
+        tg.Adam([tg.Parameter(1.0)]).load_state(state)
+
+
 def test_many_steps_do_not_grow_in_memory():
     w = tg.Parameter(np.ones(10))
     w.grad = np.zeros(10)

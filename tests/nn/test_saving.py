@@ -11,6 +11,7 @@ from helpers import LAYOUTS
 
 import tensorgrad as tg
 from tensorgrad.nn.description import build, describe, known_layers
+from tensorgrad.nn.safetensors import write_safetensors
 
 SUFFIXES = [".npz", ".safetensors"]
 every_suffix = pytest.mark.parametrize("suffix", SUFFIXES)
@@ -80,6 +81,17 @@ def test_weights_of_every_layout_come_back_in_value(tmp_path, suffix, layout, dt
         np.testing.assert_array_equal(p.data, x)
         assert p.dtype == x.dtype
         assert p.shape == x.shape
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_safetensors_are_written_in_value_whatever_the_memory_order(tmp_path, layout):
+    """The package writes memory as it lies; that `Layer.state` copies to C order is not relied on."""
+    safetensors = pytest.importorskip("safetensors.numpy", reason="safetensors is not installed")
+    x = np.arange(24.0).reshape(2, 3, 4)
+    write_safetensors(tmp_path / "x.safetensors", "{}", {"x": LAYOUTS[layout](x), "t": LAYOUTS[layout](x).T})
+    found = safetensors.load_file(tmp_path / "x.safetensors")
+    np.testing.assert_array_equal(found["x"], x)
+    np.testing.assert_array_equal(found["t"], x.T)
 
 
 def test_other_programs_read_the_weights_by_their_paths(tmp_path):
