@@ -2,7 +2,12 @@
 
 Start with `Tensor`, `grad` and `gradcheck`; with `op` and `differentiate` for ops of your own; with `Dense`,
 `Conv2D`, `Network` and `MiniBatchSGD` for training. NumPy's functions work on tensors.
+
+The engine and the ops are imported with the package. Layers, training and drawing are imported when a name of
+theirs is first asked for, so that `import tensorgrad` takes little longer than `import numpy`.
 """
+
+from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 from tensorgrad.core import BackwardStep as BackwardStep
 from tensorgrad.core import BackwardSteps as BackwardSteps
@@ -30,66 +35,6 @@ from tensorgrad.core import stop_gradient as stop_gradient
 from tensorgrad.core import sum_to as sum_to
 from tensorgrad.core import value_and_grad as value_and_grad
 from tensorgrad.core import vjp as vjp
-from tensorgrad.data import minibatches as minibatches
-from tensorgrad.graph import Drawing as Drawing
-from tensorgrad.graph import NumpyCode as NumpyCode
-from tensorgrad.graph import draw as draw
-from tensorgrad.graph import player as player
-from tensorgrad.graph import to_numpy as to_numpy
-from tensorgrad.nn import ELU as ELU
-from tensorgrad.nn import GELU as GELU
-from tensorgrad.nn import Adam as Adam
-from tensorgrad.nn import AdamW as AdamW
-from tensorgrad.nn import AvgPool2D as AvgPool2D
-from tensorgrad.nn import BatchNorm as BatchNorm
-from tensorgrad.nn import Callback as Callback
-from tensorgrad.nn import CheckpointError as CheckpointError
-from tensorgrad.nn import Conv2D as Conv2D
-from tensorgrad.nn import CosineDecay as CosineDecay
-from tensorgrad.nn import Dense as Dense
-from tensorgrad.nn import Dropout as Dropout
-from tensorgrad.nn import EarlyStopping as EarlyStopping
-from tensorgrad.nn import Embedding as Embedding
-from tensorgrad.nn import ExponentialDecay as ExponentialDecay
-from tensorgrad.nn import Flatten as Flatten
-from tensorgrad.nn import GlobalAvgPool2D as GlobalAvgPool2D
-from tensorgrad.nn import GlobalMaxPool2D as GlobalMaxPool2D
-from tensorgrad.nn import Layer as Layer
-from tensorgrad.nn import LayerNorm as LayerNorm
-from tensorgrad.nn import LeakyReLU as LeakyReLU
-from tensorgrad.nn import LogSoftmax as LogSoftmax
-from tensorgrad.nn import MaxPool2D as MaxPool2D
-from tensorgrad.nn import MiniBatchSGD as MiniBatchSGD
-from tensorgrad.nn import Network as Network
-from tensorgrad.nn import OneCycle as OneCycle
-from tensorgrad.nn import Optimizer as Optimizer
-from tensorgrad.nn import ReduceOnPlateau as ReduceOnPlateau
-from tensorgrad.nn import ReLU as ReLU
-from tensorgrad.nn import SavedFileError as SavedFileError
-from tensorgrad.nn import Schedule as Schedule
-from tensorgrad.nn import Sigmoid as Sigmoid
-from tensorgrad.nn import SiLU as SiLU
-from tensorgrad.nn import Softmax as Softmax
-from tensorgrad.nn import Softplus as Softplus
-from tensorgrad.nn import StepDecay as StepDecay
-from tensorgrad.nn import Tanh as Tanh
-from tensorgrad.nn import Training as Training
-from tensorgrad.nn import WarmUp as WarmUp
-from tensorgrad.nn import accuracy as accuracy
-from tensorgrad.nn import convolutional_network as convolutional_network
-from tensorgrad.nn import dense_network as dense_network
-from tensorgrad.nn import generator_state as generator_state
-from tensorgrad.nn import load_checkpoint as load_checkpoint
-from tensorgrad.nn import load_network as load_network
-from tensorgrad.nn import load_notes as load_notes
-from tensorgrad.nn import load_weights as load_weights
-from tensorgrad.nn import plot_confusion as plot_confusion
-from tensorgrad.nn import plot_history as plot_history
-from tensorgrad.nn import save_checkpoint as save_checkpoint
-from tensorgrad.nn import save_network as save_network
-from tensorgrad.nn import save_weights as save_weights
-from tensorgrad.nn import set_generator_state as set_generator_state
-from tensorgrad.nn import tuned_process as tuned_process
 from tensorgrad.ops import abs as abs
 from tensorgrad.ops import absolute as absolute
 from tensorgrad.ops import acos as acos
@@ -274,3 +219,94 @@ from tensorgrad.ops import vecdot as vecdot
 from tensorgrad.ops import vsplit as vsplit
 from tensorgrad.ops import vstack as vstack
 from tensorgrad.ops import where as where
+
+if _TYPE_CHECKING:
+    from tensorgrad.data import minibatches as minibatches
+    from tensorgrad.graph import Drawing as Drawing
+    from tensorgrad.graph import NumpyCode as NumpyCode
+    from tensorgrad.graph import draw as draw
+    from tensorgrad.graph import player as player
+    from tensorgrad.graph import to_numpy as to_numpy
+    from tensorgrad.nn import ELU as ELU
+    from tensorgrad.nn import GELU as GELU
+    from tensorgrad.nn import Adam as Adam
+    from tensorgrad.nn import AdamW as AdamW
+    from tensorgrad.nn import AvgPool2D as AvgPool2D
+    from tensorgrad.nn import BatchNorm as BatchNorm
+    from tensorgrad.nn import Callback as Callback
+    from tensorgrad.nn import CheckpointError as CheckpointError
+    from tensorgrad.nn import Conv2D as Conv2D
+    from tensorgrad.nn import CosineDecay as CosineDecay
+    from tensorgrad.nn import Dense as Dense
+    from tensorgrad.nn import Dropout as Dropout
+    from tensorgrad.nn import EarlyStopping as EarlyStopping
+    from tensorgrad.nn import Embedding as Embedding
+    from tensorgrad.nn import ExponentialDecay as ExponentialDecay
+    from tensorgrad.nn import Flatten as Flatten
+    from tensorgrad.nn import GlobalAvgPool2D as GlobalAvgPool2D
+    from tensorgrad.nn import GlobalMaxPool2D as GlobalMaxPool2D
+    from tensorgrad.nn import Layer as Layer
+    from tensorgrad.nn import LayerNorm as LayerNorm
+    from tensorgrad.nn import LeakyReLU as LeakyReLU
+    from tensorgrad.nn import LogSoftmax as LogSoftmax
+    from tensorgrad.nn import MaxPool2D as MaxPool2D
+    from tensorgrad.nn import MiniBatchSGD as MiniBatchSGD
+    from tensorgrad.nn import Network as Network
+    from tensorgrad.nn import OneCycle as OneCycle
+    from tensorgrad.nn import Optimizer as Optimizer
+    from tensorgrad.nn import ReduceOnPlateau as ReduceOnPlateau
+    from tensorgrad.nn import ReLU as ReLU
+    from tensorgrad.nn import SavedFileError as SavedFileError
+    from tensorgrad.nn import Schedule as Schedule
+    from tensorgrad.nn import Sigmoid as Sigmoid
+    from tensorgrad.nn import SiLU as SiLU
+    from tensorgrad.nn import Softmax as Softmax
+    from tensorgrad.nn import Softplus as Softplus
+    from tensorgrad.nn import StepDecay as StepDecay
+    from tensorgrad.nn import Tanh as Tanh
+    from tensorgrad.nn import Training as Training
+    from tensorgrad.nn import WarmUp as WarmUp
+    from tensorgrad.nn import accuracy as accuracy
+    from tensorgrad.nn import convolutional_network as convolutional_network
+    from tensorgrad.nn import dense_network as dense_network
+    from tensorgrad.nn import generator_state as generator_state
+    from tensorgrad.nn import load_checkpoint as load_checkpoint
+    from tensorgrad.nn import load_network as load_network
+    from tensorgrad.nn import load_notes as load_notes
+    from tensorgrad.nn import load_weights as load_weights
+    from tensorgrad.nn import plot_confusion as plot_confusion
+    from tensorgrad.nn import plot_history as plot_history
+    from tensorgrad.nn import save_checkpoint as save_checkpoint
+    from tensorgrad.nn import save_network as save_network
+    from tensorgrad.nn import save_weights as save_weights
+    from tensorgrad.nn import set_generator_state as set_generator_state
+    from tensorgrad.nn import tuned_process as tuned_process
+else:
+    _ON_DEMAND = {
+        "tensorgrad.data": ("minibatches"),
+        "tensorgrad.graph": ("Drawing NumpyCode draw player to_numpy"),
+        "tensorgrad.nn": (
+            "Adam AdamW AvgPool2D BatchNorm Callback CheckpointError Conv2D CosineDecay Dense Dropout ELU "
+            "EarlyStopping Embedding ExponentialDecay Flatten GELU GlobalAvgPool2D GlobalMaxPool2D Layer "
+            "LayerNorm LeakyReLU LogSoftmax MaxPool2D MiniBatchSGD Network OneCycle Optimizer ReLU "
+            "ReduceOnPlateau SavedFileError Schedule SiLU Sigmoid Softmax Softplus StepDecay Tanh Training "
+            "WarmUp accuracy convolutional_network dense_network generator_state load_checkpoint "
+            "load_network load_notes load_weights plot_confusion plot_history save_checkpoint "
+            "save_network save_weights set_generator_state tuned_process"
+        ),
+    }
+    _HOME = {name: floor for floor, names in _ON_DEMAND.items() for name in names.split()}
+    __all__ = [*(name for name in globals() if name[0] != "_" and name not in ("core", "ops")), *_HOME]
+
+    def __getattr__(name: str) -> object:
+        from importlib import import_module
+
+        if f"tensorgrad.{name}" in _ON_DEMAND:
+            return import_module(f"tensorgrad.{name}")
+        if name not in _HOME:
+            raise AttributeError(f"module 'tensorgrad' has no attribute {name!r}")
+        value = globals()[name] = getattr(import_module(_HOME[name]), name)
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})
