@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -49,13 +51,14 @@ class Intake:
         if len(x) != len(y):
             raise ValueError(f"{what}: expected as many targets as inputs, got {len(y)} for {len(x)}")
         weights = None if weights is None else self._weights(what, weights, len(x))
-        if self.output is None or try_row:
-            try:
-                y = self._tried(what, x, y, weights)
-            except (TypeError, ValueError) as error:
-                raise type(error)(f"{what}: {error}") from error
-        else:
-            y = self._targets(what, y)
+        try_row = try_row or self.output is None
+        if try_row:
+            with _naming(what), no_grad(), mode(self.network, training=False):
+                self.output = self.network(x[:1]).shape
+        y = self._targets(what, y)
+        if try_row:
+            with _naming(what), no_grad(), mode(self.network, training=False):
+                self._try_loss(x, y, weights)
         return x, y, weights
 
     def inputs(self, what: str, x: Array) -> Values:
@@ -65,21 +68,15 @@ class Intake:
             return given
         return checked_rows(what, given, self.network.dtype)
 
-    def _tried(self, what: str, x: Values, y: Values, weights: Values | None) -> Values:
-        network = self.network
-        loss = loss_of(network)
-        with no_grad(), mode(network, training=False):
-            prediction = network(x[:1]).data
-            self.output = prediction.shape
-            y = self._targets(what, y)
-            found = loss(Tensor(prediction), y[:1])
-            if not isinstance(found, Tensor) or found.size != 1:
-                raise ValueError(f"expected the loss to give a scalar Tensor, got {found!r}")
-            if weights is not None:
-                self.try_weights(x, y)
-            if self.reduction is None:
-                self.reduction = reduction_of(loss, network(x[:_PROBED]), y[:_PROBED])
-        return y
+    def _try_loss(self, x: Values, y: Values, weights: Values | None) -> None:
+        loss = loss_of(self.network)
+        found = loss(self.network(x[:1]), y[:1])
+        if not isinstance(found, Tensor) or found.size != 1:
+            raise ValueError(f"expected the loss to give a scalar Tensor, got {found!r}")
+        if weights is not None:
+            self.try_weights(x, y)
+        if self.reduction is None:
+            self.reduction = reduction_of(loss, self.network(x[:_PROBED]), y[:_PROBED])
 
     def try_weights(self, x: Values, y: Values) -> None:
         """Refuse a loss that takes no weights, found out on the first row."""
@@ -121,6 +118,14 @@ class Intake:
         if not w.any():
             raise ValueError(f"{what}, weights: all are 0")
         return w
+
+
+@contextmanager
+def _naming(what: str) -> Iterator[None]:
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{what}: {error}") from error
 
 
 def checked_rows(what: str, values: Array, dtype: np.dtype[Any] | None) -> Values:

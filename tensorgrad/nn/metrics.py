@@ -120,7 +120,7 @@ def _measure(metric: Metric, scale: Scale) -> tuple[str, Measure]:
     if not callable(metric):
         raise TypeError(f"metrics: expected names or functions, got {metric!r}")
     if hasattr(metric, "_score_func"):  # what make_scorer makes
-        sign = "neg_" if metric._sign < 0 else ""
+        sign = "neg_" if getattr(metric, "_sign", 1) < 0 else ""
         return sign + metric._score_func.__name__, functools.partial(_score, metric, scale=scale)
     name = str(getattr(metric, "__name__", type(metric).__name__))
     parameters = tuple(inspect.signature(metric).parameters)[:2]

@@ -139,6 +139,8 @@ class Training:
                 if self.checkpoints is not None:
                     self.checkpoints.finish(self)
                 self._tell("on_train_end")
+                if interrupts.pending:
+                    raise KeyboardInterrupt
             finally:
                 for callback in self.callbacks:
                     callback.close()
