@@ -7,10 +7,14 @@ import inspect
 import linecache
 from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
-from types import FunctionType
+from types import CodeType, FunctionType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 Position = tuple[int, int]  # line and column
+
+_found: WeakKeyDictionary[CodeType, ast.Lambda | ast.FunctionDef | None] = WeakKeyDictionary()
+_texts: WeakKeyDictionary[ast.expr, str] = WeakKeyDictionary()
 
 
 def formula_text(formula: Callable[..., Any], arguments: tuple[Any, ...], params: Mapping[str, Any]) -> str:
@@ -38,7 +42,9 @@ def formula_text(formula: Callable[..., Any], arguments: tuple[Any, ...], params
     if expression is None:
         shown = ", ".join(str(known.get(name, name)) for name in names)
         return f"{formula.__name__}({shown})" if formula.__name__ != "<lambda>" else "a lambda"
-    text = ast.unparse(expression)
+    if expression not in _texts:
+        _texts[expression] = ast.unparse(expression)
+    text = _texts[expression]
     return ast.unparse(_Known(known).visit(ast.parse(text, mode="eval"))) if known else text
 
 
@@ -54,6 +60,13 @@ class _Known(ast.NodeTransformer):
 
 def _definition(formula: FunctionType) -> ast.Lambda | ast.FunctionDef | None:
     """The lambda or def in the source, if that is at hand and still says what was compiled."""
+    code = formula.__code__
+    if code not in _found:
+        _found[code] = _searched(formula)
+    return _found[code]
+
+
+def _searched(formula: FunctionType) -> ast.Lambda | ast.FunctionDef | None:
     code = formula.__code__
     text = "".join(linecache.getlines(code.co_filename, formula.__globals__))
     named = [x for x in _definitions(text) if x.lineno == code.co_firstlineno]

@@ -181,9 +181,9 @@ def _vjp_group(op: Op[Any], position: int) -> Group:
 
 
 def _note(layer: Any) -> str:
-    """How a layer writes itself, if it does so and is brief."""
+    """How a layer writes itself, if it does so briefly; what is in it has clusters of its own."""
     try:
-        note = repr(layer)
+        note = "" if any(layer.children()) else repr(layer)
     except Exception:  # of somebody's layer; the drawing does without
         return ""
     # An address in memory says nothing, nor does the title once more.

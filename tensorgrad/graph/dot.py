@@ -232,10 +232,16 @@ def _tag(text: str) -> str:
 def _escaped(text: str) -> str:
     """Text as it must stand in an HTML-like label; characters that XML has no place for are spelled out."""
     text = re.sub(r"[^\n\t -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|[\x7f-\x9f]", _spelled, text)
-    for special, written in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ('"', "&quot;"), ("\\", "&#92;")):
+    for special, written in (
+        ("&", "&amp;"),
+        ("<", "&lt;"),
+        (">", "&gt;"),
+        ('"', "&quot;"),
+        ("\\", "&#92;&#92;"),  # two, for in labels of this kind too \\N is the name of the node
+        ("\t", "&#160; "),
+        ("\n", "<BR/>"),
+    ):
         text = text.replace(special, written)
-    for space, written in (("\t", "&#160; "), ("\n", "<BR/>")):
-        text = text.replace(space, written)
     return text
 
 

@@ -77,8 +77,9 @@ def draw(
     An arrow goes from each input to what was made of it. Ops are rounded boxes with their params, shape and
     dtype; parameters are cylinders with their counts; inputs (other tensors that no op made) are ellipses;
     buffers are notes; numbers and plain arrays are dashed boxes; the drawn tensor has a double border. What a
-    layer made lies in a cluster with the layer's name and, where there is space, its description. In the
-    graph of a gradient that was recorded (``create_graph``), so does what a vjp made, with its formula.
+    layer made lies in a cluster under the layer's path (of a layer that is gone, its class) and, if it is
+    short, its description. In the graph of a gradient that was recorded (``create_graph``), so does what a
+    vjp made, with its formula.
 
     Parameters
     ----------

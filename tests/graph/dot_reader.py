@@ -1,4 +1,4 @@
-"""A small reader of DOT, by its grammar as far as drawings use it; it knows nothing of how they are written."""
+"""A small reader of DOT, by its grammar as far as drawings use it; it knows nothing of their writing."""
 
 import html
 import re
@@ -60,6 +60,7 @@ def shown(label):
     """What a label between < and > shows: its text, without tags."""
     text = re.sub(r"<BR/>", "\n", label[1:-1])
     text = html.unescape(re.sub(r"<[^>]*>", "", text))
+    text = text.replace(2 * "\\", "\\")  # one alone would begin an escape such as \N, the node's name
     return text.replace("\N{NO-BREAK SPACE}", " ").rstrip(" ")
 
 
@@ -92,7 +93,7 @@ def _block(words, i, graph, within):
         word = words[i]
         if word == "subgraph":
             assert re.fullmatch(r"cluster\d+", words[i + 1])
-            i = _block(words, i + 3, graph, within + ("",))
+            i = _block(words, i + 3, graph, (*within, ""))
         elif word == "{":  # a rank
             i = words.index("}", i) + 1
         elif word in ("graph", "node", "edge"):
