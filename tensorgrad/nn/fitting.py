@@ -235,11 +235,18 @@ def _source(
 def _by_class(intake: Intake, class_weight: Any) -> Callable[[Values, Values | None], Values | None]:
     def weigh(y: Values, weights: Values | None) -> Values:
         assert intake.output is not None
-        if not are_classes(np.empty((len(y), *intake.output[1:])), y):
+        output = (len(y), *intake.output[1:])
+        one_output = int(np.prod(output[1:])) == 1 and y.shape in (output, output[:1])
+        if one_output and ((y == 0) | (y == 1)).all():
+            classes = 2
+        elif len(output) == 2 and are_classes(np.empty(output), y):
+            classes = output[1]
+        else:
             raise ValueError(
-                f"fit, class_weight: expected labels or one-hot targets, got {y.dtype} {y.shape}"
+                "fit, class_weight: expected labels, one-hot targets, or 0 and 1 for one output, "
+                f"got {y.dtype} {y.shape}"
             )
-        own = class_weights("fit, class_weight", class_weight, y, intake.output[-1])
+        own = class_weights("fit, class_weight", class_weight, y, classes)
         return own.astype(intake.network.dtype) if weights is None else weights * own.astype(weights.dtype)
 
     return weigh

@@ -53,12 +53,14 @@ class Intake:
         weights = None if weights is None else self._weights(what, weights, len(x))
         try_row = try_row or self.output is None
         if try_row:
-            with _naming(what), no_grad(), mode(self.network, training=False):
+            with self._trial(what):
                 self.output = self.network(x[:1]).shape
         y = self._targets(what, y)
         if try_row:
-            with _naming(what), no_grad(), mode(self.network, training=False):
-                self._try_loss(x, y, weights)
+            with self._trial(what):
+                self._try_loss(x, y)
+            if weights is not None:
+                self.try_weights(x, y)
         return x, y, weights
 
     def inputs(self, what: str, x: Array) -> Values:
@@ -68,28 +70,35 @@ class Intake:
             return given
         return checked_rows(what, given, self.network.dtype)
 
-    def _try_loss(self, x: Values, y: Values, weights: Values | None) -> None:
+    def _try_loss(self, x: Values, y: Values) -> None:
         loss = loss_of(self.network)
         found = loss(self.network(x[:1]), y[:1])
         if not isinstance(found, Tensor) or found.size != 1:
             raise ValueError(f"expected the loss to give a scalar Tensor, got {found!r}")
-        if weights is not None:
-            self.try_weights(x, y)
         if self.reduction is None:
             self.reduction = reduction_of(loss, self.network(x[:_PROBED]), y[:_PROBED])
 
     def try_weights(self, x: Values, y: Values) -> None:
-        """Refuse a loss that takes no weights, found out on the first row."""
+        """Refuse a loss that takes no weights; found out on the first row."""
         loss = loss_of(self.network)
-        with no_grad(), mode(self.network, training=False):
+        with self._trial("fit"):
             prediction = self.network(x[:1])
-        try:
-            loss(prediction, y[:1], weights=np.ones(1, prediction.dtype))
-        except TypeError as error:
-            raise TypeError(
-                "weights of examples or classes need a loss that takes the keyword weights, as tensorgrad's "
-                f"do; got {loss!r}: {error}"
-            ) from error
+            try:
+                loss(prediction, y[:1], weights=np.ones(1, prediction.dtype))
+            except TypeError as error:
+                raise TypeError(
+                    "weights of examples or classes need a loss that takes the keyword weights, as "
+                    f"tensorgrad's do; got {loss!r}: {error}"
+                ) from error
+
+    @contextmanager
+    def _trial(self, what: str) -> Iterator[None]:
+        """Compute as in use, without a graph and in silence; say in errors what does not fit."""
+        with no_grad(), mode(self.network, training=False), np.errstate(all="ignore"):
+            try:
+                yield
+            except (TypeError, ValueError) as error:
+                raise type(error)(f"{what}: {error}") from error
 
     def _targets(self, what: str, y: Values) -> Values:
         assert self.output is not None
@@ -120,14 +129,6 @@ class Intake:
         return w
 
 
-@contextmanager
-def _naming(what: str) -> Iterator[None]:
-    try:
-        yield
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"{what}: {error}") from error
-
-
 def checked_rows(what: str, values: Array, dtype: np.dtype[Any] | None) -> Values:
     """``values`` as an array of finite real numbers with at least one row, of that dtype if one is given."""
     array = values if isinstance(values, np.ndarray) else as_numeric(values, None, what)
@@ -156,7 +157,7 @@ def class_weights(what: str, given: Any, y: Values, classes: int) -> Values:
 
     ``given`` is a dict label -> weight (1 for others), one weight a class, or "balanced": N / (C count).
     """
-    labels = y if y.ndim == 1 else y.argmax(axis=1)
+    labels = y.reshape(len(y)).astype(np.intp) if y.size == len(y) else y.argmax(axis=1)
     if isinstance(given, str):
         if given != "balanced":
             raise ValueError(f"{what}: expected a dict, one weight a class, or balanced, got {given!r}")

@@ -287,7 +287,7 @@ class Training:
             g = p.grad
             if g is None:
                 continue
-            # The squares' sum is infinite or NaN if an element is; BLAS finds it in half the time of isfinite.
+            # The squares' sum is infinite or NaN if an element is, and takes half the time of isfinite.
             flat = g.ravel("K")
             if not np.isfinite(np.dot(flat, flat)) and not np.isfinite(g).all():
                 bad = g[~np.isfinite(g)][0]

@@ -330,9 +330,17 @@ def test_weights_need_a_loss_that_takes_them(options):
         network.fit(X, Y, 1, 0.1, **options, **QUIET)
 
 
+def test_class_weights_of_two_classes_with_one_output():
+    y = (Y > 0).astype(np.float32)[:, None]
+    by_class, by_row = (classifier(classes=1, loss=tg.binary_cross_entropy) for _ in range(2))
+    by_class.fit(X, y, 2, 0.1, 8, class_weight={1: 3.0}, **QUIET)
+    by_row.fit(X, y, 2, 0.1, 8, sample_weight=1 + 2 * y[:, 0], **QUIET)
+    assert_same(by_class, by_row)
+
+
 def test_class_weights_need_classes():
     network = classifier(loss=tg.mse)
-    with pytest.raises(ValueError, match="class_weight: expected labels or one-hot"):
+    with pytest.raises(ValueError, match="class_weight: expected labels, one-hot"):
         network.fit(X, np.ones((40, 3)), 1, 0.1, class_weight={0: 1.0}, **QUIET)
 
 
