@@ -2,8 +2,8 @@
 
     python tests/benchmarks/tricks.py
 
-Every pair computes the same numbers, which is checked, and takes turns, so that a change of the machine's speed
-hits both. The sizes are those of the second convolution of the notebook's network, for a batch of 32 or 256.
+Every pair computes the same numbers, which is checked, and takes turns, so that a change of the machine's
+speed hits both. The sizes are those of the second convolution of the notebook's network, for a batch of 32 or 256.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def memory_order() -> tuple[Way, Way]:
 
 
 def shared_rows() -> tuple[Way, Way]:
-    """Windows copied for each column only, and read as a view for each row, beside nine copies; with the product."""
+    """Windows copied for each column only, read as a view for each row, beside nine copies; and multiplied."""
     x, w = normal(16, 13, 13, 32), normal(32, 16, 3, 3)
     by_tap, by_row = w.reshape(32, 144), w.swapaxes(1, 2).reshape(32, 144)
 
@@ -101,9 +101,8 @@ def parts_in_cache() -> tuple[Way, Way]:
 def larger_factor_first() -> tuple[Way, Way]:
     """The filters' gradient of the first layer, (9, n) @ (n, 16) in short pieces, beside (16, n) @ (n, 9)."""
     windows, g = normal(26, 9, 832), normal(26, 16, 832)
-    flat_windows, flat_g = (
-        np.ascontiguousarray(a.swapaxes(0, 1).reshape(n, -1)) for a, n in ((windows, 9), (g, 16))
-    )
+    flat_windows = np.ascontiguousarray(windows.swapaxes(0, 1).reshape(9, -1))
+    flat_g = np.ascontiguousarray(g.swapaxes(0, 1).reshape(16, -1))
     return (
         lambda: flat_g @ flat_windows.T,
         lambda: (windows @ g.swapaxes(1, 2)).sum(axis=0).T,
