@@ -7,6 +7,7 @@ import json
 import math
 import operator
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -93,7 +94,7 @@ def _arguments(
     function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], write: Callable[[Step], Text]
 ) -> str:
     """The arguments of a call, without those that are as they would be anyway."""
-    defaults = {**_DEFAULTS, **_defaults(function)}
+    defaults = _DEFAULTS if isinstance(function, Method) else {**_DEFAULTS, **_defaults(function)}
     texts = [literal(x, write)[0] for x in args]
     texts += [
         f"{key}={literal(x, write)[0]}"
@@ -103,6 +104,7 @@ def _arguments(
     return ", ".join(texts)
 
 
+@cache
 def _defaults(function: Any) -> dict[str, Any]:
     try:
         parameters = inspect.signature(function).parameters.values()

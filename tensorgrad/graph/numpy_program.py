@@ -119,8 +119,8 @@ class Program:
         numbered = Counter(word for step, word in words.items() if step.name is None)
         count: Counter[str] = Counter()
         for step, word in words.items():
-            if isinstance(step.function, Set) and self.uses[step.args[0]] == 1 and step.name is None:
-                self.names[step] = self.names[step.args[0]]  # nobody reads the array as it was before
+            if self._goes_on(step):
+                self.names[step] = self.names[step.args[0]]
                 continue
             name = word
             while name in self._taken or (step.name is None and numbered[word] > 1 and name == word):
@@ -128,6 +128,12 @@ class Program:
                 name = f"{word}{count[word]}"
             self._taken.add(name)
             self.names[step] = name
+
+    def _goes_on(self, step: Step) -> bool:
+        """Whether elements are set of an array that nobody reads as it was before: it keeps its name."""
+        if not isinstance(step.function, Set) or step.name is not None:
+            return False
+        return self.uses[step.args[0]] == 1 and step.args[0] in self.names
 
     def _word(self, step: Step) -> str:
         if isinstance(step.name, Step):  # of which this is the cotangent
@@ -230,7 +236,7 @@ class Program:
             code = [f"{target} = {expression(step, self._write)[0]}"]
         code = [part for line in code for part in wrapped(line)]
         if step.errors:
-            settings = ", ".join(f"{key}={value!r}" for key, value in step.errors)
+            settings = ", ".join(f"{key}={json.dumps(value)}" for key, value in step.errors)
             code = [f"with np.errstate({settings}):", *(f"    {line}" for line in code)]
         return code
 
