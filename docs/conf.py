@@ -4,6 +4,7 @@ Nothing is fetched: formulas become MathML, which browsers draw by themselves. T
 `docs/tutorial/` and executed; `-D nb_execution_mode=off` leaves their outputs out and saves the time.
 """
 
+import re
 import shutil
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -41,6 +42,8 @@ nb_execution_timeout = 300
 nb_execution_raise_on_error = True
 nb_execution_show_tb = True
 nb_merge_streams = True
+nb_ipywidgets_js = {}  # widgets would fetch scripts from the network
+nb_mime_priority_overrides = [("html", "application/vnd.jupyter.widget-view+json", None)]
 html_math_renderer = "mathml"
 
 html_theme = "pydata_sphinx_theme"
@@ -80,6 +83,13 @@ def write_the_player(app, error):
         x = tg.Tensor([0.5, 1.0], requires_grad=True, name="x")
         w = tg.Parameter([2.0, -1.0], name="w")
         tg.player(tg.sum(tg.tanh(w * x) + x), app.outdir / "player.html", title="sum(tanh(w * x) + x)")
+
+
+def leave_out_progress_bars(app, doctree):
+    """Without its script, the widget of a progress bar is the text of its beginning, which tells nothing."""
+    for block in list(doctree.findall(nodes.literal_block)):
+        if re.match(r"\s*[^\n]*: +0%\|[^\n]*\s*$", block.astext()):
+            block.parent.remove(block)
 
 
 def name_the_examples(app, what, name, obj, options, lines):
@@ -128,6 +138,7 @@ def visit_math(translator, node):
 def setup(app):
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_math, None))
     app.connect("builder-inited", copy_notebooks)
+    app.connect("doctree-read", leave_out_progress_bars)
     app.connect("build-finished", write_the_player)
     app.connect("autodoc-process-docstring", name_the_examples, priority=400)  # before numpydoc's
     app.connect("autodoc-process-signature", show_arrays_alone)
