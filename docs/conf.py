@@ -88,7 +88,7 @@ def write_the_player(app, error):
 def leave_out_progress_bars(app, doctree):
     """Without its script, the widget of a progress bar is the text of its beginning, which tells nothing."""
     for block in list(doctree.findall(nodes.literal_block)):
-        if re.match(r"\s*[^\n]*: +0%\|[^\n]*\s*$", block.astext()):
+        if re.match(r"\s*(?:[^\n]*: *)? *0%\|[^\n]*\s*$", block.astext()):
             block.parent.remove(block)
 
 
