@@ -1,6 +1,7 @@
 """The benchmarks compare the same work: every competitor's loss and updates, and that the harness runs."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -80,8 +81,10 @@ def test_flops_of_a_step_by_hand():
 
 
 def run(folder, *command):
+    # On a busy machine the BLAS library's threads wait for one another for seconds.
+    one_thread = os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
     quiet = [sys.executable, "-W", "error", str(HERE / command[0]), str(folder), *command[1:]]
-    return subprocess.run(quiet, capture_output=True, text=True, check=True, timeout=120).stdout
+    return subprocess.run(quiet, capture_output=True, text=True, check=True, env=one_thread).stdout
 
 
 def test_the_harness_runs(tmp_path):
@@ -92,3 +95,24 @@ def test_the_harness_runs(tmp_path):
     assert len(result["steps"]) == 3 * 2 * 2  # competitors, batches, training and inference
     assert "dense, batch 256, inference" in printed
     assert "not measured" in printed  # no peers
+
+
+def test_the_profile_adds_up(tmp_path):
+    printed = run(tmp_path, "profile_step.py", "--network", "lenet5", "--batch", "2", "--steps", "6")
+    result = json.loads((tmp_path / "profile-lenet5-2.json").read_text())
+    parts = {part["what"] for part in result["parts"]}
+    assert {"conv2d forward", "conv2d vjp of w", "max_pool vjp of x", "update of the parameters"} <= parts
+    assert sum(part["share"] for part in result["parts"]) == pytest.approx(1)
+    assert "the rest" in printed
+
+
+def test_the_profile_counts_the_flops_of_a_step():
+    import profile_step
+    from competitors import with_tensorgrad
+    from networks import NETWORKS
+
+    for name in NAMES:
+        made = with_tensorgrad(NETWORKS[name], *NETWORKS[name].batch(2))
+        with profile_step.Clocks(describe=True).running() as clocks:
+            made.train()
+        assert sum(call.flops for call in clocks.calls) == NETWORKS[name].flops(2)

@@ -6,6 +6,7 @@ import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -126,11 +127,15 @@ def import_times(rounds: int) -> dict[str, dict[str, float]]:
         "import tensorgrad after numpy": clock.format(before="import numpy", what="import tensorgrad"),
     }
     times: dict[str, list[float]] = {name: [] for name in programs}
-    for turn in range(rounds + 1):
-        for name, program in programs.items():
-            seconds = float(subprocess.check_output([sys.executable, "-c", program]))
-            if turn:  # the first turn compiles, and reads the files from the disk
-                times[name].append(1e3 * seconds)
+    with tempfile.TemporaryDirectory() as compiled:
+        # Compiled files are used, as they are of what is installed, even where none may be written elsewhere.
+        environment = {key: v for key, v in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+        environment["PYTHONPYCACHEPREFIX"] = compiled
+        for turn in range(rounds + 1):
+            for name, program in programs.items():
+                printed = subprocess.check_output([sys.executable, "-c", program], env=environment)
+                if turn:  # the first turn compiles, and reads the files from the disk
+                    times[name].append(1e3 * float(printed))
     found = {
         name: {"median": statistics.median(values), "minimum": min(values)} for name, values in times.items()
     }

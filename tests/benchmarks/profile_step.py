@@ -7,8 +7,9 @@ sgemm rate, and the bytes that the op must read and write once at the rate of co
 rates are measured first. What is left of a step is the graph: recording, the walk, the layers' checks. Writes
 profile-NETWORK-BATCH.json to FOLDER (default: benchmark-results), and a plot if matplotlib is installed.
 
-Steps with the clocks in take turns with steps without, whose median is the time of the whole. The process is
-tuned as `Network.fit` does it, unless --plain is given.
+All figures are means over the quieter half of the steps with clocks, so that they add up to a step (medians
+do not); what the clocks themselves cost is measured and left out. Steps without clocks take turns with them,
+for comparison. The process is tuned as `Network.fit` does it, unless --plain is given.
 """
 
 import argparse
@@ -25,7 +26,8 @@ from typing import Any
 
 import machine
 import numpy as np
-from networks import NETWORKS, RATE
+from competitors import with_tensorgrad
+from networks import NETWORKS
 
 import tensorgrad as tg
 from tensorgrad.core.registry import OPS
@@ -44,32 +46,42 @@ class Part:
     memory_ms: float | None = None
 
 
-class Clocks:
-    """Wraps forwards and formulas for the time of a block; keeps (what, shape, seconds, flops, bytes)."""
+@dataclass(frozen=True)
+class Call:
+    """A call of an op's forward or of a formula in a step."""
 
-    def __init__(self) -> None:
-        self.calls: list[tuple[str, str, float, float, int]] = []
+    what: str
+    shape: str
+    flops: float
+    moved: int  # bytes
+
+
+class Clocks:
+    """Puts clocks around forwards and formulas for the time of a block."""
+
+    def __init__(self, describe: bool = False) -> None:
+        self.describe = describe
+        self.calls: list[Call] = []  # filled if they are to be described
+        self.seconds: list[float] = []
         self.inside = False
 
     @contextmanager
-    def running(self) -> Iterator[list[tuple[str, str, float, float, int]]]:
+    def running(self) -> Iterator["Clocks"]:
         before = [(op, op.forward, op.formulas, op.joint) for op in OPS.values()]
-        self.calls = []
+        self.calls, self.seconds = [], []
         for op, forward, formulas, joint in before:
-            op.forward = self._clocked(f"{op.name} forward", forward, op.name)
+            op.forward = self.around(forward, op.name, f"{op.name} forward")
             vjps = zip(op.arrays, formulas, strict=True)
-            op.formulas = [f and self._clocked(f"{op.name} vjp of {name}", f, op.name) for name, f in vjps]
-            op.joint = joint and self._clocked(f"{op.name} vjps", joint, op.name)
+            op.formulas = [f and self.around(f, op.name, f"{op.name} vjp of {name}") for name, f in vjps]
+            op.joint = joint and self.around(joint, op.name, f"{op.name} vjps")
         try:
-            yield self.calls
+            yield self
         finally:
             for op, forward, formulas, joint in before:
                 op.forward, op.formulas, op.joint = forward, formulas, joint
 
-    def _clocked(self, what: str, function: Callable[..., Any], op: str) -> Callable[..., Any]:
-        used = None if what.endswith("forward") else _read_by(function)
-
-        def timed(*args: Any, **params: Any) -> Any:
+    def around(self, function: Callable[..., Any], op: str, what: str) -> Callable[..., Any]:
+        def clocked(*args: Any, **params: Any) -> Any:
             if self.inside:  # an op in a formula is part of the formula
                 return function(*args, **params)
             self.inside = True
@@ -77,17 +89,33 @@ class Clocks:
             try:
                 out = function(*args, **params)
             finally:
-                seconds = time.perf_counter() - start
+                self.seconds.append(time.perf_counter() - start)
                 self.inside = False
-            read = args if used is None else [x for i, x in enumerate(args) if i in used]
-            inputs = args if used is None else args[2:]  # a formula takes g and out first
-            result = args[1] if used is not None else out
-            self.calls.append(
-                (what, _shape(out), seconds, _flops(op, what, inputs, result), _moved(read, out))
-            )
+            if self.describe:
+                self.calls.append(_described(function, op, what, args, out))
             return out
 
-        return timed
+        return clocked
+
+    def cost(self) -> float:
+        """Seconds that one clock adds to a step, outside of what it measures."""
+        clocked = self.around(lambda x: x, "", "nothing")
+        many = 20000
+        start = time.perf_counter()
+        for _ in range(many):
+            clocked(None)
+        total = time.perf_counter() - start
+        inside = sum(self.seconds[-many:])
+        self.seconds = []
+        return (total - inside) / many
+
+
+def _described(function: Callable[..., Any], op: str, what: str, args: Any, out: Any) -> Call:
+    if what.endswith("forward"):
+        return Call(what, _shape(out), _flops(op, what, args, out), _moved(args, out))
+    used = _read_by(function)
+    read = [x for i, x in enumerate(args) if i in used]
+    return Call(what, _shape(out), _flops(op, what, args[2:], args[1]), _moved(read, out))
 
 
 def _read_by(formula: Callable[..., Any]) -> set[int]:
@@ -132,90 +160,66 @@ def _flops(op: str, what: str, inputs: Any, result: Any) -> float:
     return 0.0
 
 
-def medians(runs: list[list[tuple[str, str, float, float, int]]]) -> list[tuple[str, str, float, float, int]]:
-    """The calls of one step with the median of their seconds over all steps, equal ones numbered."""
-    found = []
-    for calls in zip(*runs, strict=True):
-        what, shape, _, flops, moved = calls[0]
-        if any(call[:2] != (what, shape) for call in calls):
-            raise RuntimeError("profile_step: the steps do not run the same ops")
-        found.append((what, shape, statistics.median(call[2] for call in calls), flops, moved))
-    return found
-
-
 def profile(name: str, batch: int, steps: int) -> tuple[list[Part], dict[str, float]]:
-    """The parts of a training step, and the medians in ms of a step without and with clocks."""
-    from competitors import with_tensorgrad
-
-    sgemm = machine.sgemm_rates(15)
-    rate = max(found["median"] for found in sgemm.values())
+    """The parts of a training step, and figures of the whole."""
+    rate = max(found["median"] for found in machine.sgemm_rates(15).values())
     copies = machine.copy_rates(30)
     network = NETWORKS[name]
-    x, y = network.batch(batch)
-    made = with_tensorgrad(network, x, y, RATE)
-    clocks = Clocks()
-    updates: list[float] = []
-    update = tg.MiniBatchSGD.step
-
-    def timed_update(optimizer: Any) -> None:
-        start = time.perf_counter()
-        update(optimizer)
-        updates.append(time.perf_counter() - start)
-
-    bare, clocked, runs = [], [], []
-    for turn in range(steps + 5):
-        start = time.perf_counter()
+    made = with_tensorgrad(network, *network.batch(batch))
+    with Clocks(describe=True).running() as described:
         made.train()
-        middle = time.perf_counter()
-        with clocks.running() as calls:
-            tg.MiniBatchSGD.step = timed_update  # type: ignore[method-assign]
-            try:
+    calls = described.calls
+    clocks = Clocks()
+    cost = clocks.cost()
+    update = tg.MiniBatchSGD.step
+    tg.MiniBatchSGD.step = clocks.around(update, "", "update")  # type: ignore[method-assign]
+    bare, runs = [], []
+    try:
+        for turn in range(steps + 5):
+            start = time.perf_counter()
+            made.train()
+            middle = time.perf_counter()
+            with clocks.running():
                 begin = time.perf_counter()
                 made.train()
-                end = time.perf_counter()
-            finally:
-                tg.MiniBatchSGD.step = update  # type: ignore[method-assign]
-        if turn >= 5:
-            bare.append(middle - start)
-            clocked.append(end - begin)
-            runs.append(calls)
-    whole = statistics.median(bare)
+                total = time.perf_counter() - begin - cost * len(clocks.seconds)
+            if turn >= 5:  # the first warm up
+                bare.append(middle - start)
+                runs.append([*clocks.seconds, total - sum(clocks.seconds)])
+    finally:
+        tg.MiniBatchSGD.step = update  # type: ignore[method-assign]
     size = sum(value.nbytes for value in made.parameters())
-    rows = [*medians(runs), ("update of the parameters", "", statistics.median(updates[5:]), 0.0, 3 * size)]
-    rest = whole - sum(row[2] for row in rows)
-    parts = [
-        Part(
-            what,
-            shape,
-            1e3 * seconds,
-            seconds / whole,
-            flops / rate / 1e6 if flops else None,
-            _copy_ms(moved, copies),
-        )
-        for what, shape, seconds, flops, moved in rows
+    calls += [
+        Call("update of the parameters", "", 0.0, 3 * size),
+        Call("the rest: graph and layers", "", 0.0, 0),
     ]
-    parts.append(Part("the graph and the layers: the rest", "", 1e3 * rest, rest / whole))
+    quiet = sorted(runs, key=sum)[: (len(runs) + 1) // 2]
+    seconds = [statistics.fmean(column) for column in zip(*quiet, strict=True)]
+    parts = []
+    for call, value in zip(calls, seconds, strict=True):
+        arithmetic = call.flops / rate / 1e6 if call.flops else None
+        memory = _copy_ms(call.moved, copies) if call.moved else None
+        parts.append(Part(call.what, call.shape, 1e3 * value, value / sum(seconds), arithmetic, memory))
     parts.sort(key=lambda part: -part.ms)
     figures = {
-        "step_ms": 1e3 * whole,
-        "clocked_step_ms": 1e3 * statistics.median(clocked),
-        "fastest_step_ms": 1e3 * min(bare),
-        "sgemm_gflops": rate,
-        "arithmetic_ms": network.flops(batch) / rate / 1e6,
+        "step with clocks, ms": 1e3 * sum(seconds),
+        "steps without: median": 1e3 * statistics.median(bare),
+        "quieter half": 1e3 * statistics.fmean(sorted(bare)[: (len(bare) + 1) // 2]),
+        "minimum": 1e3 * min(bare),
+        "sgemm, GFLOP/s": rate,
+        "arithmetic of the step at that rate, ms": network.flops(batch) / rate / 1e6,
     }
     return parts, figures
 
 
 def _copy_ms(moved: int, rates: dict[int, float]) -> float:
     """At the rate measured for the nearest size."""
-    if not moved:
-        return 0.0
     nearest = min(rates, key=lambda size: abs(np.log(size / moved)))
     return moved / rates[nearest] / 1e6
 
 
 def show(parts: list[Part], figures: dict[str, float]) -> None:
-    print("  " + ", ".join(f"{key} {value:.3g}" for key, value in figures.items()))
+    print("  " + "; ".join(f"{key} {value:.3g}" for key, value in figures.items()))
     print(f"  {'':36}{'result':24}{'ms':>9}{'share':>8}{'arithmetic':>12}{'memory':>9}{'/ limit':>9}")
     for part in parts:
         limit = max(part.arithmetic_ms or 0, part.memory_ms or 0)
@@ -260,14 +264,18 @@ def main() -> None:
     with nullcontext() if chosen.plain else tuned_process():
         parts, figures = profile(chosen.network, chosen.batch, chosen.steps)
     title = f"{chosen.network}, batch {chosen.batch}, {'plain' if chosen.plain else 'tuned'}"
-    print(f"{title}: median over {chosen.steps} training steps")
+    print(f"{title}: {chosen.steps} training steps")
     show(parts, figures)
     chosen.folder.mkdir(parents=True, exist_ok=True)
     stem = f"profile-{chosen.network}-{chosen.batch}" + "-plain" * chosen.plain
     result = {"case": title, "figures": figures, "parts": [asdict(part) for part in parts]}
     (chosen.folder / f"{stem}.json").write_text(json.dumps(result, indent=1))
     if importlib.util.find_spec("matplotlib"):
-        plot(parts, f"{title}: a training step of {figures['step_ms']:.3g} ms", chosen.folder / f"{stem}.png")
+        plot(
+            parts,
+            f"{title}: a training step of {figures['step with clocks, ms']:.3g} ms",
+            chosen.folder / f"{stem}.png",
+        )
 
 
 if __name__ == "__main__":

@@ -80,9 +80,9 @@ def main() -> None:
     print(", ".join(f"{key} {value}" for key, value in result["machine"].items()))
     steps: list[dict[str, Any]] = []
     loads = [os.getloadavg()[0]]
-    before = machine.apart("sgemm_rates", 10 if chosen.quick else 40)
+    before = machine.apart("sgemm_rates", 3 if chosen.quick else 40)
     result["failed"] = raced(chosen, steps, loads)
-    after = machine.apart("sgemm_rates", 10 if chosen.quick else 40)
+    after = machine.apart("sgemm_rates", 3 if chosen.quick else 40)
     rates = {key: {k: max(found[key][k] for found in (before, after)) for k in before[key]} for key in before}
     result |= {"steps": steps, "sgemm": rates, "loads": loads}
     cases = [

@@ -94,7 +94,8 @@ def _serve(connection: Any, label: str) -> None:
     made: dict[tuple[str, int], Made] = {}
     warm: set[bool] = set()
     with settings:
-        while (case := connection.recv()) is not None:
+        while True:
+            case = connection.recv()
             try:
                 key = case.network, case.batch
                 if key not in made:
@@ -136,10 +137,9 @@ class Race:
         return self
 
     def __exit__(self, *error: object) -> None:
-        for connection in self.connections.values():
-            connection.send(None)
         for process in self.processes:
-            process.join(5)
+            process.terminate()  # they hold nothing, and one may be in the middle of a long step
+            process.join()
 
     def run(self, case: Case, rounds: int) -> dict[str, list[float]]:
         """Milliseconds of the steps of all who can run the case, in the order of the labels."""
