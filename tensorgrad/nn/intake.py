@@ -179,4 +179,5 @@ def class_weights(what: str, given: Any, y: Values, classes: int) -> Values:
             raise ValueError(f"{what}: expected {classes} weights, got shape {weights.shape}")
     if not (np.isfinite(weights).all() and (weights >= 0).all()):
         raise ValueError(f"{what}: expected finite weights of 0 or more, got {given!r}")
-    return weights[labels]
+    found: Values = weights[labels]
+    return found

@@ -59,7 +59,7 @@ def arguments(name):
         }  # fmt: skip
     if name == "stopping":
         return network(), (x, y), {
-            **common, "epochs": 12, "optimizer": lambda p: tg.AdamW(p, 0.05, clip_norm=1.0),
+            **common, "epochs": 8, "optimizer": lambda p: tg.AdamW(p, 0.05, clip_norm=1.0),
             "validation": held, "callbacks": [tg.EarlyStopping(patience=2)],
         }  # fmt: skip
     if name == "stream":
