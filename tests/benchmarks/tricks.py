@@ -3,7 +3,7 @@
     python tests/benchmarks/tricks.py
 
 Every pair computes the same numbers, which is checked, and takes turns, so that a change of the machine's
-speed hits both. The sizes are those of the second convolution of the notebook's network, for a batch of 32 or 256.
+speed hits both. The sizes are those of the notebook's convolutional network, for a batch of 32.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def memory_order() -> tuple[Way, Way]:
 
 
 def shared_rows() -> tuple[Way, Way]:
-    """Windows copied for each column only, read as a view for each row, beside nine copies; and multiplied."""
+    """Windows copied by column alone and read as a view by row, beside nine copies; and multiplied."""
     x, w = normal(16, 13, 13, 32), normal(32, 16, 3, 3)
     by_tap, by_row = w.reshape(32, 144), w.swapaxes(1, 2).reshape(32, 144)
 
@@ -152,7 +152,7 @@ def rows_then_columns() -> tuple[Way, Way]:
 
 
 def bits_times_one() -> tuple[Way, Way]:
-    """Numbers where a condition holds, else 0: their bits times 0 or 1, beside numpy.where, which branches."""
+    """Numbers where a condition holds, else 0: their bits times 0 or 1, beside numpy.where."""
     y = normal(16, 13, 13, 32)
     hit = y > 0
     return (
@@ -194,7 +194,7 @@ def main() -> None:
             a, b = plain(), quick()
             if a is not None:
                 np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-3)
-            # Beside the first trick, both run with memory kept, so that each is measured alone.
+            # In all but the first, both ways run with memory kept, so that each trick is measured alone.
             usual = nullcontext if context is not nullcontext else tg.tuned_process
             inside = context if context is not nullcontext else tg.tuned_process
             times: tuple[list[float], list[float]] = ([], [])
