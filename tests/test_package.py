@@ -106,6 +106,7 @@ FLOORS = {
     "nn": {"core", "ops", "data", "graph", "nn"},
     "graph": {"core", "ops", "graph"},
     "audit": {"core", "ops", "audit"},
+    "estimators": {"core", "ops", "data", "nn", "estimators"},
 }
 
 
