@@ -79,7 +79,7 @@ def conv2d(script: Script, x: Any, w: Any, bias: Any = None, **options: Any) -> 
     plain = _is_plain(axes, groups)
     name = "conv2d" if plain else "conv2d_general"
     helpers = (source.PLAIN_WINDOWS, source.PLAIN_CONV2D) if plain else (source.WINDOWS, source.CONV2D)
-    call = f"{name}({{0}}, {{1}}, {{2}}, blocks={blocks}{_how(axes, groups)})"
+    call = f"{name}({{a0}}, {{a1}}, {{a2}}, blocks={blocks}{_how(axes, groups)})"
     return _recorded(script, partial(OPS["conv2d"].forward, **options), call, helpers, x, w, bias)
 
 
@@ -104,7 +104,7 @@ def conv2d_filters(script: Script, x: Any, y: Any, *, shape: Any, **options: Any
         name = "conv2d_filters" + ("" if plain else "_general")
         helpers = (source.PLAIN_WINDOWS, source.PLAIN_FILTERS) if plain else (source.WINDOWS, source.FILTERS)
         how = f"blocks={blocks}"
-    call = f"{name}({{0}}, {{1}}, shape={tuple(shape)}, {how}{_how(axes, groups)})"
+    call = f"{name}({{a0}}, {{a1}}, shape={tuple(shape)}, {how}{_how(axes, groups)})"
     compute = partial(OPS["conv2d_filters"].forward, shape=shape, **options)
     return _recorded(script, compute, call, helpers, x, y)
 
@@ -138,7 +138,7 @@ def conv2d_images(script: Script, y: Any, w: Any, *, shape: Any, **options: Any)
             blocks = [(top, bottom, across) for (top, bottom), across in by_rows.items()]
         name = "conv2d_images" if plain else "conv2d_images_general"
         helpers = (source.PLAIN_IMAGES,) if plain else (source.TAP, source.IMAGES)
-        call = f"{name}({{0}}, {{1}}, shape={tuple(shape)}, blocks={blocks}{how})"
+        call = f"{name}({{a0}}, {{a1}}, shape={tuple(shape)}, blocks={blocks}{how})"
         return _recorded(script, compute, call, helpers, y, w)
     pixel = (shape[3] * rows.size * columns.size + w.shape[0]) * batch * y.itemsize
     weights = w.shape[0] // groups * w.shape[1] * rows.size * columns.size
@@ -146,7 +146,7 @@ def conv2d_images(script: Script, y: Any, w: Any, *, shape: Any, **options: Any)
         (d.start, d.stop, a.start, a.stop, _piece((d.stop - d.start) * (a.stop - a.start) * batch, weights))
         for d, a in product(parts(rows.count, pixel * columns.count), parts(columns.count, pixel))
     ]
-    call = f"conv2d_images_by_patch({{0}}, {{1}}, shape={tuple(shape)}, blocks={blocks}{how})"
+    call = f"conv2d_images_by_patch({{a0}}, {{a1}}, shape={tuple(shape)}, blocks={blocks}{how})"
     return _recorded(script, compute, call, (source.TAP, source.IMAGES_BY_PATCH), y, w)
 
 

@@ -105,7 +105,7 @@ def _fold(script: Script, x: Traced, axes: tuple[Axis, Axis], combine: Any, star
             continue
         shape = (*x.shape[:place], axis.count, *x.shape[place + 1 :])
         value = "-np.inf" if start else "0"
-        lines = [f"{{out}} = np.full_like({{0}}, {value}, shape={shape})"]
+        lines = [f"{{out}} = np.full_like({{a0}}, {value}, shape={shape})"]
         for windows, pixels in taps:
             part, new = f"{{out}}[{_text(windows)}]", f"{{0}}[{_text(pixels)}]"
             lines.append(f"{part} += {new}" if combine is np.add else f"{part} = np.maximum({part}, {new})")
@@ -171,12 +171,12 @@ def max_pool_vjp(script: Script, g: Traced, out: Traced, x: Traced, **options: A
         return formula(g, out, x, **options)  # type: ignore[misc]
 
     return script.record(
-        Lines("d", compute, f"{{out}} = {name}({{0}}, {{1}}, {{2}}, {how})", helpers=(helper,)), g, out, x
+        Lines("d", compute, f"{{out}} = {name}({{a0}}, {{a1}}, {{a2}}, {how})", helpers=(helper,)), g, out, x
     )
 
 
 def gather_windows(script: Script, x: Traced, index: Any, **options: Any) -> Any:
-    line = f"{{out}} = gather_windows({{0}}, {{1}}, {_listed(_axes(x.shape, **options))})"
+    line = f"{{out}} = gather_windows({{a0}}, {{a1}}, {_listed(_axes(x.shape, **options))})"
     return script.record(
         Lines("windows", partial(OPS["gather_windows"].forward, **options), line, helpers=(_GATHER,)),
         x,
@@ -188,7 +188,7 @@ def scatter_windows(script: Script, y: Traced, index: Any, **options: Any) -> An
     axes = _axes(**options)
     name = "scatter_windows" + ("" if _is_disjoint(axes) else "_overlapping")
     helper = _SCATTER.format(name=name, assign="=" if _is_disjoint(axes) else "+=")
-    line = f"{{out}} = {name}({{0}}, {{1}}, {tuple(options['shape'])}, {_listed(axes)})"
+    line = f"{{out}} = {name}({{a0}}, {{a1}}, {tuple(options['shape'])}, {_listed(axes)})"
     return script.record(
         Lines("windows", partial(OPS["scatter_windows"].forward, **options), line, helpers=(helper,)),
         y,
@@ -205,7 +205,7 @@ def avg_pool_images(script: Script, y: Traced, **options: Any) -> Any:
     axes = _axes(**options)
     shape = tuple(options["shape"])
     y = _divided(script, y, axes, options)
-    line = f"{{out}} = spread_windows({{0}}, {shape}, {_listed(axes)})"
+    line = f"{{out}} = spread_windows({{a0}}, {shape}, {_listed(axes)})"
 
     def compute(y: Any) -> Any:
         x = np.zeros_like(y, shape=shape)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import json
 import keyword
+import operator
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -34,7 +35,8 @@ _WORDS = {
     "neg": "minus", "pow": "power", "reshape": "reshaped", "where": "chosen", "square": "squares",
     "equal": "equal", "eq": "equal", "le": "below", "lt": "below", "ge": "above", "gt": "above",
     "zeros_like": "zeros", "ones_like": "ones", "isnan": "is_nan", "broadcast_to": "spread", "and_": "both",
-    "or_": "either", "maximum": "larger", "minimum": "smaller", "absolute": "size", "abs": "size",
+    "or_": "either", "invert": "others",
+    "empty_like": "filled", "astype": "cast", "maximum": "larger", "minimum": "smaller", "absolute": "size", "abs": "size",
 }  # fmt: skip
 
 
@@ -177,7 +179,7 @@ class Program:
                 lines.add(step)
         # What makes a line too long gets a line of its own: the longest part that fits first.
         for step in self.live:
-            while step in lines and len(self._call(step, lines)) > WIDTH:
+            while step.function is not None and len(self._call(step, lines)) > WIDTH:
                 inside = [
                     (len(self._call(s, lines)), s) for s in self._inside(step, lines) if not _is_free(s)
                 ]
@@ -229,8 +231,9 @@ class Program:
         elif isinstance(function, Lines):
             texts = [literal(x, self._write) for x in step.args]
             places = [text if binds == ATOM else f"({text})" for text, binds in texts]
+            bare = {f"a{k}": text for k, (text, _) in enumerate(texts)}
             indices = {f"i{k}": index(x, self._write) for k, x in enumerate(step.args)}
-            code = [line.format(*places, out=self.names[step], **indices) for line in function.lines]
+            code = [line.format(*places, out=self.names[step], **bare, **indices) for line in function.lines]
         else:
             target = self.names[step] if not _many(step) else self._targets(step)
             code = [f"{target} = {expression(step, self._write)[0]}"]
@@ -259,15 +262,14 @@ class Program:
 
     def body(self) -> list[str]:
         """The lines of the function's body, a comment with the shape after each."""
+        shapes = _shapes(self.live)
         blocks: list[tuple[str, list[tuple[list[str], str]]]] = []
         for step in self.live:
             if step not in self.lines or (isinstance(step.function, Item) and step.args[0] in self.lines):
                 continue  # an item is set together with the others
             if not blocks or blocks[-1][0] != step.section:
                 blocks.append((step.section, []))
-            shapes = step.value if isinstance(step.value, (tuple, list)) else [step.value]
-            shape = "" if isinstance(step.function, Check) else ", ".join(str(np.shape(x)) for x in shapes)
-            blocks[-1][1].append((self.code(step), shape))
+            blocks[-1][1].append((self.code(step), "" if isinstance(step.function, Check) else shapes[step]))
         text: list[str] = []
         for section, entries in blocks:
             text += ["", f"# {section}"] if section else [""]
@@ -276,6 +278,21 @@ class Program:
                 last = f"{code[-1]:{column}}  # {shape}" if shape else code[-1]
                 text += [*code[:-1], last]
         return text
+
+
+def _shapes(steps: list[Step]) -> dict[Step, str]:
+    """The shapes of results as they are told: k for a length that depends on values, since a mask is read."""
+    shapes: dict[Step, str] = {}
+    for step in steps:
+        results = step.value if _many(step) else [step.value]
+        shapes[step] = ", ".join(str(np.shape(x)) for x in results)
+        masked = step.function is operator.getitem and any(
+            x.value.dtype == bool for x in steps_in(step.args[1:])
+        )
+        counted = any(shapes[source].startswith("(k") for source in _read_by(step))
+        if (masked or counted) and not isinstance(step.function, Set) and np.ndim(step.value):
+            shapes[step] = re.sub(r"\d+", "k", shapes[step], count=1)
+    return shapes
 
 
 def _read_by(step: Step) -> Iterator[Step]:

@@ -91,7 +91,8 @@ class Check:
 class Lines:
     """Some lines of code that set ``{out}`` from ``{0}``, ``{1}``, ..., and the function that they compute.
 
-    ``{i1}`` is argument 1 as it stands in an index. ``helpers`` are the sources of functions that they call.
+    ``{a1}`` is argument 1 as it stands among those of a call, ``{i1}`` as it stands in an index. ``helpers``
+    are the sources of functions that the lines call.
     """
 
     def __init__(

@@ -45,6 +45,12 @@ def test_the_page_shows_what_is_written():
     assert re.search(r"```text\n(.*?)```", page, re.DOTALL)[1] in namespace["code"].source
 
 
+def test_lengths_that_depend_on_values_are_not_told():
+    code = tg.to_numpy(np.sum(tg.erf(leaf([0.1, 1.0, 5.0], name="x"))))
+    told = re.findall(r"# (\(.*\))$", code.source, re.MULTILINE)
+    assert set(told) == {"(3,)", "(k,)", "()"}
+
+
 def test_what_nobody_needs_is_not_computed():
     x, y = leaf([1.0, 2.0], name="x"), leaf([3.0, 4.0], name="y")
     loss = np.sum(np.exp(x) * np.sin(y))
@@ -218,6 +224,19 @@ def test_ops_of_users():
     assert_computes(code, np.sum(bump(y, width=0.7)), [y])
 
 
+def test_an_op_of_a_thousand_steps():
+    @tg.op
+    def series(x):
+        total = x
+        for k in range(1000):
+            total = total * x + 1 / (k + 1)
+        return total
+
+    series.defvjp(x=lambda g, out, x: g * out)  # whatever it is, it is written
+    x = leaf([0.5, -0.5], name="x")
+    assert_computes(tg.to_numpy(np.sum(series(x))), np.sum(series(x)), [x])
+
+
 def test_joint_vjps_and_several_results():
     @tg.op
     def product(x, y):
@@ -250,6 +269,30 @@ def test_what_values_decide_is_checked():
     np.testing.assert_array_equal(step(np.array([4.0, 5.0]))[1]["x"], [5, 4])
     with pytest.raises(ValueError, match="prod: these values ask for other steps"):
         step(np.array([0.0, 5.0]))
+
+
+def test_layers_of_all_kinds():
+    rng = np.random.default_rng(0)
+    network = tg.Network(
+        [
+            tg.Conv2D(2, 4, 3, padding="same", dtype="float64", rng=rng),
+            tg.BatchNorm(4, dtype="float64"),
+            tg.GELU(),
+            tg.AvgPool2D(2),
+            tg.Flatten(),
+            tg.Dropout(0.5, rng=rng),
+            tg.Dense(16, 3, dtype="float64", rng=rng),
+            tg.LayerNorm(3, dtype="float64"),
+        ]
+    )
+    x, labels = rng.standard_normal((5, 4, 4, 2)), rng.integers(0, 3, 5)
+    loss = tg.cross_entropy(network(x), labels)
+    code = tg.to_numpy(loss, inputs={"x": x, "labels": labels})
+    value, gradients = code.compile()(**code.arguments)
+    loss.backward()
+    assert_same_bits(value, loss.numpy())
+    for name, p in network.named_parameters().items():
+        assert_same_bits(gradients[name.replace(".", "_")], p.grad)
 
 
 # What it refuses
