@@ -4,30 +4,32 @@ from __future__ import annotations
 
 import linecache
 import os
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from contextvars import copy_context
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 
-from tensorgrad.core import OPS, Op, Tensor
+from tensorgrad.core import Tensor
 from tensorgrad.core.backward import require_recorded, seed, walk
 from tensorgrad.core.recording import _paused, _watch
 from tensorgrad.graph.numpy_expressions import UnwritableError
-from tensorgrad.graph.numpy_kernels import FORMULAS, FORWARDS
 from tensorgrad.graph.numpy_leaves import Leaves
 from tensorgrad.graph.numpy_module import module
 from tensorgrad.graph.numpy_names import Names, Owner
 from tensorgrad.graph.numpy_program import Program, identifier
+from tensorgrad.graph.numpy_shadow import (
+    ancestors,
+    name_cotangent,
+    ops_handed_over,
+    same_bits,
+    shadow_of,
+    step_of,
+)
 from tensorgrad.graph.numpy_steps import Step
-from tensorgrad.graph.numpy_trace import Script, Traced, UntraceableError, script_of
-
-_handing_over = threading.RLock()
+from tensorgrad.graph.numpy_trace import Script
 
 
 @dataclass(frozen=True, repr=False)
@@ -157,58 +159,6 @@ def to_numpy(
     return code
 
 
-class _Dictated:
-    """What the reverse walk asks of an op, with formulas that write down what they do."""
-
-    def __init__(self, op: Op[Any], inputs: int, script: Script, node: Tensor) -> None:
-        self.name, self.elementwise, self.variadic = op.name, op.elementwise, False
-        self.owner, self.script, self.node = Owner(op.name), script, node
-        self.joint = None if op.joint is None else self._dictating(op.joint, "")
-        self.formulas = [
-            formula and self._dictating(formula, argument)
-            for formula, argument in zip(op.formulas_for(inputs), _argument_names(op, inputs), strict=True)
-        ]
-
-    def _dictating(self, formula: Callable[..., Any], argument: str) -> Callable[..., Any]:
-        def dictate(g: Any, out: Any, *args: Any, **params: Any) -> Any:
-            self.script.begin("backward", self.owner)
-            _name_cotangent(g, _step(self.node))
-            written = FORMULAS.get((self.name, argument))
-            with _explaining(self.name):
-                if written is not None:
-                    return written(self.script, g, out, *args, **params)
-                return formula(g, out, *args, **params)
-
-        return dictate
-
-
-def _name_cotangent(g: Any, x: Step) -> None:
-    """Call ``g`` d_<name of x>, unless it has a name already."""
-    if isinstance(g, Traced) and g.step.name is None and g.step.base is None and g.step.function is not None:
-        g.step.name = x
-
-
-def _argument_names(op: Op[Any], inputs: int) -> list[str]:
-    """The name of each array argument of a call, that of ``*arguments`` as often as there are any."""
-    return [*op.arrays[:-1], *[op.arrays[-1]] * (inputs - len(op.arrays) + 1)]
-
-
-@contextmanager
-def _explaining(op: str) -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:
-        untraceable = isinstance(error, (UntraceableError, UnwritableError)) or isinstance(
-            error.__cause__, UntraceableError
-        )
-        advice = (
-            "write its forward and its formulas with NumPy functions that give new arrays"
-            if untraceable
-            else "its code does not take an array that is not of type ndarray"
-        )
-        raise TypeError(f"to_numpy: {op} cannot be written as plain NumPy: {error}; {advice}") from error
-
-
 def _written(
     loss: Tensor, name: str, inputs: dict[str, Any], wrt: Tensor | Iterable[Tensor] | None
 ) -> NumpyCode:
@@ -218,24 +168,24 @@ def _written(
     _watch.set(None)
     np.seterr(all="call")
     np.seterrcall(lambda *_: None)
-    nodes = _ancestors(loss)
+    nodes = ancestors(loss)
     script = Script()
     names = Names(nodes, loss)
     leaves = Leaves(script, nodes, inputs)
     targets = leaves.targets(wrt)
     shadows: dict[int, Tensor] = {}
     named: dict[Step, None] = {}
-    with _ops_handed_over():
+    with ops_handed_over():
         for node in nodes:
-            shadows[id(node)] = shadow = _shadow(node, script, leaves, shadows, names)
-            step = _step(shadow)
+            shadows[id(node)] = shadow = shadow_of(node, script, leaves, shadows, names)
+            step = step_of(shadow)
             if node._op is not None and step.function is not None and step not in named:
                 step.base = names.base(node)
                 named[step] = None
         out = shadows[id(loss)]
         script.begin("backward", Owner("loss"))
         g = script.record(np.ones_like, out._array)
-        _name_cotangent(g, _step(out))
+        name_cotangent(g, step_of(out))
         cotangents = {leaf._serial: g for leaf, g in walk([(out, g)])}
         gradients: dict[Step, Step] = {}
         for leaf in targets:
@@ -244,88 +194,17 @@ def _written(
             if g is None:
                 script.begin("backward", Owner("zero"))
                 g = script.record(np.zeros_like, x._array)
-            _name_cotangent(g, _step(x))
-            gradients[_step(x)] = g.step
+            name_cotangent(g, step_of(x))
+            gradients[step_of(x)] = g.step
     try:
-        program = Program(script.steps, [_step(out), *gradients.values()], named, [name])
-        source = module(program, name, _step(out), gradients)
+        program = Program(script.steps, [step_of(out), *gradients.values()], named, [name])
+        source = module(program, name, step_of(out), gradients)
     except UnwritableError as error:
         raise TypeError(f"to_numpy: {error}") from error
     arguments = {program.names[step]: step.value for step in program.arguments}
     code = NumpyCode(source, name, arguments)
     _hold_against_the_engine(code, loss, targets)
     return code
-
-
-def _step(tensor: Tensor) -> Step:
-    return cast("Any", tensor._array).step  # type: ignore[no-any-return]
-
-
-def _ancestors(output: Tensor) -> list[Tensor]:
-    """``output`` and all it was made from, leaves first, then in the order of computation."""
-    found = {id(output): output}
-    stack = [output]
-    while stack:
-        for x in stack.pop()._inputs:
-            if isinstance(x, Tensor) and id(x) not in found:
-                found[id(x)] = x
-                stack.append(x)
-    return sorted(found.values(), key=lambda node: (node._op is not None, node._serial))
-
-
-def _shadow(node: Tensor, script: Script, leaves: Leaves, shadows: dict[int, Tensor], names: Names) -> Tensor:
-    """A Tensor like ``node`` whose array is traced, for the reverse walk to walk."""
-    shadow = object.__new__(Tensor)
-    shadow._requires_grad, shadow._serial, shadow.name = node._requires_grad, node._serial, node.name
-    shadow._grad, shadow._op, shadow._inputs, shadow._params = None, None, (), {}
-    op = node._op
-    if op is None:
-        shadow._array = cast("Any", leaves.by_tensor[id(node)])
-        return shadow
-    for x in node._inputs:
-        if isinstance(x, Tensor) and x._serial > node._serial:
-            raise RuntimeError(
-                f"to_numpy: {x._label()} was assigned after {op.name} had read it; run forward again"
-            )
-    owner = names.owner(node)
-    inputs, shadow._params = leaves.kept[id(node)]
-    shadow._inputs = tuple(shadows[id(x)] if isinstance(x, Tensor) else x for x in inputs)
-    args = [x._array if isinstance(x, Tensor) else x for x in shadow._inputs]
-    script.begin("forward", owner)
-    with _explaining(op.name):
-        out = op.forward(*args, **shadow._params)
-        if not isinstance(out, Traced):
-            raise UntraceableError(
-                f"its forward gives a {type(out).__name__} that depends on none of its arguments"
-            )
-    out.step.value = np.asarray(out.step.value)  # the node's, where NumPy gives scalars for arrays of no axes
-    if out.step.value.tobytes() != node._array.tobytes():
-        raise TypeError(
-            f"to_numpy: {op.name} computed again gives other values; "
-            "its forward must be a function of its arguments alone"
-        )
-    shadow._array = cast("Any", out)
-    shadow._op = cast("Any", _Dictated(op, len(node._inputs), script, shadow))
-    return shadow
-
-
-@contextmanager
-def _ops_handed_over() -> Iterator[None]:
-    """While a script is written, ops with an entry in `FORWARDS` hand traced arrays over to it."""
-    with _handing_over:
-        forwards = {name: OPS[name].forward for name in FORWARDS if name in OPS}
-        try:
-            for name, forward in forwards.items():
-                OPS[name].forward = partial(_handed_over, FORWARDS[name], forward)
-            yield
-        finally:
-            for name, forward in forwards.items():
-                OPS[name].forward = forward
-
-
-def _handed_over(written: Any, forward: Any, *args: Any, **params: Any) -> Any:
-    script = script_of(args)
-    return forward(*args, **params) if script is None else written(script, *args, **params)
 
 
 def _hold_against_the_engine(code: NumpyCode, loss: Tensor, targets: list[Tensor]) -> None:
@@ -336,8 +215,7 @@ def _hold_against_the_engine(code: NumpyCode, loss: Tensor, targets: list[Tensor
     for leaf, g in zip(targets, gradients.values(), strict=True):
         pairs.append((cotangents.get(leaf._serial, np.zeros_like(leaf._array)), g))
     for ours, theirs in pairs:
-        theirs = np.asarray(theirs)
-        if (ours.shape, ours.dtype) != (theirs.shape, theirs.dtype) or ours.tobytes() != theirs.tobytes():
+        if not same_bits(ours, np.asarray(theirs)):
             raise RuntimeError(
                 "to_numpy: the code gives other numbers than the engine, so it is not handed out; "
                 "an op depends on something that is not its argument, or this is a defect of to_numpy"

@@ -35,8 +35,8 @@ _WORDS = {
     "neg": "minus", "pow": "power", "reshape": "reshaped", "where": "chosen", "square": "squares",
     "equal": "equal", "eq": "equal", "le": "below", "lt": "below", "ge": "above", "gt": "above",
     "zeros_like": "zeros", "ones_like": "ones", "isnan": "is_nan", "broadcast_to": "spread", "and_": "both",
-    "or_": "either", "invert": "others",
-    "empty_like": "filled", "astype": "cast", "maximum": "larger", "minimum": "smaller", "absolute": "size", "abs": "size",
+    "or_": "either", "invert": "others", "absolute": "size", "abs": "size",
+    "empty_like": "filled", "astype": "cast", "maximum": "larger", "minimum": "smaller",
 }  # fmt: skip
 
 
