@@ -16,7 +16,7 @@ from tensorgrad.core.recording import Watch, _watch
 from tensorgrad.core.tensor import Array, Tensor
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class BackwardStep:
     """One step of the reverse walk: the vjps of one op.
 
@@ -61,6 +61,9 @@ class BackwardStep:
         """Whether the op broadcast that input, so that the formula's result was summed to its shape."""
         return self.op.elementwise and tuple(np.shape(self.inputs[i])) != self.output.shape
 
+    def __repr__(self) -> str:
+        return f"<BackwardStep {self.number}: {self.op.name}; print it>"
+
     def __str__(self) -> str:
         lines = [f"{self.number}. {self.op.name}: g = {short(self.incoming)}"]
         for i, cotangent in enumerate(self.outgoing):
@@ -102,6 +105,9 @@ class BackwardSteps(Sequence[BackwardStep]):
 
     def __len__(self) -> int:
         return len(self._steps)
+
+    def __repr__(self) -> str:
+        return f"<BackwardSteps: {len(self)} from {self.output._label()}>"
 
     def waiting(self, k: int) -> list[tuple[Tensor, np.ndarray[Any, Any]]]:
         """The tensors that hold a cotangent after ``k`` steps, with what has come to them so far.
@@ -221,7 +227,13 @@ def short(x: np.ndarray[Any, Any]) -> str:
         return number(x.item())
     if x.size <= 6:
         return np.array2string(x, precision=8, separator=", ").replace("\n", "")
-    return f"{x.dtype} {x.shape}, norm {np.linalg.norm(x.ravel()):.6g}"
+    return f"{x.dtype} {x.shape}, norm {norm(x):.6g}"
+
+
+def norm(x: np.ndarray[Any, Any]) -> float:
+    """The Euclidean norm of all elements, in float64 so that large ones do not overflow."""
+    with np.errstate(all="ignore"):
+        return float(np.linalg.norm(x.ravel().astype(np.float64)))
 
 
 def number(x: float) -> str:

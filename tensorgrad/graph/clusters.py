@@ -169,7 +169,11 @@ class _Names:
 
     def _paths_in(self, layer: Any) -> dict[int, str]:
         if id(layer) not in self._paths:
-            self._paths[id(layer)] = {id(x): path for path, x in layer.named_layers().items() if path}
+            try:
+                named = layer.named_layers()
+            except ValueError:  # two of one path; then the classes' names must do
+                named = {}
+            self._paths[id(layer)] = {id(x): path for path, x in named.items() if path}
         return self._paths[id(layer)]
 
 
@@ -177,6 +181,8 @@ def _vjp_group(op: Op[Any], position: int) -> Group:
     arguments = argument_names(op, position + 1)
     formula = op.joint or op.formulas_for(position + 1)[position]
     note = formula_text(formula, (), {}) if formula else ""
+    if note.startswith(("_", "a lambda")):  # a name that says nothing here
+        note = ""
     return Group("vjp", f"vjp of {op.name.removesuffix('_')} for {arguments[position]}", _brief(note))
 
 

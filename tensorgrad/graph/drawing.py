@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from tensorgrad.core import BackwardStep, BackwardSteps, Tensor
-from tensorgrad.core.steps import short
+from tensorgrad.core.steps import norm, short
 from tensorgrad.graph.dot import Overlay, dot_text
 from tensorgrad.graph.engines import bare_svg, laid_out
 from tensorgrad.graph.folding import Folding
@@ -214,7 +214,7 @@ def _directions(nodes: list[Tensor]) -> dict[tuple[int, int], float | None]:
 def _came_back(steps: Iterable[BackwardStep], norms: bool) -> dict[tuple[int, int], float | None]:
     """The edges along which a gradient came back in some steps."""
     return {
-        (id(step.output), i): float(np.linalg.norm(g.ravel())) if norms else None
+        (id(step.output), i): norm(g) if norms else None
         for step in steps
         for i, g in enumerate(step.outgoing)
         if g is not None
@@ -237,4 +237,4 @@ def _tell(overlay: Overlay, steps: BackwardSteps, k: int) -> None:
 
 
 def _cotangent(g: np.ndarray[Any, Any]) -> str:
-    return f"g = {short(g)}" if g.size <= 4 else f"‖g‖ = {np.linalg.norm(g.ravel()):.3g}"
+    return f"g = {short(g)}" if g.size <= 4 else f"‖g‖ = {norm(g):.3g}"

@@ -17,7 +17,7 @@ def op_lines(node: Tensor) -> list[str]:
     assert node._op is not None
     lines = [node._op.name.removesuffix("_")]
     if node.name:
-        lines.append(node.name)
+        lines.append(_cut(str(node.name), 80))
     params = ", ".join(params_shown(node))
     if params:
         lines.append(_cut(params, 60))
@@ -27,7 +27,7 @@ def op_lines(node: Tensor) -> list[str]:
 def leaf_lines(leaf: Tensor) -> list[str]:
     """Name or kind, shape and dtype, and the count of a parameter."""
     kind = leaf_kind(leaf)
-    lines = [leaf.name or kind, size(leaf)]
+    lines = [_cut(str(leaf.name or kind), 80), size(leaf)]
     if kind == "parameter":
         lines.append(count(leaf.size, "parameter"))
     return lines

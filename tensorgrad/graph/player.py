@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tensorgrad.core import Array, BackwardStep, BackwardSteps, Tensor
-from tensorgrad.core.steps import argument_names, number
+from tensorgrad.core.steps import argument_names, norm, number
 from tensorgrad.graph.dot import Overlay, dot_text
 from tensorgrad.graph.engines import bare_svg, laid_out
 from tensorgrad.graph.folding import Folding
@@ -219,7 +219,7 @@ class _Script:
 
 def _titles(nodes: list[Tensor]) -> dict[int, str]:
     """What to call each tensor: its name, or its op or kind, numbered if there are several."""
-    plain = {id(x): x.name or (x._op.name.removesuffix("_") if x._op else "input") for x in nodes}
+    plain = {id(x): str(x.name or "") or (x._op.name.removesuffix("_") if x._op else "input") for x in nodes}
     uses = Counter(plain.values())
     met: Counter[str] = Counter()
     titles = {}
@@ -245,5 +245,5 @@ def value_text(x: Any) -> str:
         return f"{array.size:,} values"
     if not np.isfinite(array).all():
         return f"{array.size:,} values, {np.count_nonzero(~np.isfinite(array)):,} of them not finite"
-    low, high, mean, norm = array.min(), array.max(), array.mean(), np.linalg.norm(array.ravel())
-    return f"{array.size:,} values from {low:.4g} to {high:.4g}, mean {mean:.4g}, norm {norm:.4g}"
+    low, high, mean = array.min(), array.max(), array.mean(dtype=np.float64)
+    return f"{array.size:,} values from {low:.4g} to {high:.4g}, mean {mean:.4g}, norm {norm(array):.4g}"
