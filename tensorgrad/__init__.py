@@ -274,6 +274,7 @@ if _TYPE_CHECKING:
     from tensorgrad.nn import load_network as load_network
     from tensorgrad.nn import load_notes as load_notes
     from tensorgrad.nn import load_weights as load_weights
+    from tensorgrad.nn import modern_network as modern_network
     from tensorgrad.nn import plot_confusion as plot_confusion
     from tensorgrad.nn import plot_history as plot_history
     from tensorgrad.nn import save_checkpoint as save_checkpoint
@@ -291,8 +292,8 @@ else:
             "LayerNorm LeakyReLU LogSoftmax MaxPool2D MiniBatchSGD Network OneCycle Optimizer ReLU "
             "ReduceOnPlateau SavedFileError Schedule SiLU Sigmoid Softmax Softplus StepDecay Tanh Training "
             "WarmUp accuracy convolutional_network dense_network generator_state load_checkpoint "
-            "load_network load_notes load_weights plot_confusion plot_history save_checkpoint "
-            "save_network save_weights set_generator_state tuned_process"
+            "load_network load_notes load_weights modern_network plot_confusion plot_history "
+            "save_checkpoint save_network save_weights set_generator_state tuned_process"
         ),
     }
     _HOME = {name: floor for floor, names in _ON_DEMAND.items() for name in names.split()}

@@ -12,6 +12,7 @@ from tensorgrad.nn.activations import Softplus as Softplus
 from tensorgrad.nn.activations import Tanh as Tanh
 from tensorgrad.nn.architectures import convolutional_network as convolutional_network
 from tensorgrad.nn.architectures import dense_network as dense_network
+from tensorgrad.nn.architectures import modern_network as modern_network
 from tensorgrad.nn.callbacks import Callback as Callback
 from tensorgrad.nn.callbacks import EarlyStopping as EarlyStopping
 from tensorgrad.nn.checkpoints import generator_state as generator_state

@@ -1,4 +1,4 @@
-"""The two networks of the notebook."""
+"""The two networks of the notebook, and the second as one would write it today."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from numpy.typing import DTypeLike
 
 from tensorgrad.nn.activations import ReLU, Sigmoid
 from tensorgrad.nn.checks import Seed
-from tensorgrad.nn.layers import Conv2D, Dense, Flatten
+from tensorgrad.nn.layers import Conv2D, Dense, Dropout, Flatten
 from tensorgrad.nn.network import Network
+from tensorgrad.nn.normalization import BatchNorm
 from tensorgrad.nn.pooling import MaxPool2D
 
 
@@ -81,4 +82,50 @@ def convolutional_network(
         inputs = outputs
     network.add(Dense(inputs, classes, dtype=dtype, rng=rng))
     network.add(Sigmoid())
+    return network
+
+
+def modern_network(
+    image_shape: tuple[int, int, int], classes: int, *, dtype: DTypeLike = np.float32, rng: Seed = None
+) -> Network:
+    """A convolutional network of the size of the notebook's, as one would write it today, for
+    `cross_entropy`.
+
+    Two blocks of a padded 3x3 convolution, batch normalization (Ioffe and Szegedy 2015), ReLU and pooling,
+    then dropout (Srivastava et al. 2014) and two dense layers. The outputs are logits.
+
+    >>> print(tg.modern_network((28, 28, 1), 10, rng=0).summary((28, 28, 1)))
+    layer                                            output shape      parameters   multiply-adds       kept
+    0   Conv2D(1, 16, 3x3, padding=1, bias=False)    (N, 28, 28, 16)          144         112,896     1.7 MB
+    1   BatchNorm(16)                                (N, 28, 28, 16)           32               0     1.6 MB
+    2   ReLU()                                       (N, 28, 28, 16)            0               0     1.6 MB
+    3   MaxPool2D(2)                                 (N, 14, 14, 16)            0               0   401.4 kB
+    4   Conv2D(16, 32, 3x3, padding=1, bias=False)   (N, 14, 14, 32)        4,608         903,168   802.8 kB
+    5   BatchNorm(32)                                (N, 14, 14, 32)           64               0   803.5 kB
+    6   ReLU()                                       (N, 14, 14, 32)            0               0   802.8 kB
+    7   MaxPool2D(2)                                 (N, 7, 7, 32)              0               0   200.7 kB
+    8   Flatten()                                    (N, 1568)                  0               0   200.7 kB
+    9   Dropout(0.25)                                (N, 1568)                  0               0   401.4 kB
+    10  Dense(1568, 64)                              (N, 64)              100,416         100,352    16.4 kB
+    11  ReLU()                                       (N, 64)                    0               0     8.2 kB
+    12  Dense(64, 10)                                (N, 10)                  650             640     2.6 kB
+    total                                                                 105,914       1,117,056     8.6 MB
+    a step on 32 rows: 8.6 MB kept for backward + 423.7 kB parameters + 423.7 kB gradients = 9.4 MB
+    """
+    height, width, channels = image_shape
+    rng = np.random.default_rng(rng)
+    network = Network()
+    for filters in (16, 32):
+        network.add(
+            Conv2D(channels, filters, 3, padding=1, bias=False, init="he_normal", dtype=dtype, rng=rng)
+        )
+        network.add(BatchNorm(filters, dtype=dtype))
+        network.add(ReLU())
+        network.add(MaxPool2D(2))
+        height, width, channels = height // 2, width // 2, filters
+    network.add(Flatten())
+    network.add(Dropout(0.25, rng=int(rng.integers(1 << 62))))
+    network.add(Dense(height * width * channels, 64, init="he_normal", dtype=dtype, rng=rng))
+    network.add(ReLU())
+    network.add(Dense(64, classes, dtype=dtype, rng=rng))
     return network
