@@ -39,7 +39,7 @@ def show_case(case: Case, rows: list[dict[str, Any]]) -> None:
 def shares_of(rows: list[dict[str, Any]], flops: float, rates: dict[str, dict[str, float]]) -> dict[str, Any]:
     """The share of the sgemm rate that tensorgrad's steps reach, of the medians and of the best of both.
 
-    The rate is that of one thread or of all, whichever is higher.
+    The rate is the highest that was measured between the cases, of one thread or of all.
     """
     rate = {key: max(found[key] for found in rates.values()) for key in ("median", "best")}
     return {

@@ -57,13 +57,28 @@ def options() -> argparse.Namespace:
     return found
 
 
-def raced(chosen: argparse.Namespace, rows: list[dict[str, Any]], loads: list[float]) -> dict[str, str]:
-    """Run and print all cases; returns who failed."""
+def sgemm(chosen: argparse.Namespace) -> dict[str, dict[str, float]]:
+    return machine.apart("sgemm_rates", 3 if chosen.quick else 15)
+
+
+def write(folder: Path, result: dict[str, Any]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "steps.json").write_text(json.dumps(result, indent=1))
+
+
+def raced(
+    chosen: argparse.Namespace,
+    rows: list[dict[str, Any]],
+    loads: list[float],
+    rates: list[dict[str, dict[str, float]]],
+) -> dict[str, str]:
+    """Run and print all cases, with the machine's rate between them; returns who failed."""
     with Race(chosen.labels) as race:
         told: set[str] = set()
         for case in (Case(*parts) for parts in product(chosen.only, BATCHES, (True, False))):
             times = race.run(case, chosen.rounds)
             loads.append(os.getloadavg()[0])
+            rates.append(sgemm(chosen))
             here = report.rows_of(case, times)
             rows += here
             report.show_case(case, here)
@@ -80,11 +95,14 @@ def main() -> None:
     print(", ".join(f"{key} {value}" for key, value in result["machine"].items()))
     steps: list[dict[str, Any]] = []
     loads = [os.getloadavg()[0]]
-    before = machine.apart("sgemm_rates", 3 if chosen.quick else 40)
-    result["failed"] = raced(chosen, steps, loads)
-    after = machine.apart("sgemm_rates", 3 if chosen.quick else 40)
-    rates = {key: {k: max(found[key][k] for found in (before, after)) for k in before[key]} for key in before}
+    measured = [sgemm(chosen)]
+    result["failed"] = raced(chosen, steps, loads, measured)
+    rates = {
+        threads: {key: max(found[threads][key] for found in measured) for key in of}
+        for threads, of in measured[0].items()
+    }
     result |= {"steps": steps, "sgemm": rates, "loads": loads}
+    write(chosen.folder, result)  # should anything fail after the long part
     cases = [
         (f"{name} {batch}", NETWORKS[name].flops(batch), name, batch)
         for name, batch in product(chosen.only, BATCHES)
@@ -117,8 +135,7 @@ def main() -> None:
     report.show_targets(found)
     print(f"\n{report.load_during(loads)} on {result['machine']['cores']} cores")
     result["targets"] = [target.as_row() for target in found]
-    chosen.folder.mkdir(parents=True, exist_ok=True)
-    (chosen.folder / "steps.json").write_text(json.dumps(result, indent=1))
+    write(chosen.folder, result)
     if importlib.util.find_spec("matplotlib"):
         for kind, training in (("training step", True), ("inference", False)):
             rows = [row for row in steps if row["training"] is training]
