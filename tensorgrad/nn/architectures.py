@@ -88,8 +88,7 @@ def convolutional_network(
 def modern_network(
     image_shape: tuple[int, int, int], classes: int, *, dtype: DTypeLike = np.float32, rng: Seed = None
 ) -> Network:
-    """A convolutional network of the size of the notebook's, as one would write it today, for
-    `cross_entropy`.
+    """The notebook's second network as one would write it today, about as large, for `cross_entropy`.
 
     Two blocks of a padded 3x3 convolution, batch normalization (Ioffe and Szegedy 2015), ReLU and pooling,
     then dropout (Srivastava et al. 2014) and two dense layers. The outputs are logits.
