@@ -240,7 +240,8 @@ def value_text(x: Any) -> str:
     if array.ndim == 0:
         return number(array.item())
     if array.size <= PRINTED:
-        return np.array2string(array, precision=4, suppress_small=True, separator=", ", max_line_width=60)
+        shown = "{:.4g}".format if array.dtype.kind == "f" else str
+        return np.array2string(array, formatter={"all": shown}, separator=", ", max_line_width=50)
     if array.dtype.kind not in "fiu":
         return f"{array.size:,} values"
     if not np.isfinite(array).all():

@@ -72,9 +72,10 @@ class Repeats:
         """Where rounds of that length repeat, as (start, number of rounds)."""
         same = np.concatenate([[False], codes[:-length] == codes[length:], [False]])
         stretches = np.flatnonzero(same[1:] != same[:-1]).reshape(-1, 2)  # where they begin and stop
-        found = []
+        found: list[tuple[int, int]] = []
+        end = 0
         for begin, stop in stretches[stretches[:, 1] - stretches[:, 0] >= 2 * length].tolist():
-            start = begin
+            start = max(begin, end)  # the rounds before may reach into this stretch
             last_start = min(begin + length, stop)
             while start < last_start and self._work < WORK:
                 most = (stop + length - start) // length
@@ -84,7 +85,7 @@ class Repeats:
                 rounds = self._rounds(level, start, length, most)
                 if rounds >= 3 and (rounds - 1) * size >= HIDDEN:
                     found.append((start, rounds))
-                    start += rounds * length
+                    start = end = start + rounds * length
                     last_start = min(start + length, stop)
                 else:
                     start += 1

@@ -54,7 +54,7 @@ def test_grad_is_left_alone_and_a_cotangent_can_be_given(tmp_path):
     with pytest.raises(ValueError, match="not a scalar"):
         tg.player(x * 2.0, tmp_path / "walk.html")
     walk = walk_of(tg.player(x * 2.0, tmp_path / "walk.html", grad=[1.0, 10.0]))
-    assert walk["frames"][-1]["rows"][0]["value"] == "[ 2., 20.]"
+    assert walk["frames"][-1]["rows"][0]["value"] == "[2, 20]"
     assert x.grad is None
 
 

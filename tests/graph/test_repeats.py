@@ -144,3 +144,36 @@ def test_the_norms_of_all_rounds_are_told_by_the_least_and_the_largest():
     labels = [shown(at["label"]) for *_, at in graph.edges if "label" in at]
     # To x comes 2^10; to the rounds, from 2^9 down to 2.
     assert sorted(labels) == ["1.02e+03", "2 … 512"]
+
+
+FUNCTIONS = [np.sin, np.cos, np.tanh, lambda x: x * 0.5, lambda x: x + x, np.arctan]
+
+
+def program(rng, depth):
+    """Functions by their number, and loops as (rounds, program)."""
+    return [
+        (int(rng.integers(2, 12)), program(rng, depth - 1)) if depth and rng.random() < 0.5 else rng.choice(6)
+        for _ in range(rng.integers(1, 4))
+    ]
+
+
+def flattened(steps):
+    for step in steps:
+        if isinstance(step, tuple):
+            yield from [*flattened(step[1])] * step[0]
+        else:
+            yield step
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_no_op_is_lost_or_invented(seed):
+    """In random programs of loops in loops, each drawn op counts as often as its frames say."""
+    x, ops = leaf("x"), [*flattened(program(np.random.default_rng(seed), 3))]
+    for which in ops:
+        x = FUNCTIONS[which](x)
+    rounds = [
+        int(np.prod([int(label.split()[1]) for label in node.within], initial=1))
+        for node in drawn(x, limit=10_000).nodes.values()
+        if node.kind == "op"
+    ]
+    assert sum(rounds) == len(ops)
