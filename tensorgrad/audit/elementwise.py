@@ -108,6 +108,7 @@ SAMPLES: dict[str, tuple[Sample, ...]] = {
         Sample("both broadcast", of(normal(2, 1), whole(3))),
         Sample("scalar on the right", of(normal(3), 2)),
     ),
+    "gate": (Sample("2d", of(normal(2, 3), mask(2, 3))), Sample("0d", of(normal(), np.array(True)))),
     "nan_to_num": (
         Sample("finite", of(normal(2, 3))),
         Sample("0d", of(normal()), {"nan": 3.0, "posinf": 1.0, "neginf": 2.0}),

@@ -47,6 +47,10 @@ def _broadcast_to(script: Script, x: Any, *, shape: tuple[int, ...]) -> Any:
     return np.broadcast_to(x, shape)
 
 
+def _gate(script: Script, x: Any, condition: Any) -> Any:
+    return script.record(np.where, condition, x, 0)
+
+
 def _scatter_add(script: Script, x: Any, *, index: Any, shape: tuple[int, ...]) -> Any:
     dtype = "" if x.dtype == float else f", dtype=np.{x.dtype.name}"
     zeros = f"{{out}} = np.zeros({tuple(shape)}{dtype})"
@@ -69,6 +73,7 @@ def _reads_once(index: Any) -> bool:
 #: By the name of the op: ``(script, *arrays, **params) -> Traced``.
 FORWARDS: dict[str, Written] = {
     "astype": _astype,
+    "gate": _gate,
     "broadcast_to": _broadcast_to,
     "reshape": _reshape,
     "sum_to": _sum_to,

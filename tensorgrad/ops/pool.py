@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from tensorgrad.core import Array, Tensor, op
+from tensorgrad.ops.elementwise import masked
 from tensorgrad.ops.parallel import parts, share
 from tensorgrad.ops.reduce import max, mean
 from tensorgrad.ops.windows import Axis, Shape, Sides, Size, boolean, require_images, slide
@@ -93,13 +94,6 @@ def _along_memory(x: Array) -> list[Any]:
     axis = 3 if x.strides[3] > x.strides[0] else 0
     each = x.nbytes // x.shape[axis]
     return [(slice(None),) * axis + (some,) for some in parts(x.shape[axis], each)]
-
-
-def _where(hit: Array, y: Array, out: Array = None) -> Array:
-    """``y`` where ``hit``, elsewhere 0: as bits times 0 or 1, for numpy.where branches on each element."""
-    bits = f"i{y.itemsize}"
-    out = None if out is None else out.view(bits)
-    return np.multiply(y.view(bits), hit.view(np.int8), out=out).view(y.dtype)
 
 
 @op
@@ -202,7 +196,7 @@ def gather_windows(
     out = np.zeros_like(index, dtype=x.dtype)
     for k, windows, pixels in _taps(rows, columns):
         part = out[windows]
-        part += _where(index[windows] == k, x[pixels])
+        part += masked(x[pixels], index[windows] == k)
     return out
 
 
@@ -249,9 +243,9 @@ def scatter_windows(
         for k, windows, pixels in _taps(rows, columns):
             hit, part = part_of_index[windows] == k, part_of_x[pixels]
             if disjoint:
-                _where(hit, part_of_y[windows], out=part)
+                masked(part_of_y[windows], hit, out=part)
             else:
-                part += _where(hit, part_of_y[windows])
+                part += masked(part_of_y[windows], hit)
 
     share(scatter, _along_memory(x))
     return x

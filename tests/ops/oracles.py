@@ -209,6 +209,7 @@ ORACLES = {
     "power": elementwise(math.pow),
     "maximum": elementwise(lambda x, y: x if x > y else y),
     "where": elementwise(lambda condition, x, y: x if condition else y),
+    "gate": elementwise(lambda x, condition: x if condition else 0.0),
     "sum": reduction(math.fsum),
     "mean": reduction(lambda elements: math.fsum(elements) / len(elements)),
     "var": variance,
