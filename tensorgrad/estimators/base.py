@@ -170,11 +170,6 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
 
     def _partial_fit(self, X: Any, y: Any, sample_weight: Any, facts: dict[str, Any] | None) -> Self:
         """One pass over the rows. At the first call the facts may be known before y."""
-        for name in ("early_stopping", "schedule"):
-            if getattr(self, name):
-                raise ValueError(
-                    f"{self._name}: partial_fit does not support {name}; call fit, or leave it away"
-                )
         first = not hasattr(self, "module_")
         x, y = self._validated(X, y, reset=first)
         weights = self._sample_weight(sample_weight, len(x))
@@ -316,6 +311,22 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
         check_is_fitted(self)
         X = validate_data(self, self._flat(X, self._input_shape), reset=False, dtype="numeric")
         return self.module_.predict(X.reshape(len(X), *self._input_shape))
+
+
+def supports_partial_fit(estimator: NetworkEstimator) -> bool:
+    """True, or an AttributeError that says which option needs all rows at once."""
+    balanced = isinstance(getattr(estimator, "class_weight", None), str)
+    needy = {
+        "early_stopping": estimator.early_stopping,
+        "schedule": estimator.schedule is not None,
+        "class_weight='balanced'": balanced,
+    }
+    for option, is_set in needy.items():
+        if is_set:
+            raise AttributeError(
+                f"{type(estimator).__name__}: partial_fit does not go with {option}, which needs all rows"
+            )
+    return True
 
 
 def _joined(before: History, after: History) -> History:

@@ -8,10 +8,11 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import DTypeLike
 from sklearn.base import ClassifierMixin
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 
 from tensorgrad.core import Tensor
-from tensorgrad.estimators.base import NetworkEstimator, Values
+from tensorgrad.estimators.base import NetworkEstimator, Values, supports_partial_fit
 from tensorgrad.estimators.modules import Module, Shape, require_logits
 from tensorgrad.nn import Callback, Network, Optimizer, Schedule
 from tensorgrad.nn.metrics import Metric, output_scale, probabilities
@@ -160,6 +161,7 @@ class TensorgradClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[m
         )  # fmt: skip
         self.class_weight = class_weight
 
+    @available_if(supports_partial_fit)  # type: ignore[untyped-decorator]
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
         """Train one pass over these rows: with the weights, optimizer and random numbers of the last call.
 
@@ -173,14 +175,10 @@ class TensorgradClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[m
         Raises
         ------
         ValueError
-            As in `fit`; if ``classes`` is missing or another than before, or y holds other labels; with
-            ``early_stopping``, a ``schedule`` or ``class_weight="balanced"``, which need all rows.
+            As in `fit`; if ``classes`` is missing or another than before, or y holds other labels.
+        AttributeError
+            With ``early_stopping``, a ``schedule`` or ``class_weight="balanced"``, which need all rows.
         """
-        if isinstance(self.class_weight, str):
-            raise ValueError(
-                f"{self._name}: partial_fit does not support class_weight={self.class_weight!r}, which needs "
-                "all rows; give a dict, for example of sklearn.utils.class_weight.compute_class_weight"
-            )
         first = not hasattr(self, "module_")
         if first and classes is None:
             raise ValueError(f"{self._name}: classes must be passed on the first call to partial_fit")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any, Self
 
 from sklearn.base import RegressorMixin
+from sklearn.utils.metaestimators import available_if
 
-from tensorgrad.estimators.base import NetworkEstimator, Values
+from tensorgrad.estimators.base import NetworkEstimator, Values, supports_partial_fit
 from tensorgrad.ops import mse
 
 
@@ -40,11 +41,12 @@ class TensorgradRegressor(RegressorMixin, NetworkEstimator):  # type: ignore[mis
 
     _default_loss = mse
 
+    @available_if(supports_partial_fit)  # type: ignore[untyped-decorator]
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Train one pass over these rows: with the weights, optimizer and random numbers of the last call.
 
-        Parameters and errors are those of `fit`; ``early_stopping`` and a ``schedule``, which need all rows,
-        are refused.
+        Parameters and errors are those of `fit`. With ``early_stopping`` or a ``schedule``, which need all
+        rows, there is no such method.
         """
         return self._partial_fit(X, y, sample_weight, None)
 
