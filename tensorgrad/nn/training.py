@@ -104,6 +104,7 @@ class Training:
         self._augment, self._weigh, self._validate = augment, weigh, validate
         self._layer_generators = list(network.named_generators().values())
         self._buffers = list(network._buffers().values())
+        self._named = network.named_parameters()  # found once: the search also goes through the history
         self._loss = loss_of(network)
 
     @property
@@ -307,7 +308,7 @@ class Training:
 
     def require_finite_parameters(self) -> None:
         """Raise if a step went to infinity, as a finite gradient times a large rate may."""
-        wrong = [name for name, p in self.network.named_parameters().items() if not np.isfinite(p.data).all()]
+        wrong = [name for name, p in self._named.items() if not np.isfinite(p.data).all()]
         if wrong:
             raise FloatingPointError(
                 f"fit: {', '.join(wrong)} became infinite or NaN in epoch {self.epoch}, "
