@@ -24,6 +24,13 @@ Loss = Callable[..., Tensor]
 History = dict[str, list[float]]
 
 
+class _Past:
+    """Holds a history where a search for the parameters of a layer does not look: it may be long."""
+
+    def __init__(self) -> None:
+        self.history: History = {}
+
+
 class Network(Layer):
     """Layers applied one after the other.
 
@@ -60,10 +67,19 @@ class Network(Layer):
     def __init__(self, layers: Iterable[Layer] = ()) -> None:
         self.layers: list[Layer] = []
         self.loss: Loss | None = None
-        self.history: History = {}
+        self._past = _Past()
         self.reduction: BatchReduction | None = None
         for layer in layers:
             self.add(layer)
+
+    @property
+    def history(self) -> History:
+        """What the last `fit` measured."""
+        return self._past.history
+
+    @history.setter
+    def history(self, value: History) -> None:
+        self._past.history = value
 
     def add(self, layer: Layer) -> None:
         """Append a layer; its parameters are named after their place, such as ``Dense2.weights``."""

@@ -792,6 +792,22 @@ def test_two_thousand_steps_take_no_more_memory_than_five_hundred():
     assert memory.resident[-1] - memory.resident[0] < 4 << 20
 
 
+def test_a_long_history_slows_no_search_for_parameters():
+    """A training of many short epochs would take time by their square."""
+    network = classifier()
+    lengths = []
+
+    class Counted(list):
+        def __iter__(self):
+            lengths.append(len(self))
+            return super().__iter__()
+
+    network.history = {"loss": Counted(range(1000))}
+    network.predict(X)
+    network.named_parameters()
+    assert not lengths
+
+
 @NEEDS_PROC
 @pytest.mark.slow
 def test_a_hundred_thousand_steps_take_no_more_memory_than_ten_thousand():
