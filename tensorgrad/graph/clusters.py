@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -69,6 +70,33 @@ def leaf_kind(leaf: Tensor) -> str:
     if isinstance(leaf, Parameter):
         return "parameter"
     return "input" if type(leaf) is Tensor else "buffer"
+
+
+def parameter_titles(nodes: list[Tensor]) -> dict[int, str]:
+    """What to call the leaves among ``nodes`` that share their names: their paths in the outermost layer."""
+    names = Counter(node.name for node in nodes if node._op is None)
+    shared = {id(node) for node in nodes if node._op is None and node.name and names[node.name] > 1}
+    if not shared:
+        return {}
+    calls = (call for node in nodes for call in getattr(node, "_calls", ()) if not isinstance(call[1], Op))
+    titles: dict[int, str] = {}
+    seen = set()
+    for _, layer_of, _ in sorted(calls, key=lambda call: call[0]):  # the outermost began first
+        layer = layer_of()
+        if layer is not None and id(layer) not in seen:
+            seen.add(id(layer))
+            for path, parameter in _named(layer.named_parameters).items():
+                if id(parameter) in shared:
+                    titles.setdefault(id(parameter), path)
+    return titles
+
+
+def _named(find: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What a layer names, or nothing if two of its names are the same."""
+    try:
+        return find()
+    except ValueError:
+        return {}
 
 
 @dataclass(eq=False)
@@ -169,10 +197,7 @@ class _Names:
 
     def _paths_in(self, layer: Any) -> dict[int, str]:
         if id(layer) not in self._paths:
-            try:
-                named = layer.named_layers()
-            except ValueError:  # two of one path; then the classes' names must do
-                named = {}
+            named = _named(layer.named_layers)
             self._paths[id(layer)] = {id(x): path for path, x in named.items() if path}
         return self._paths[id(layer)]
 

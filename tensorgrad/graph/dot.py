@@ -90,7 +90,8 @@ class _Writer:
         indent = "  " * (depth + 1)
         for leaf in self.folding.leaves.get(id(group), ()):
             name = self.folding.names[id(leaf)]
-            yield indent + self._node(name, leaf_kind(leaf), leaf_lines(leaf), leaf)
+            lines = leaf_lines(leaf, self.folding.titles.get(id(leaf)))
+            yield indent + self._node(name, leaf_kind(leaf), lines, leaf)
             user = self.folding.only_user(leaf, group)
             if user is not None:
                 yield from (indent + line for line in self._beside(name, self.folding.names[id(user)]))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tensorgrad.core import Parameter, Tensor
-from tensorgrad.graph.clusters import Group, Part, clustered, leaf_kind, recorded
+from tensorgrad.graph.clusters import Group, Part, clustered, leaf_kind, parameter_titles, recorded
 from tensorgrad.graph.repeats import Repeats
 
 
@@ -40,6 +40,8 @@ class Folding:
         The clusters that are folded into one node.
     leaves : dict of lists
         The leaves drawn in each group, by its id.
+    titles : dict
+        What to call leaves that share their names, by their ids.
     names : dict
         The names of the drawn nodes, counted through, by the ids of tensors and boxes.
     """
@@ -62,6 +64,7 @@ class Folding:
         self._locate(self.graph, [self.graph], depth)
         self.leaves: dict[int, list[Tensor]] = {}
         self._place_leaves()
+        self.titles = parameter_titles(self.nodes)
         self.names: dict[int, str] = {}
         self._name()
 

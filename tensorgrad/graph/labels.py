@@ -24,10 +24,10 @@ def op_lines(node: Tensor) -> list[str]:
     return [*lines, size(node)]
 
 
-def leaf_lines(leaf: Tensor) -> list[str]:
-    """Name or kind, shape and dtype, and the count of a parameter."""
+def leaf_lines(leaf: Tensor, title: str | None = None) -> list[str]:
+    """A title if it is given, else name or kind; shape and dtype, and the count of a parameter."""
     kind = leaf_kind(leaf)
-    lines = [_cut(str(leaf.name or kind), 80), size(leaf)]
+    lines = [_cut(str(title or leaf.name or kind), 80), size(leaf)]
     if kind == "parameter":
         lines.append(count(leaf.size, "parameter"))
     return lines

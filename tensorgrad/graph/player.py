@@ -97,7 +97,7 @@ class _Script:
     def __init__(self, folding: Folding, steps: BackwardSteps) -> None:
         self._folding, self._steps = folding, steps
         self._ids = folding.names
-        self.titles = _titles(folding.nodes)
+        self.titles = _titles(folding.nodes) | folding.titles
 
     def contents(self) -> dict[str, Any]:
         leaves = [self._ids[id(x)] for x in self._folding.nodes if x._op is None]

@@ -117,6 +117,27 @@ def test_a_shared_layer_is_a_cluster_for_each_call_and_its_parameters_lie_around
     assert graph.named("Dense0.weights").within == ("Network",)
 
 
+class Cell(tg.Layer):
+    def __init__(self):
+        ALIVE.append(self)
+        self.inputs, self.state_ = tg.Dense(3, 4, rng=0), tg.Dense(4, 4, rng=1)
+
+    def forward(self, pair):
+        x, h = pair
+        return np.tanh(self.inputs(x) + self.state_(h))
+
+
+def test_parameters_of_one_name_are_told_apart_by_their_paths():
+    cell, h = Cell(), tensor(np.zeros((4, 4), np.float32), "h")
+    for _ in range(8):
+        h = cell((X, h))
+    graph = drawn(h)
+    paths = {"inputs.weights", "inputs.bias", "state_.weights", "state_.bias"}
+    assert {node.lines[0] for node in graph.nodes.values() if node.kind == "parameter"} == paths
+    assert graph.clusters[0] == ("× 8 the first is shown",)
+    assert [p.name for p in cell.parameters()] == ["weights", "bias"] * 2  # drawing renames nothing
+
+
 def test_layers_that_return_their_input_leave_no_mark():
     class Same(tg.Layer):
         def forward(self, x):
