@@ -109,7 +109,10 @@ def _cross_entropy_vjp(
     reduction: Reduction,
 ) -> Array:
     mixed = _mixed(prediction, target, class_weights, label_smoothing)
-    found = softmax(prediction, axis=-1) * np.sum(mixed, axis=-1, keepdims=True) - mixed
+    found = softmax(prediction, axis=-1)
+    if class_weights is not None or not _are_labels(prediction, target):  # else the sum is 1
+        found = found * np.sum(mixed, axis=-1, keepdims=True)
+    found = found - mixed
     return _for_each_class(g * _counts(prediction, target, weights, class_weights, reduction)) * found
 
 
