@@ -7,6 +7,7 @@ import statistics
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from threadpoolctl import threadpool_limits
 
 import tensorgrad as tg
 from tensorgrad import cli
+from tensorgrad.cli import train
 from tensorgrad.data import Dataset, load
 
 MNIST = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "mnist"
@@ -86,10 +88,13 @@ def test_by_default_the_convolutional_network_reads_digits(command, seed):
 def test_a_run_is_reported_from_the_data_to_the_confusion_matrix(command):
     status, out, err = command("train", "dense", "--epochs", "3")
     assert (status, err) == (0, "")
-    table = [line.split() for line in out.splitlines()]
-    assert ["1", "Dense(64,", "256)", "(N,", "256)", f"{64 * 256 + 256:,}"] in table
-    assert ["5", "Dense(256,", "10)", "(N,", "10)", f"{256 * 10 + 10:,}"] in table
-    assert ["total", f"{65 * 256 + 257 * 256 + 257 * 10:,}"] in table
+    table = [" ".join(line.split()) for line in out.splitlines()]
+    for start in (
+        f"1 Dense(64, 256) (N, 256) {64 * 256 + 256:,} {64 * 256:,} ",
+        f"5 Dense(256, 10) (N, 10) {256 * 10 + 10:,} {256 * 10:,} ",
+        f"total {65 * 256 + 257 * 256 + 257 * 10:,} ",
+    ):
+        assert any(line.startswith(start) for line in table)
     assert len(losses(out)) == 3
     matrix, (test, train) = confusion(out), accuracies(out)
     np.testing.assert_array_equal(matrix.sum(axis=1), np.bincount(load("digits").y_test))
@@ -103,7 +108,7 @@ def test_classes_with_names_are_named(command, monkeypatch):
     rng = np.random.default_rng(0)
     x, y = rng.random((12, 8, 8, 1), np.float32), np.arange(12) % 3
     names = ("T-shirt/top", "Trouser", "Bag")
-    monkeypatch.setattr(cli, "load", lambda name, folder: Dataset(name, x, y, x[:6], y[:6], names))
+    monkeypatch.setattr(train, "load", lambda name, folder: Dataset(name, x, y, x[:6], y[:6], names))
     _, out, _ = command("train", "--data", "fashion-mnist", "--epochs", "1")
     assert out.startswith("fashion-mnist: 12 training and 6 test images")
     assert "  0: T-shirt/top\n  1: Trouser\n  2: Bag\n" in out
@@ -172,7 +177,7 @@ def test_the_network_is_of_the_wanted_dtype(command, monkeypatch, flags):
         made.append(tg.dense_network(*arguments, **options))
         return made[-1]
 
-    monkeypatch.setitem(cli.NETWORKS, "dense", recording)
+    monkeypatch.setitem(train.NETWORKS, "dense", replace(train.NETWORKS["dense"], build=recording))
     command("train", "dense", "--epochs", 1, *flags)
     assert made[0].dtype == np.dtype(flags[1] if flags else "float32")
 
@@ -201,23 +206,26 @@ def test_wrong_usage_exits_with_2_and_the_usage(command, arguments):
 
 
 @pytest.mark.parametrize(
-    ("flags", "part"),
+    ("flag", "value"),
     [
-        (("--epochs", 0), "epochs"),
-        (("--epochs", -3), "epochs"),
-        (("--batch-size", 0), "batch_size"),
-        (("--learning-rate", -1), "learning_rate"),
-        (("--learning-rate", "nan"), "learning_rate"),
-        (("--momentum", 1), "momentum"),
-        (("--weight-decay", -1), "weight_decay"),
+        ("--epochs", 0),
+        ("--epochs", -3),
+        ("--batch-size", 0),
+        ("--learning-rate", -1),
+        ("--learning-rate", "nan"),
+        ("--learning-rate", "inf"),
+        ("--momentum", 1),
+        ("--weight-decay", -1),
+        ("--seed", "x"),
+        ("--shift", 1.5),
+        ("--rotate", -1),
     ],
 )
-def test_numbers_out_of_range_exit_with_1_and_name_themselves(command, flags, part):
-    status, _, err = command("train", "dense", *flags)
-    assert status == 1
-    assert err.startswith("tensorgrad: ")
-    assert part in err.replace("-", "_")
-    assert err.count("\n") == 1
+def test_numbers_out_of_range_exit_with_2_and_name_themselves(command, flag, value):
+    status, out, err = command("train", "dense", flag, value)
+    assert (status, out) == (2, "")
+    assert f"tensorgrad train: error: argument {flag}: expected " in err
+    assert repr(str(value)) in err
 
 
 def test_divergence_exits_with_1_and_says_what_helps(command):
@@ -293,7 +301,7 @@ def test_ctrl_c_ends_with_the_results_so_far(command, monkeypatch, step, finishe
             raise KeyboardInterrupt
         return tg.mse(prediction, target, reduction="sum")
 
-    monkeypatch.setattr(cli, "squared_error", interrupted)
+    monkeypatch.setitem(train.LOSSES, "squared-error", interrupted)
     status, out, err = command("train", "dense", "--epochs", 10)
     assert (status, err) == (130, "")
     assert len(losses(out)) == finished
@@ -306,7 +314,7 @@ def test_ctrl_c_before_the_training_ends_without_a_traceback(command, monkeypatc
     def interrupted(name, folder):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "load", interrupted)
+    monkeypatch.setattr(train, "load", interrupted)
     assert command("train") == (130, "", "tensorgrad: interrupted\n")
 
 
@@ -357,4 +365,4 @@ def test_python_m_tensorgrad_is_the_command():
     failed = subprocess.run(
         [sys.executable, "-m", "tensorgrad", "train", "--epochs", "0"], capture_output=True
     )
-    assert failed.returncode == 1
+    assert failed.returncode == 2

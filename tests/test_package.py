@@ -106,6 +106,7 @@ FLOORS = {
     "nn": {"core", "ops", "data", "graph", "nn"},
     "graph": {"core", "ops", "graph"},
     "audit": {"core", "ops", "audit"},
+    "cli": {"tensorgrad", "data", "nn", "audit", "cli"},
     "estimators": {"core", "ops", "data", "nn", "estimators"},
 }
 

@@ -6,7 +6,7 @@ import argparse
 import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from tensorgrad.cli.audit import audit
 from tensorgrad.cli.models import draw, evaluate, predict
@@ -41,9 +41,14 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         found.run = _version
     elif "run" not in found:
         parser.error("the following arguments are required: COMMAND")
-    elif found.run is train and found.config is not None:
-        _read_config(trainer, found.config)
-        found = parser.parse_args(argv)
+    elif found.run is train:
+        if found.config is not None:
+            _read_config(trainer, found.config)
+            found = parser.parse_args(argv)
+        if found.resume and found.out is None:
+            trainer.error("argument --resume: needs --out, the folder with the checkpoint")
+        if found.data == "digits" and found.data_dir is not None:
+            trainer.error("argument --data-dir: needs --data mnist or fashion-mnist; digits have no files")
     return found
 
 
@@ -57,10 +62,14 @@ class _Help(argparse.HelpFormatter):
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose options are named in full."""
+    """A parser whose options are named in full, and whose errors name the file that they come from."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(formatter_class=_Help, allow_abbrev=False, **options)
+        self.file: Path | None = None
+
+    def error(self, message: str) -> NoReturn:
+        super().error(message if self.file is None else f"{self.file}: {message}")
 
 
 def _version(arguments: argparse.Namespace) -> int:
@@ -87,13 +96,13 @@ def _from(least: float, kind: Callable[[str], float], below: float = float("inf"
     return number
 
 
-def _add_data(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data", choices=DATA_SETS, default="digits", help="the images")
+def _add_data(parser: _Parser, default: str | None, told: str) -> None:
+    parser.add_argument("--data", choices=DATA_SETS, default=default, help=told)
     parser.add_argument("--data-dir", type=Path, help="folder with the four idx .gz files of the data set")
 
 
-def _add_train(commands: Any) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = commands.add_parser(
+def _add_train(commands: Any) -> _Parser:
+    parser: _Parser = commands.add_parser(
         "train",
         help="train a network on images of digits or clothes, and report its accuracy",
         description=(
@@ -106,7 +115,7 @@ def _add_train(commands: Any) -> argparse.ArgumentParser:
     parser.add_argument(
         "network", nargs="?", choices=sorted(NETWORKS), default="cnn", help="the network; cnn if omitted"
     )
-    _add_data(parser)
+    _add_data(parser, "digits", "the images")
     own = "; the network's own if omitted"
     parser.add_argument("--epochs", type=_from(1, int), help=f"passes over the images{own}")
     parser.add_argument("--batch-size", type=_from(1, int), help=f"images of a step{own}")
@@ -118,13 +127,15 @@ def _add_train(commands: Any) -> argparse.ArgumentParser:
     parser.add_argument("--schedule", choices=sorted(SCHEDULES), help=f"of the learning rate{own}")
     parser.add_argument("--shift", type=_from(0, int), help=f"pixels that images are moved at random{own}")
     parser.add_argument("--rotate", type=_from(0, float), help=f"degrees that they are turned{own}")
-    parser.add_argument("--flip", action="store_true", help="mirror half of them; not for digits")
+    parser.add_argument(
+        "--flip", action=argparse.BooleanOptionalAction, default=False, help="mirror half of them"
+    )
     parser.add_argument("--seed", type=_from(0, int), default=0, help="of all that is random")
     parser.add_argument("--dtype", choices=("float32", "float64"), default="float32", help="of all arrays")
+    parser.add_argument("--out", type=Path, help="folder for the network, its checkpoint, report and plots")
     parser.add_argument(
-        "--out", type=Path, help="folder for the network, its checkpoint, the report and the plots"
+        "--resume", action="store_true", help="go on from the checkpoint in --out, if there is one"
     )
-    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
     parser.add_argument(
         "--config", type=Path, help="TOML file with these options by name, such as epochs = 5"
     )
@@ -132,31 +143,34 @@ def _add_train(commands: Any) -> argparse.ArgumentParser:
     return parser
 
 
-def _read_config(parser: argparse.ArgumentParser, path: Path) -> None:
+def _read_config(parser: _Parser, path: Path) -> None:
     """Make the options in a TOML file the defaults, so that the command line overrules them."""
+    parser.file = path
     try:
         options = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        parser.error(f"argument --config: {path}: {error}")
-    actions = {action.dest.replace("_", "-"): action for action in parser._actions}
-    for name in ("help", "config", "resume", "run"):
-        actions.pop(name, None)
+    except OSError as error:
+        parser.error(f"{error.strerror}")
+    except ValueError as error:
+        parser.error(f"expected a file of TOML: {error}")
+    known = {name.replace("_", "-"): default for name, default in vars(parser.parse_args([])).items()}
+    for name in ("config", "resume", "run"):
+        del known[name]
+    words, network = [], []
     for name, value in options.items():
-        if name not in actions:
-            parser.error(f"argument --config: {path}: no option {name!r}; there are {', '.join(actions)}")
-        action = actions[name]
-        if isinstance(action, argparse._StoreTrueAction):
+        if name not in known:
+            parser.error(f"there is no option {name!r}; there are {', '.join(known)}")
+        if isinstance(known[name], bool):
             if not isinstance(value, bool):
-                parser.error(f"argument --config: {path}: expected {name} to be true or false, got {value!r}")
+                parser.error(f"expected {name} to be true or false, got {value!r}")
+            words.append(f"--{name}" if value else f"--no-{name}")
+        elif isinstance(value, bool) or not isinstance(value, (str, int, float)):
+            parser.error(f"expected {name} to be a string or a number, got {value!r}")
+        elif name == "network":
+            network = ["--", str(value)]
         else:
-            if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-                parser.error(f"argument --config: {path}: expected {name} to be one value, got {value!r}")
-            try:
-                value = parser._get_value(action, str(value))
-                parser._check_value(action, value)
-            except argparse.ArgumentError as error:
-                parser.error(f"argument --config: {path}: {name}: {error.message}")
-        parser.set_defaults(**{action.dest: value})
+            words.append(f"--{name}={value}")
+    parser.set_defaults(**vars(parser.parse_args(words + network)))
+    parser.file = None
 
 
 def _add_models(commands: Any) -> None:
@@ -165,8 +179,9 @@ def _add_models(commands: Any) -> None:
         help="print the class of images",
         description=(
             "Print a line for each image: its name, the class, and the probability that the network gives it "
-            "(its output, if outputs are no probabilities), between tabs. Images are files of .npy "
-            "(one image or many), idx, idx .gz, or .png; pixels of whole numbers are divided by 255."
+            "(its output, if it was trained on the squared error), between tabs. Images are files of .npy "
+            "(one image or many), idx, idx .gz, or .png. Pixels are whole numbers from 0 to 255, or "
+            "fractions from 0 to 1."
         ),
     )
     predicting.add_argument("model", type=Path, help="network.npz, as train --out writes it")
@@ -178,7 +193,7 @@ def _add_models(commands: Any) -> None:
         description="Print loss, accuracy and confusion matrix on the test images of a data set.",
     )
     evaluating.add_argument("model", type=Path, help="network.npz, as train --out writes it")
-    _add_data(evaluating)
+    _add_data(evaluating, None, "the images; those that the network was trained on if omitted")
     evaluating.set_defaults(run=evaluate)
     drawing = commands.add_parser(
         "draw",

@@ -1,26 +1,79 @@
-"""What several commands print."""
+"""What several commands print, and the files in the folder of ``tensorgrad train --out``."""
 
 from __future__ import annotations
 
+import json
+import math
+import sys
 from collections.abc import Sequence
-from typing import Any
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import tensorgrad as tg
+from tensorgrad.data import Dataset
+from tensorgrad.nn.files import write_atomically
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Values = np.ndarray[Any, Any]
 
 
-def labels_of(network: tg.Network, images: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """The class that the network finds most likely, for each image."""
-    return network.predict(images).argmax(axis=1)
+def outputs_of(network: tg.Network, images: Values) -> Values:
+    """The outputs of the network, which are finite; FloatingPointError otherwise."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        outputs = network.predict(images)
+    wrong = outputs[~np.isfinite(outputs)]
+    if wrong.size:
+        raise FloatingPointError(f"the network has an output of {wrong[0]}: it is of no use")
+    return outputs
 
 
-def confusion_table(
-    target: np.ndarray[Any, Any], predicted: np.ndarray[Any, Any], class_names: Sequence[str]
-) -> str:
+def confusion_table(target: Values, predicted: Values, class_names: Sequence[str]) -> str:
     """The confusion matrix as text, and the names of classes that have some."""
     from sklearn.metrics import confusion_matrix
 
     lines = [str(confusion_matrix(target, predicted, labels=range(len(class_names))))]
     lines += [f"  {number}: {name}" for number, name in enumerate(class_names) if str(number) != name]
     return "\n".join(lines)
+
+
+def write_results(
+    folder: Path, network: tg.Network, data: Dataset, predicted: Values, report: dict[str, Any]
+) -> None:
+    """Write the network, the plots and, when all else is there, the report; each file whole or not at all."""
+    notes = {
+        "classes": [str(name) for name in data.class_names],
+        "image_shape": list(data.x_train.shape[1:]),
+        "loss": report["options"]["loss"],
+        **report,
+    }
+    tg.save_network(folder / "network.npz", network, notes)
+    written = ["network.npz"]
+    try:
+        if network.history.get("loss"):
+            _write_plot(folder / "learning-curve.png", tg.plot_history(network.history))
+            written.append("learning-curve.png")
+        _write_plot(folder / "confusion.png", tg.plot_confusion(data.y_test, predicted, data.class_names))
+        written.append("confusion.png")
+    except ImportError as error:
+        print(f"tensorgrad: no plots: {error}", file=sys.stderr)
+    text = json.dumps(_finite({**report, "history": network.history}), indent=1, allow_nan=False) + "\n"
+    write_atomically(folder / "report.json", lambda file: file.write(text.encode()))
+    print(f"written to {folder}: checkpoint.npz, {', '.join(written)}, report.json")
+
+
+def _write_plot(path: Path, figure: Figure) -> None:
+    write_atomically(path, partial(figure.savefig, format="png", dpi=150))
+
+
+def _finite(x: Any) -> Any:
+    """``x`` with None for infinite numbers and NaN, which JSON does not have."""
+    if isinstance(x, dict):
+        return {key: _finite(value) for key, value in x.items()}
+    if isinstance(x, list):
+        return [_finite(value) for value in x]
+    return None if isinstance(x, float) and not math.isfinite(x) else x

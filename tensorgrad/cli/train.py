@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import json
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import tensorgrad as tg
-from tensorgrad.cli.report import confusion_table, labels_of
+from tensorgrad.cli.report import confusion_table, outputs_of, write_results
 from tensorgrad.data import Augment, Dataset, load, one_hot
 
 
@@ -61,77 +61,140 @@ SCHEDULES: dict[str, Callable[[tg.Optimizer, int], tg.Schedule] | None] = {
         tg.CosineDecay(optimizer, steps - steps // 10), max(steps // 10, 1)
     ),
 }
-SAVED_EVERY = timedelta(seconds=20)
+SAVED_EVERY = timedelta(seconds=5)
+
+
+class Options(tg.Callback):
+    """Keeps the options of a training in its checkpoint, where a resumed one finds them."""
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        self.options = options
+
+    def state(self) -> dict[str, Any]:
+        """The options."""
+        return self.options
 
 
 def train(arguments: argparse.Namespace) -> int:
     """Train, report, and write the results to ``--out``; 130 if Ctrl-C ended the training."""
-    if arguments.data == "digits" and arguments.data_dir is not None:
-        raise ValueError("--data-dir needs --data mnist or fashion-mnist: digits come with scikit-learn")
-    if arguments.resume and arguments.out is None:
-        raise ValueError("--resume needs --out, the folder with the checkpoint")
-    recipe = NETWORKS[arguments.network]
-    chosen = {name: getattr(arguments, name) for name in vars(recipe) if name != "build"}
-    options = {name: getattr(recipe, name) if value is None else value for name, value in chosen.items()}
+    options, out = _options(arguments), arguments.out
+    changes = {name: options[name] for name in ("shift", "rotate", "flip")}
+    augment = Augment(**changes) if any(changes.values()) else None
     data = load(arguments.data, arguments.data_dir)
-    classes, shape = len(data.class_names), data.x_train.shape[1:]
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        _check_checkpoint(out / "checkpoint.npz", options, resume=arguments.resume)
+    shape = data.x_train.shape[1:]
     print(f"{data.name}: {len(data.x_train)} training and {len(data.x_test)} test images of shape {shape}")
     rng = np.random.default_rng(arguments.seed)
-    network = recipe.build(shape, classes, dtype=arguments.dtype, rng=rng)
+    build = NETWORKS[arguments.network].build
+    network = build(shape, len(data.class_names), dtype=arguments.dtype, rng=rng)
     network.use(LOSSES[options["loss"]])
     print(network.summary(shape, options["batch_size"]))
-    print(f"{_told(options, arguments)}, {arguments.dtype}, seed {arguments.seed}")
-    if arguments.out is not None:
-        arguments.out.mkdir(parents=True, exist_ok=True)
+    print(_told(options))
     start = time.perf_counter()
-    status = 0
+    status, failure = 0, None
     try:
-        _fit(network, data, options, arguments, rng)
+        _fit(network, data, options, augment, arguments, rng)
+    except tg.CheckpointError as error:
+        raise OSError(
+            f"{error.__cause__}. The training stops; when the cause is removed, --resume goes on with it"
+        ) from error
     except KeyboardInterrupt:
-        finished = len(network.history.get("loss", ()))
-        print(f"\ninterrupted after {finished} finished epochs; the results so far:")
+        if out is not None:
+            _go_back(network, out / "checkpoint.npz")
         status = 130
-    seconds = time.perf_counter() - start
-    print(f"trained in {seconds:.1f} s")
-    report = _report(network, data)
-    report |= {
-        "seconds": seconds,
-        "interrupted": status != 0,
-        "network": arguments.network,
-        "data": data.name,
+    except FloatingPointError as error:
+        if out is None:
+            raise
+        print(f"tensorgrad: {error}", file=sys.stderr)
+        _go_back(network, out / "checkpoint.npz")
+        status, failure = 1, str(error)
+    if status:
+        finished = len(network.history.get("loss", ()))
+        how = "interrupted" if failure is None else "back at the last checkpoint,"
+        print(f"\n{how} after {finished} finished epochs; the results so far:")
+    print(f"trained in {time.perf_counter() - start:.1f} s")
+    predicted = outputs_of(network, data.x_test).argmax(axis=1)
+    report = {
+        **_accuracies(network, data, predicted),
+        "epochs": len(network.history.get("loss", ())),
+        "seconds": sum(network.history.get("seconds", ())),
+        "interrupted": status == 130,
+        "failure": failure,
+        "options": options,
     }
-    report |= {"options": {**options, "seed": arguments.seed, "dtype": arguments.dtype}}
-    if arguments.out is not None:
-        _write(network, data, report, arguments)
+    if out is not None:
+        write_results(out, network, data, predicted, report)
     return status
 
 
-def _told(options: dict[str, Any], arguments: argparse.Namespace) -> str:
+def target_of(loss: str, labels: np.ndarray[Any, Any], classes: int) -> np.ndarray[Any, Any]:
+    """What outputs are compared with: labels for cross-entropy; for the squared error, numbers."""
+    return one_hot(labels, classes) if loss == "squared-error" else labels
+
+
+def _options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """All that the result depends on: as the arguments say, or else as the network's recipe does."""
+    recipe = NETWORKS[arguments.network]
+    options = {name: getattr(arguments, name) for name in ("network", "data", "dtype", "seed", "flip")}
+    for name, default in vars(recipe).items():
+        if name != "build":
+            value = getattr(arguments, name)
+            options[name] = default if value is None else value
+    return options
+
+
+def _told(options: dict[str, Any]) -> str:
+    schedule = "" if options["schedule"] == "constant" else f" ({options['schedule']})"
     momentum = f", momentum {options['momentum']}" if options["optimizer"] == "sgd" else ""
     changes = [f"shifted by up to {options['shift']} pixels"] if options["shift"] else []
     changes += [f"turned by up to {options['rotate']} degrees"] if options["rotate"] else []
-    changes += ["mirrored"] if arguments.flip else []
+    changes += ["mirrored"] if options["flip"] else []
     return (
-        f"{options['optimizer']}, learning rate {options['learning_rate']} ({options['schedule']}){momentum}, "
+        f"{options['optimizer']}, learning rate {options['learning_rate']}{schedule}{momentum}, "
         f"weight decay {options['weight_decay']}, batches of {options['batch_size']}"
-        f"{', images ' + ' and '.join(changes) if changes else ''}; loss: {options['loss']}"
+        f"{', images ' + ' and '.join(changes) if changes else ''}, "
+        f"{options['dtype']}, seed {options['seed']}; loss: {options['loss']}"
     )
+
+
+def _check_checkpoint(path: Path, options: dict[str, Any], *, resume: bool) -> None:
+    """Refuse to overwrite a checkpoint, and to go on from it with other options."""
+    if not path.exists():
+        return
+    if not resume:
+        raise ValueError(
+            f"{path} is there already: go on with that training by --resume, or choose another folder"
+        )
+    tree = tg.load_checkpoint(path)
+    callbacks = tree.get("callbacks") if isinstance(tree, dict) else None
+    saved = next((c["state"] for c in callbacks or () if c["class"] == Options.__name__), None)
+    if saved is None:
+        raise ValueError(f"{path}: expected the checkpoint of a `tensorgrad train --out`, got another one")
+    # Only a constant learning rate does not depend on the number of epochs.
+    free = {"epochs"} if options["schedule"] == "constant" else set()
+    differences = [
+        f"{name.replace('_', '-')} was {saved.get(name)}, is {options.get(name)}"
+        for name in {**saved, **options}
+        if name not in free and saved.get(name) != options.get(name)
+    ]
+    if differences:
+        raise ValueError(f"--resume: {path} is of a training with other options: {', '.join(differences)}")
 
 
 def _fit(
     network: tg.Network,
     data: Dataset,
     options: dict[str, Any],
+    augment: Augment | None,
     arguments: argparse.Namespace,
     rng: np.random.Generator,
 ) -> None:
     classes = len(data.class_names)
-    # Labels for cross-entropy; the squared error compares numbers.
-    target = partial(one_hot, classes=classes) if options["loss"] == "squared-error" else np.asarray
     rate, decay = options["learning_rate"], options["weight_decay"]
     steps = options["epochs"] * -(-len(data.x_train) // options["batch_size"])
     schedule = SCHEDULES[options["schedule"]]
-    changes = {"shift": options["shift"], "rotate": options["rotate"], "flip": arguments.flip}
 
     def optimizer(parameters: list[tg.Parameter]) -> tg.Optimizer:
         if options["optimizer"] == "adam":
@@ -140,14 +203,15 @@ def _fit(
 
     network.fit(
         data.x_train,
-        target(data.y_train),
+        target_of(options["loss"], data.y_train, classes),
         options["epochs"],
         batch_size=options["batch_size"],
         optimizer=optimizer,
         schedule=None if schedule is None else lambda optimizer: schedule(optimizer, steps),
         schedule_every="batch",
-        validation=(data.x_test, target(data.y_test)),
-        augment=Augment(**changes) if any(changes.values()) else None,
+        validation=(data.x_test, target_of(options["loss"], data.y_test, classes)),
+        callbacks=[Options(options)],
+        augment=augment,
         checkpoint=None if arguments.out is None else arguments.out / "checkpoint.npz",
         checkpoint_every=None if arguments.out is None else SAVED_EVERY,
         resume=arguments.resume,
@@ -155,38 +219,21 @@ def _fit(
     )
 
 
-def _report(network: tg.Network, data: Dataset) -> dict[str, Any]:
-    """Test and training accuracy and the confusion matrix, as the notebook prints them."""
-    from sklearn.metrics import accuracy_score
+def _go_back(network: tg.Network, path: Path) -> None:
+    """Let the network be that of the checkpoint: after a whole step, finite, and what is resumed."""
+    if not path.exists():  # Ctrl-C came before the first step
+        raise KeyboardInterrupt
+    tree = tg.load_checkpoint(path)
+    network.load_state(tree["network"])
+    network.history = tree["history"]
 
-    predicted = labels_of(network, data.x_test)
+
+def _accuracies(network: tg.Network, data: Dataset, predicted: np.ndarray[Any, Any]) -> dict[str, float]:
+    """Test and training accuracy, printed with the confusion matrix as the notebook does."""
     print("confusion matrix on the test images (rows: true class, columns: predicted)")
     print(confusion_table(data.y_test, predicted, data.class_names))
-    fitted = labels_of(network, data.x_train)
-    report = {
-        "test_accuracy": float(accuracy_score(data.y_test, predicted)),
-        "train_accuracy": float(accuracy_score(data.y_train, fitted)),
-    }
-    print(f"test accuracy {report['test_accuracy']:.4f}")
-    print(f"train accuracy {report['train_accuracy']:.4f}")
-    return report
-
-
-def _write(network: tg.Network, data: Dataset, report: dict[str, Any], arguments: argparse.Namespace) -> None:
-    """The network, the report and the plots, in the folder of ``--out``."""
-    folder = arguments.out
-    notes = {
-        "classes": [str(name) for name in data.class_names],
-        "image_shape": list(data.x_train.shape[1:]),
-        "loss": report["options"]["loss"],
-    }
-    tg.save_network(folder / "network.npz", network, {**notes, **report})
-    (folder / "report.json").write_text(json.dumps({**report, "history": network.history}, indent=1) + "\n")
-    try:
-        if network.history.get("loss"):
-            tg.plot_history(network.history).savefig(folder / "learning-curve.png", dpi=150)
-        predicted = labels_of(network, data.x_test)
-        tg.plot_confusion(data.y_test, predicted, data.class_names).savefig(folder / "confusion.png", dpi=150)
-    except ImportError as error:
-        print(f"no plots: {error}")
-    print(f"written to {folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
+    fitted = outputs_of(network, data.x_train).argmax(axis=1)
+    test, train = float(np.mean(predicted == data.y_test)), float(np.mean(fitted == data.y_train))
+    print(f"test accuracy {test:.4f}")
+    print(f"train accuracy {train:.4f}")
+    return {"test_accuracy": test, "train_accuracy": train}
