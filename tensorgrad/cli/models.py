@@ -78,14 +78,17 @@ def _loaded(path: Path) -> tuple[tg.Network, dict[str, Any]]:
         and all(type(length) is int and length > 0 for length in shape)
         and isinstance(classes, list)
         and all(isinstance(name, str) for name in classes)
-        and notes.get("loss") in LOSSES
+        and notes.get("loss") in list(LOSSES)
         and isinstance(options, dict)
         and isinstance(options.get("data"), str)
     ):
         raise tg.SavedFileError(f"{path}: expected a network of `tensorgrad train --out`, got another one")
-    made = outputs_of(network, np.zeros((1, *shape), network.dtype)).shape
+    try:
+        made = outputs_of(network, np.zeros((1, *shape), network.dtype)).shape
+    except ValueError as error:
+        raise tg.SavedFileError(f"{path}: {error}") from error
     if made != (1, len(classes)):
         raise tg.SavedFileError(
-            f"{path}: the outputs of the network, {made[1:]}, are not {len(classes)} classes"
+            f"{path}: expected {len(classes)} outputs, one for each class, got {made[1:]}"
         )
     return network, notes

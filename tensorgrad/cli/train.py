@@ -97,9 +97,8 @@ def train(arguments: argparse.Namespace) -> int:
     try:
         _fit(network, data, options, augment, arguments, rng)
     except tg.CheckpointError as error:
-        raise OSError(
-            f"{error.__cause__}. The training stops; when the cause is removed, --resume goes on with it"
-        ) from error
+        cause = error.__cause__.strerror if isinstance(error.__cause__, OSError) else error
+        raise OSError(f"{cause}. When the cause is removed, --resume goes on with the training") from error
     except KeyboardInterrupt:
         if out is not None:
             _go_back(network, out / "checkpoint.npz")

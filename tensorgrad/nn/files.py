@@ -114,11 +114,16 @@ def write_archive(path: PathLike, header: dict[str, Any], arrays: Mapping[str, n
 
 def _write_members(file: BinaryIO, header: bytes, arrays: Mapping[str, np.ndarray[Any, Any]]) -> None:
     archive = zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True)
-    # No `with`, which would end the archive after an error too, into a disk that may be full.
-    archive.writestr(_member(_HEADER), header)
-    for name, array in arrays.items():
-        with archive.open(_member(f"{name}.npy"), "w", force_zip64=True) as member:
-            np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
+    try:
+        archive.writestr(_member(_HEADER), header)
+        for name, array in arrays.items():
+            with archive.open(_member(f"{name}.npy"), "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
+    except BaseException:
+        # The disk may be full. Left open, the archive would be ended when it is collected, and complain.
+        with contextlib.suppress(Exception):
+            archive.close()
+        raise
     archive.close()
     # The seal is the archive's comment: its length stands in the last two bytes, the text follows.
     file.seek(-2, os.SEEK_END)

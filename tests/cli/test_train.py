@@ -1,4 +1,4 @@
-"""The command line: what it prints, what its flags do, how it fails and how it ends."""
+"""The command ``tensorgrad train``: what it prints, what its flags do, how it fails and how it ends."""
 
 import os
 import re
@@ -15,34 +15,10 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 import tensorgrad as tg
-from tensorgrad import cli
 from tensorgrad.cli import train
 from tensorgrad.data import Dataset, load
 
-MNIST = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "mnist"
-
-
-@pytest.fixture(autouse=True)
-def one_thread_and_nothing_of_this_machine(monkeypatch):
-    """These matrices are small: on busy cores the threads of BLAS wait for one another most of the time."""
-    monkeypatch.delenv("TENSORGRAD_DATA_DIR", raising=False)
-    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")
-    with threadpool_limits(1):
-        yield
-
-
-@pytest.fixture
-def command(capsys):
-    """Runs a command line in this process; gives exit status, output and error output."""
-
-    def run(*arguments):
-        try:
-            status = cli.main([str(argument) for argument in arguments])
-        except SystemExit as end:  # as argparse ends
-            status = end.code
-        return status, *capsys.readouterr()
-
-    return run
+MNIST = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "mnist"
 
 
 @pytest.fixture

@@ -1,0 +1,136 @@
+"""What the command line takes: options in a file, the version, exit statuses, pipes."""
+
+import os
+import subprocess
+import sys
+from importlib.metadata import version
+
+import pytest
+
+from tensorgrad.cli.arguments import parse
+
+
+@pytest.fixture
+def config(tmp_path):
+    """Writes a file of options, and gives its path."""
+
+    def write(text):
+        path = tmp_path / "run.toml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def test_the_options_of_a_file_are_taken_and_overruled(config):
+    path = config(
+        'network = "modern"\ndata = "mnist"\ndata-dir = "here"\nepochs = 3\nlearning-rate = 0.5\n'
+        'flip = true\nschedule = "cosine"\nweight-decay = 0\nout = "runs/a"\nseed = 4\n'
+    )
+    found = vars(parse(["train", "--config", str(path)]))
+    words = (
+        "train modern --data mnist --data-dir here --epochs 3 --learning-rate 0.5 --flip --schedule cosine "
+        "--weight-decay 0 --out runs/a --seed 4"
+    )
+    assert found == {**vars(parse(words.split())), "config": path}
+    found = parse(["train", "dense", "--config", str(path), "--epochs", "5", "--no-flip"])
+    assert (found.network, found.epochs, found.flip, found.learning_rate) == ("dense", 5, False, 0.5)
+    assert vars(parse(["train"])) == vars(parse(["train", "--config", str(config(""))])) | {"config": None}
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("epoch = 3", "there is no option 'epoch'; there are network, data, data-dir, epochs"),
+        ("learning_rate = 3", "there is no option 'learning_rate'"),
+        ('config = "x"', "there is no option 'config'"),
+        ("resume = true", "there is no option 'resume'"),
+        ("help = true", "there is no option 'help'"),
+        ("[train]\nepochs = 3", "there is no option 'train'"),
+        ("epochs = 0", "argument --epochs: expected an integer of at least 1, got '0'"),
+        ("epochs = 1.5", "argument --epochs: expected an integer of at least 1, got '1.5'"),
+        ("epochs = true", "expected epochs to be a string or a number, got True"),
+        ("epochs = [1]", "expected epochs to be a string or a number, got [1]"),
+        ("learning-rate = nan", "argument --learning-rate: expected a number of at least 0, got 'nan'"),
+        ("flip = 1", "expected flip to be true or false, got 1"),
+        ('network = "transformer"', "argument network: invalid choice: 'transformer'"),
+        ('network = "--resume"', "argument network: invalid choice: '--resume'"),
+        ('loss = "mae"', "argument --loss: invalid choice: 'mae'"),
+        ("epochs 3", "expected a file of TOML"),
+    ],
+)
+def test_a_wrong_file_exits_with_2_and_names_itself_and_the_option(command, config, text, told):
+    path = config(text)
+    status, out, err = command("train", "--config", path)
+    assert (status, out) == (2, "")
+    assert f"tensorgrad train: error: {path}: {told}" in err
+
+
+def test_a_file_that_cannot_be_read_exits_with_2(command, tmp_path):
+    status, out, err = command("train", "--config", tmp_path / "none.toml")
+    assert (status, out) == (2, "")
+    assert f"error: {tmp_path / 'none.toml'}: No such file or directory" in err
+    (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe")
+    status, out, err = command("train", "--config", tmp_path / "bytes.toml")
+    assert (status, out) == (2, "")
+    assert f"error: {tmp_path / 'bytes.toml'}: expected a file of TOML" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("train", "--resume"), "argument --resume: needs --out"),
+        (("train", "--data-dir", "x"), "argument --data-dir: needs --data mnist or fashion-mnist"),
+        (("train", "--epoch=1"), "unrecognized arguments: --epoch"),
+        (("predict", "model.npz"), "the following arguments are required: images"),
+        (("draw",), "the following arguments are required: model"),
+        (("draw", "model.npz", "--depth", "-1"), "argument --depth: expected an integer of at least 0"),
+        (("evaluate", "model.npz", "--data", "cifar"), "argument --data: invalid choice"),
+        (("paint",), "invalid choice: 'paint'"),
+    ],
+)
+def test_wrong_usage_exits_with_2_and_says_why(command, arguments, told):
+    status, out, err = command(*arguments)
+    assert (status, out) == (2, "")
+    assert told in err
+
+
+def test_an_angle_that_is_none_exits_with_1_before_anything_is_printed(command):
+    status, out, err = command("train", "--rotate", 200)
+    assert (status, out) == (1, "")
+    assert "180 degrees" in err
+
+
+def test_the_version_is_printed(command):
+    assert command("--version") == (0, f"tensorgrad {version('tensorgrad-numpy')}\n", "")
+
+
+def test_memory_that_is_not_there_is_told(command, monkeypatch):
+    from tensorgrad.cli import train
+
+    def load(name, data_dir):
+        raise MemoryError("Unable to allocate 1 TiB")
+
+    monkeypatch.setattr(train, "load", load)
+    assert command("train") == (1, "", "tensorgrad: out of memory: Unable to allocate 1 TiB\n")
+
+
+PROGRAM = [sys.executable, "-m", "tensorgrad"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no pipes that end a writer")
+@pytest.mark.parametrize("arguments", [["train", "dense", "--epochs", "2"], ["--help"]])
+def test_a_reader_that_has_seen_enough_is_no_error_to_tell(arguments):
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as closed:
+        done = subprocess.run([*PROGRAM, *arguments], stdout=closed, stderr=subprocess.PIPE, text=True)
+    assert done.stderr == ""
+    assert done.returncode in (0, 1)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full on this system")
+def test_output_that_cannot_be_written_is_an_error():
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run([*PROGRAM, "--version"], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (1, "tensorgrad: No space left on device\n")
