@@ -89,6 +89,6 @@ def _loaded(path: Path) -> tuple[tg.Network, dict[str, Any]]:
         raise tg.SavedFileError(f"{path}: {error}") from error
     if made != (1, len(classes)):
         raise tg.SavedFileError(
-            f"{path}: expected {len(classes)} outputs, one for each class, got {made[1:]}"
+            f"{path}: expected outputs for {len(classes)} classes, got {made[1:]}"
         )
     return network, notes

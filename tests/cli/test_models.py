@@ -249,8 +249,8 @@ def wrong_notes(**changes):
         wrong_notes(options={}),
     ],
     ids=[
-        "other", "weights", "checkpoint", "text", "savez", "few classes", "numbers", "2-D", "negative", "too large",
-        "loss list", "loss", "options",
+        "other", "weights", "checkpoint", "text", "savez", "few classes", "numbers", "2-D", "negative",
+        "too large", "loss list", "loss", "options",
     ],
 )  # fmt: skip
 def test_a_file_that_is_no_trained_network_is_refused(command, tmp_path, arguments, make):
