@@ -222,6 +222,8 @@ from tensorgrad.ops import where as where
 
 if _TYPE_CHECKING:
     from tensorgrad.data import minibatches as minibatches
+    from tensorgrad.estimators import TensorgradClassifier as TensorgradClassifier
+    from tensorgrad.estimators import TensorgradRegressor as TensorgradRegressor
     from tensorgrad.graph import Drawing as Drawing
     from tensorgrad.graph import NumpyCode as NumpyCode
     from tensorgrad.graph import draw as draw
@@ -285,6 +287,7 @@ if _TYPE_CHECKING:
 else:
     _ON_DEMAND = {
         "tensorgrad.data": ("minibatches"),
+        "tensorgrad.estimators": ("TensorgradClassifier TensorgradRegressor"),
         "tensorgrad.graph": ("Drawing NumpyCode draw player to_numpy"),
         "tensorgrad.nn": (
             "Adam AdamW AvgPool2D BatchNorm Callback CheckpointError Conv2D CosineDecay Dense Dropout ELU "

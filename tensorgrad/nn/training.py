@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -284,14 +285,17 @@ class Training:
         return self._loss(prediction, y) if weights is None else self._loss(prediction, y, weights=weights)
 
     def _wrong_gradient(self) -> str | None:
+        # The squares' sum is not finite if an element is not; BLAS finds it in half the time of isfinite.
+        squares = 0.0
         for p in self.optimizer.parameters:
-            g = p.grad
-            if g is None:
-                continue
-            # The squares' sum is infinite or NaN if an element is, and takes half the time of isfinite.
-            flat = g.ravel("K")
-            if not np.isfinite(np.dot(flat, flat)) and not np.isfinite(g).all():
-                bad = g[~np.isfinite(g)][0]
+            if p.grad is not None:
+                flat = p.grad.ravel("K")
+                squares += float(np.dot(flat, flat))
+        if math.isfinite(squares):
+            return None
+        for p in self.optimizer.parameters:
+            if p.grad is not None and not np.isfinite(p.grad).all():
+                bad = p.grad[~np.isfinite(p.grad)][0]
                 return f"the gradient of {p.name or 'a parameter'} became {bad}"
         return None
 

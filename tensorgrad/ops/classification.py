@@ -168,13 +168,14 @@ def _require_labels(prediction: Array, target: Array) -> None:
         )
     if target.dtype.kind not in "iu":
         raise TypeError(f"cross_entropy: expected integer labels, got {target.dtype}")
-    outside = (target < 0) | (target >= shape[-1])
-    if np.any(outside):
-        place = tuple(map(int, np.argwhere(outside)[0]))
-        raise ValueError(
-            f"cross_entropy: expected labels from 0 to {shape[-1] - 1}, "
-            f"got {target[place]} in row {named_place(place)}"
-        )
+    labels = target.data if isinstance(target, Tensor) else target
+    if not labels.size or (labels.min() >= 0 and labels.max() < shape[-1]):
+        return
+    place = tuple(map(int, np.argwhere((labels < 0) | (labels >= shape[-1]))[0]))
+    raise ValueError(
+        f"cross_entropy: expected labels from 0 to {shape[-1] - 1}, "
+        f"got {labels[place]} in row {named_place(place)}"
+    )
 
 
 def _require_class_weights(prediction: Array, class_weights: Array) -> None:
