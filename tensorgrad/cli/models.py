@@ -88,7 +88,5 @@ def _loaded(path: Path) -> tuple[tg.Network, dict[str, Any]]:
     except ValueError as error:
         raise tg.SavedFileError(f"{path}: {error}") from error
     if made != (1, len(classes)):
-        raise tg.SavedFileError(
-            f"{path}: expected outputs for {len(classes)} classes, got {made[1:]}"
-        )
+        raise tg.SavedFileError(f"{path}: expected outputs for {len(classes)} classes, got {made[1:]}")
     return network, notes

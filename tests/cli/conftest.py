@@ -4,6 +4,7 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 from tensorgrad import cli
+from tensorgrad.cli import report
 
 
 @pytest.fixture(autouse=True)
@@ -27,3 +28,23 @@ def command(capsys):
         return status, *capsys.readouterr()
 
     return run
+
+
+@pytest.fixture
+def no_plots(monkeypatch):
+    """They take a second."""
+    monkeypatch.setattr(report, "_write_plot", lambda path, figure: path.write_bytes(b""))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A trained network in network.npz, and what training reported."""
+    path = tmp_path_factory.mktemp("trained")
+    arguments = ["train", "modern", "--epochs", "2", "--out", str(path)]
+    assert cli.main(arguments) == 0
+    return path
+
+
+@pytest.fixture
+def model(folder):
+    return folder / "network.npz"
