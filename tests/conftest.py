@@ -5,3 +5,6 @@ from hypothesis import settings
 
 settings.register_profile("tensorgrad", max_examples=50, derandomize=True, deadline=None, database=None)
 settings.load_profile("tensorgrad")
+
+# Files of this name have no tests in them, and are all one module to whoever looks for doctests.
+collect_ignore_glob = ["conftest.py", "*/conftest.py"]
