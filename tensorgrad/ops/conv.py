@@ -11,10 +11,7 @@ the copies below move long contiguous rows, and the product of filters and windo
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import replace
-from itertools import product
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
@@ -33,10 +30,6 @@ from tensorgrad.ops.windows import (
     sides,
     slide,
 )
-
-# A product of more multiplications than this OpenBLAS shares among its threads, and waits for them: where
-# other programs keep the cores busy, for whole ticks of the scheduler, many times as long as it computes.
-UNTHREADED = 1 << 18
 
 
 def _windows(
@@ -67,75 +60,57 @@ def _batch_innermost(x: Array) -> Array:
     return x if x.flags.c_contiguous else x.copy()
 
 
-def _piece(columns: int, weights: int) -> int:
-    """The width of the equal pieces in which that many columns are multiplied by weights, unthreaded.
-
-    A multiple of 16 if it can be, the floats in a vector of AVX-512. All columns if there are so many weights
-    that pieces would be under 32 wide: slow in themselves.
-    """
-    widths = [m for m in range(min(UNTHREADED // weights, columns), 31, -1) if not columns % m]
-    return next((m for m in widths if not m % 16), widths[0] if widths else columns)
-
-
-def _rows_of_strips(rows: Axis) -> tuple[int, int, list[tuple[Any, slice, slice]]]:
-    """How strips stand for the rows of windows: (step, count, sources).
-
-    The windows of output row i are the KH strips from ``i * step`` on, of ``count`` in all. A source is
-    (strips, which of them are pixels and not padding, rows of the images).
-    """
-    if rows.dilation == 1:  # neighbouring rows, which output rows share
-        count = (rows.count - 1) * rows.stride + rows.size
-        return rows.stride, count, [(slice(None), *replace(rows, size=1, stride=1, count=count).tap(0))]
-    count = rows.count * rows.size  # each output row has strips of its own
-    return rows.size, count, [(slice(k, None, rows.size), *rows.tap(k)) for k in range(rows.size)]
+def _padded(x: Array, rows: Axis, columns: Axis) -> Array:
+    """Images x (C, H, W, N) with zeros around them; x itself if there is no padding."""
+    if not (rows.before or rows.after or columns.before or columns.after):
+        return x
+    channels, height, width, batch = x.shape
+    shape = (channels, rows.before + height + rows.after, columns.before + width + columns.after, batch)
+    padded = np.zeros_like(x, shape=shape)
+    padded[:, rows.before : rows.before + height, columns.before : columns.before + width] = x
+    return padded
 
 
-def _strips(x: Array, groups: int, rows: Axis, columns: Axis, across: slice, ones: bool = False) -> Array:
-    """Windows over some output columns of images x (C, H, W, N), for each row: (G, R, C/G * KW, S, N).
+def _windows_over(x: Array, groups: int, rows: Axis, columns: Axis, down: slice, ones: bool = False) -> Array:
+    """The windows of the output rows ``down`` over padded images x (C, H, W, N): (G, R, KH*C/G*KW, OW*N).
 
-    Windows over the rows need no more copies: they are strips that lie behind one another, and share them.
-    One more strip for each row is of ones if asked for.
+    What is copied is strips, (C/G*KW, OW*N) for each row of the images. The windows of a row are the KH
+    strips that lie behind one another from its first on, so those of the next row share them: a view. One
+    more line of each strip is of ones if asked for.
     """
     channels, _, _, batch = x.shape
-    each = channels // groups
+    each, height = channels // groups, down.stop - down.start
+    channel, row, pixel, item = x.strides
+    lines: tuple[int, ...]
+    steps: tuple[int, ...]
+    if rows.dilation == 1 and rows.stride < rows.size:
+        step, lines, steps = rows.stride, ((height - 1) * rows.stride + rows.size,), (row,)
+    else:  # each row of windows has strips of its own
+        step, lines, steps = rows.size, (height, rows.size), (rows.stride * row, rows.dilation * row)
+    shape = (groups, *lines, each, columns.size, columns.count, batch)
+    strides = (each * channel, *steps, channel, columns.dilation * pixel, columns.stride * pixel, item)
+    source = as_strided(x[:, down.start * rows.stride :], shape, strides)
     taps = each * columns.size
-    _, count, sources = _rows_of_strips(rows)
-    strips = np.empty_like(x, shape=(groups, count, taps + ones, across.stop - across.start, batch))
+    strips = np.empty_like(x, shape=(groups, math.prod(lines), taps + ones, columns.count * batch))
     strips[:, :, taps:] = 1
-    x = x.reshape(groups, each, *x.shape[1:]).swapaxes(1, 2)
-    for some, inside, ys in sources:
-        for k in range(columns.size):
-            windows, xs = columns.tap(k, across.start, across.stop)
-            tap = strips[:, some, k : taps : columns.size]
-            part = tap[:, inside, :, windows]
-            if part.size < tap.size:
-                tap[...] = 0  # the padding
-            part[...] = x[:, ys, :, xs]
-    return strips
+    strips[:, :, :taps].reshape(shape)[...] = source  # one call for all, so that other threads can run long
+    return _neighbours(strips, step, height, rows.size)
 
 
-def _windows_of(strips: Array, step: int, rows: Axis, piece: int) -> Array:
-    """The windows over strips in pieces, (G, OH, P, KH * strips, S*N/P): a view, overlapping in memory."""
-    groups, count, taps, *lengths = strips.shape
-    length = math.prod(lengths)
-    shape = (groups, rows.count, length // piece, rows.size * taps, piece)
-    steps = (count * taps * length, step * taps * length, piece, length, 1)
-    return as_strided(strips, shape, [n * strips.itemsize for n in steps])
+def _neighbours(strips: Array, step: int, height: int, size: int) -> Array:
+    """Strips (G, R, lines, length) by ``size`` neighbours: (G, height, size * lines, length), a view.
+
+    The first of them are the strips 0, ``step``, 2 ``step`` ...; neighbours overlap in memory.
+    """
+    group, strip, line, item = strips.strides
+    shape = (strips.shape[0], height, size * strips.shape[2], strips.shape[3])
+    return as_strided(strips, shape, (group, step * strip, line, item))
 
 
-def _pieces_of(y: Array, groups: int, piece: int) -> Array:
-    """Images y (F, H, W, N), of which columns may be left out, in pieces (G, H, P, F/G, W*N/P): a view."""
-    filters, height = y.shape[:2]
-    return y.reshape(groups, filters // groups, height, -1, piece).transpose(0, 2, 3, 1, 4)
-
-
-def _taps(rows: Axis, columns: Axis, down: slice, across: slice) -> Iterator[tuple[Any, Any, Any]]:
-    """For every tap of a block's windows: its index, the windows whose tap is a pixel, and those pixels."""
-    of_rows = [rows.tap(k, down.start, down.stop) for k in range(rows.size)]
-    of_columns = [columns.tap(k, across.start, across.stop) for k in range(columns.size)]
-    for i, (down, ys) in enumerate(of_rows):
-        for j, (across, xs) in enumerate(of_columns):
-            yield (slice(None), i, j), (slice(None), down, across), (slice(None), ys, xs)
+def _by_rows(y: Array, groups: int, down: slice) -> Array:
+    """The rows ``down`` of images y (F, H, W, N): (G, R, F/G, W*N), a view."""
+    part = y[:, down]
+    return part.reshape(groups, len(y) // groups, part.shape[1], -1).swapaxes(1, 2)
 
 
 @op
@@ -185,7 +160,7 @@ def conv2d(
     Notes
     -----
     The sizes are those of Dumoulin and Visin, A guide to convolution arithmetic for deep learning (2016). The
-    windows are laid out as a matrix (Chellapilla, Puri and Simard, 2006), block by block to stay in cache.
+    windows are laid out as a matrix (Chellapilla, Puri and Simard, 2006), some rows at a time.
 
     >>> x = np.arange(16.0).reshape(1, 4, 4, 1)
     >>> w = np.array([[[[1.0, -1.0]]]])
@@ -200,28 +175,29 @@ def conv2d(
         raise ValueError(f"conv2d: expected a bias of shape {(filters,)}, {x.dtype}, got {np.shape(bias)}")
     if bias is not None and bias.dtype != x.dtype:
         raise TypeError(f"conv2d: expected a bias of {x.dtype}, got {bias.dtype}")
-    x = _batch_innermost(x)
+    x = _padded(_batch_innermost(x), rows, columns)
     batch = x.shape[3]
-    out = np.empty_like(x, shape=(filters, rows.count, columns.count, batch), order="C")
+    out = np.empty_like(x, shape=(filters, rows.count, columns.count, batch))
     # (F, C/G, KH, KW) -> (F, KH, C/G * KW): the order of the strips
     w = w.swapaxes(1, 2).reshape(filters, rows.size, -1)
-    if bias is not None:  # the weight of a strip of ones at the first row: no pass over the result to add it
+    if bias is not None:  # the weight of a line of ones in the first strip: no pass over the result to add it
         w = np.concatenate([w, np.zeros_like(w[:, :, :1])], axis=2)
         w[:, 0, -1] = bias
-    w = w.reshape(groups, 1, 1, filters // groups, -1)
-    step, count, _ = _rows_of_strips(rows)
+    w = w.reshape(groups, 1, filters // groups, -1)
 
-    def convolve(across: slice) -> None:
-        strips = _strips(x, groups, rows, columns, across, ones=bias is not None)
-        part = out[:, :, across]
-        piece = _piece(part.shape[2] * batch, w[0].size)
-        windows = _windows_of(strips, step, rows, piece)
-        # (G, 1, 1, F/G, KH*C/G*KW) @ (G, OH, P, KH*C/G*KW, S*N/P) -> (G, OH, P, F/G, S*N/P)
-        np.matmul(w, windows, out=_pieces_of(part, groups, piece))
+    def convolve(down: slice) -> None:
+        windows = _windows_over(x, groups, rows, columns, down, ones=bias is not None)
+        # (G, 1, F/G, KH*C/G*KW) @ (G, R, KH*C/G*KW, OW*N) -> (G, R, F/G, OW*N)
+        np.matmul(w, windows, out=_by_rows(out, groups, down))
 
-    column = (count * x.shape[0] * columns.size + filters * rows.count) * batch * x.itemsize
-    share(convolve, parts(columns.count, column))
+    share(convolve, parts(rows.count, _row_bytes(x, filters, rows, columns)))
     return out.swapaxes(0, 3)
+
+
+def _row_bytes(x: Array, filters: int, rows: Axis, columns: Axis) -> int:
+    """Bytes that the windows and the results of one output row take, for images x (C, H, W, N)."""
+    lines = min(rows.stride, rows.size) * x.shape[0] * columns.size + filters
+    return int(lines * columns.count * x.shape[3] * x.itemsize)
 
 
 @op
@@ -248,25 +224,65 @@ def conv2d_images(
     rows, columns = _windows("conv2d_images", shape, w.shape, stride, padding, dilation, groups)
     _require_output("conv2d_images", y, (shape[0], rows.count, columns.count, w.shape[0]))
     y = _batch_innermost(y)
-    x = np.empty_like(y, shape=(shape[3], shape[1], shape[2], shape[0]), order="C")
-    if rows.stride == rows.dilation == 1:
-        _images_by_rows(x, y, w, groups, rows, columns)
-        return x.swapaxes(0, 3)
-    x[...] = 0
-    w = w.reshape(groups, 1, w.shape[0] // groups, -1).swapaxes(2, 3)
-    pixel = (shape[3] * rows.size * columns.size + y.shape[0]) * y.shape[3] * y.itemsize
-    for down, across in product(parts(rows.count, pixel * columns.count), parts(columns.count, pixel)):
-        part = y[:, down, across].reshape(groups, w.shape[3], -1)
-        piece = _piece(part.shape[2], w[0].size)
-        patches = np.empty_like(y, shape=(shape[3], rows.size, columns.size, *y[:, down, across].shape[1:]))
-        x_pieces = patches.reshape(groups, w.shape[2], -1, piece).swapaxes(1, 2)
-        y_pieces = part.reshape(groups, w.shape[3], -1, piece).swapaxes(1, 2)
-        # (G, 1, C/G*KH*KW, F/G) @ (G, P, F/G, R*S*N/P) -> (G, P, C/G*KH*KW, R*S*N/P)
-        np.matmul(w, y_pieces, out=x_pieces)
-        for tap, windows, pixels in _taps(rows, columns, down, across):
-            target = x[pixels]
-            target += patches[tap][windows]
+    x = np.zeros_like(y, shape=(shape[3], shape[1], shape[2], shape[0]))
+    spread = _spread_rows if rows.stride == rows.dilation == 1 else _spread_patches
+    spread(x, y, w, groups, rows, columns)
     return x.swapaxes(0, 3)
+
+
+def _spread_rows(x: Array, y: Array, w: Array, groups: int, rows: Axis, columns: Axis) -> None:
+    """Add y (F, OH, OW, N), spread, to images x (C, H, W, N), for row stride and dilation 1.
+
+    A row of the images is seen by KH neighbouring rows of y: their product with the filters is summed over
+    those rows, which leaves KW numbers a pixel to add up, not KH KW.
+    """
+    channels, height, _, batch = x.shape
+    each, filters = channels // groups, len(y) // groups
+    # (F, C/G, KH, KW) -> (G, 1, C/G*KW, KH*F/G), the last row of the filters first
+    w = w.reshape(groups, filters, each, rows.size, columns.size)[:, :, :, ::-1]
+    w = w.transpose(0, 2, 4, 3, 1).reshape(groups, 1, each * columns.size, rows.size * filters)
+    x = x.reshape(groups, each, *x.shape[1:])
+
+    def spread(down: slice) -> None:
+        count = down.stop - down.start
+        first = down.start + rows.before - rows.size + 1  # of the rows of y that these rows see
+        seen = slice(max(first, 0), min(down.stop + rows.before, rows.count))
+        shape = (groups, count + rows.size - 1, filters, columns.count * batch)
+        strips = np.zeros_like(y, shape=shape)
+        strips[:, seen.start - first : seen.stop - first] = _by_rows(y, groups, seen)
+        windows = _neighbours(strips, 1, count, rows.size)
+        # (G, 1, C/G*KW, KH*F/G) @ (G, R, KH*F/G, OW*N) -> (G, R, C/G*KW, OW*N)
+        sums = np.matmul(w, windows).reshape(groups, count, each, columns.size, columns.count, batch)
+        for k in range(columns.size):
+            some, xs = columns.tap(k)
+            target = x[:, :, down, xs]
+            target += sums[:, :, :, k, some].swapaxes(1, 2)
+
+    row = (len(y) + channels * columns.size) * columns.count * batch * x.itemsize
+    share(spread, parts(height, row, least=min(2 * rows.size, height)))
+
+
+def _spread_patches(x: Array, y: Array, w: Array, groups: int, rows: Axis, columns: Axis) -> None:
+    """Add y (F, OH, OW, N), spread, to images x (C, H, W, N): all pixels of a window at once, then summed."""
+    channels, _, _, batch = x.shape
+    each = channels // groups
+    w = w.reshape(groups, 1, len(y) // groups, -1).swapaxes(2, 3)
+    x = x.reshape(groups, each, *x.shape[1:])
+    for down in parts(rows.count, _patch_row_bytes(y, channels, rows, columns)):
+        # (G, 1, C/G*KH*KW, F/G) @ (G, R, F/G, OW*N) -> (G, R, C/G*KH*KW, OW*N)
+        patches = np.matmul(w, _by_rows(y, groups, down))
+        patches = patches.reshape(groups, -1, each, rows.size, columns.size, columns.count, batch)
+        for i, j in np.ndindex(rows.size, columns.size):
+            some, ys = rows.tap(i, down.start, down.stop)
+            across, xs = columns.tap(j)
+            target = x[:, :, ys, xs]
+            target += patches[:, some, :, i, j, across].swapaxes(1, 2)
+
+
+def _patch_row_bytes(y: Array, channels: int, rows: Axis, columns: Axis) -> int:
+    """Bytes that a row of y (F, OH, OW, N) takes, and its patches."""
+    lines = channels * rows.size * columns.size + y.shape[0]
+    return int(lines * columns.count * y.shape[3] * y.itemsize)
 
 
 @op
@@ -292,106 +308,19 @@ def conv2d_filters(
     shape = tuple(shape)
     rows, columns = _windows("conv2d_filters", x.shape, shape, stride, padding, dilation, groups)
     _require_output("conv2d_filters", y, (x.shape[0], rows.count, columns.count, shape[0]))
-    x, y = _batch_innermost(x), _batch_innermost(y)
+    x, y = _padded(_batch_innermost(x), rows, columns), _batch_innermost(y)
     channels, filters = shape[1], shape[0] // groups
-    if columns.stride == 1 and channels >= 8 and channels * filters <= 512:
-        w = _filters_by_tap(x, y, groups, rows, columns)
-    else:
-        step, count, _ = _rows_of_strips(rows)
-        column = (count * x.shape[0] * columns.size + y.shape[0] * rows.count) * x.shape[3] * x.itemsize
-        blocks = parts(columns.count, column)
-        sums = np.empty_like(x, shape=(len(blocks), groups, shape[2] * channels * shape[3], filters))
-
-        def correlate(i: int) -> None:
-            part = y[:, :, blocks[i]]
-            piece = _piece(part.shape[2] * part.shape[3], sums[0, 0].size)
-            windows = _windows_of(_strips(x, groups, rows, columns, blocks[i]), step, rows, piece)
-            y_pieces = _pieces_of(part, groups, piece).swapaxes(3, 4)
-            # The larger factor stands on the left, and so the filters come out transposed: 1.5 times faster.
-            # (G, OH, P, KH*C/G*KW, S*N/P) @ (G, OH, P, S*N/P, F/G) -> (G, OH, P, KH*C/G*KW, F/G)
-            np.sum(np.matmul(windows, y_pieces), axis=(1, 2), out=sums[i])
-
-        share(correlate, range(len(blocks)))
-        w = np.sum(sums, axis=0)
-    return w.reshape(groups, shape[2], channels, shape[3], filters).transpose(0, 4, 2, 1, 3).reshape(shape)
-
-
-def _filters_by_tap(x: Array, y: Array, groups: int, rows: Axis, columns: Axis) -> Array:
-    """Images x (C, H, W, N) correlated with y (F, OH, OW, N): (G, KH, C/G, KW, F/G), for column stride 1.
-
-    A row's pixels at one tap of the windows are neighbours in memory, so nothing is copied. With few
-    channels, or so many that OpenBLAS packs the factors, products of whole windows are faster.
-    """
-    if rows.before or rows.after or columns.before or columns.after:
-        x = np.pad(x, [(0, 0), (rows.before, rows.after), (columns.before, columns.after), (0, 0)])
-    channels, height, width, batch = x.shape
-    each = channels // groups
-    filters = y.shape[0] // groups
-    length = columns.count * batch
-    piece = _piece(length, each * filters)
-    shape = (groups, rows.count, length // piece, rows.size, columns.size, each, piece)
-    row, channel = width * batch, height * width * batch
-    steps = (
-        each * channel,
-        rows.stride * row,
-        piece,
-        rows.dilation * row,
-        columns.dilation * batch,
-        channel,
-        1,
-    )
-    windows = as_strided(x, shape, [n * x.itemsize for n in steps])
-    y_pieces = _pieces_of(y, groups, piece).swapaxes(3, 4)[:, :, :, None, None]
-    row = (rows.size * channels * width + y.shape[0] * columns.count) * batch * x.itemsize
-    blocks = parts(rows.count, row)
-    sums = np.empty_like(x, shape=(len(blocks), groups, rows.size, columns.size, each, filters))
+    blocks = parts(rows.count, _row_bytes(x, shape[0], rows, columns))
+    sums = np.empty_like(x, shape=(len(blocks), groups, shape[2] * channels * shape[3], filters))
 
     def correlate(i: int) -> None:
-        # (G, R, P, KH, KW, C/G, OW*N/P) @ (G, R, P, 1, 1, OW*N/P, F/G) -> (G, R, P, KH, KW, C/G, F/G)
-        np.sum(np.matmul(windows[:, blocks[i]], y_pieces[:, blocks[i]]), axis=(1, 2), out=sums[i])
+        windows = _windows_over(x, groups, rows, columns, blocks[i])
+        # (G, R, KH*C/G*KW, OW*N) @ (G, R, OW*N, F/G) -> (G, R, KH*C/G*KW, F/G)
+        np.sum(np.matmul(windows, _by_rows(y, groups, blocks[i]).swapaxes(2, 3)), axis=1, out=sums[i])
 
     share(correlate, range(len(blocks)))
-    w = np.sum(sums, axis=0)
-    return w.swapaxes(2, 3)
-
-
-def _images_by_rows(x: Array, y: Array, w: Array, groups: int, rows: Axis, columns: Axis) -> None:
-    """Fill images x (C, H, W, N) with y (F, OH, OW, N) spread over them, for row stride and dilation 1.
-
-    A row of the images is seen by KH neighbouring rows of y: their product with the filters is summed over
-    those rows, which leaves KW numbers a pixel to add up, not KH KW.
-    """
-    channels, height, _, batch = x.shape
-    each, filters = channels // groups, y.shape[0] // groups
-    # (F, C/G, KH, KW) -> (G, 1, 1, C/G*KW, KH*F/G), the last row of the filters first
-    w = w.reshape(groups, filters, each, rows.size, columns.size)[:, :, :, ::-1]
-    w = w.transpose(0, 2, 4, 3, 1).reshape(groups, 1, 1, each * columns.size, rows.size * filters)
-    y = y.reshape(groups, filters, *y.shape[1:])
-    x = x.reshape(groups, each, *x.shape[1:])
-    pixel = (groups * filters + channels * columns.size) * batch * x.itemsize
-
-    def spread(down: slice) -> None:
-        x[:, :, down] = 0
-        first = down.start + rows.before - rows.size + 1  # of the rows of y that these rows see
-        seen = slice(max(first, 0), min(down.stop + rows.before, rows.count))
-        inside = slice(seen.start - first, seen.stop - first)
-        height = down.stop - down.start
-        count = height + rows.size - 1
-        for across in parts(columns.count, count * pixel):
-            strips = np.zeros_like(y, shape=(groups, count, filters, across.stop - across.start, batch))
-            strips[:, inside] = y[:, :, seen, across].swapaxes(1, 2)
-            piece = _piece(strips.shape[3] * batch, w[0].size)
-            windows = _windows_of(strips, 1, replace(rows, count=height), piece)
-            sums = np.empty_like(y, shape=(groups, height, each, columns.size, *strips.shape[3:]))
-            pieces = sums.reshape(groups, height, each * columns.size, -1, piece).swapaxes(2, 3)
-            # (G, 1, 1, C/G*KW, KH*F/G) @ (G, R, P, KH*F/G, S*N/P) -> (G, R, P, C/G*KW, S*N/P)
-            np.matmul(w, windows, out=pieces)
-            for k in range(columns.size):
-                some, xs = columns.tap(k, across.start, across.stop)
-                target = x[:, :, down, xs]
-                target += sums[:, :, :, k, some].swapaxes(1, 2)
-
-    share(spread, parts(height, columns.count * pixel, least=min(2 * rows.size, height)))
+    w = np.sum(sums, axis=0).reshape(groups, shape[2], channels, shape[3], filters)
+    return w.transpose(0, 4, 2, 1, 3).reshape(shape)
 
 
 def _require_output(name: str, y: Array, expected: Shape) -> None:

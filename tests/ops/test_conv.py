@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tensorgrad as tg
-from tensorgrad.ops import conv as conv_module
 from tensorgrad.ops import parallel
 from tensorgrad.ops.conv import conv1d, conv2d, conv2d_filters, conv2d_images, conv_transpose2d
 
@@ -73,22 +72,6 @@ def test_adjoints_do_not_depend_on_parts(monkeypatch, part_bytes, stride, rows):
     monkeypatch.setattr(parallel, "PART_BYTES", part_bytes)
     np.testing.assert_allclose(conv2d_images(y, w, shape=x.shape, **options), expected[0], rtol=1e-12)
     np.testing.assert_allclose(conv2d_filters(x, y, shape=w.shape, **options), expected[1], rtol=1e-11)
-
-
-@pytest.mark.parametrize("groups", [1, 2])
-def test_results_do_not_depend_on_pieces(monkeypatch, groups):
-    x, w, b, y = arrays((16, 6, 8, 4), (6, 4 // groups, 2, 2), (6,), (16, 5, 7, 6))
-
-    def results(unthreaded):
-        monkeypatch.setattr(conv_module, "UNTHREADED", unthreaded)
-        return (
-            conv2d(x, w, b, groups=groups),
-            conv2d_images(y, w, shape=x.shape, groups=groups),
-            conv2d_filters(x, y, shape=w.shape, groups=groups),
-        )
-
-    for a, e in zip(results(w[: 6 // groups].size * 40), results(1), strict=True):  # 14 pieces, and one
-        np.testing.assert_allclose(a, e, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("lengths", [(6, 7), (5, 9), (1, 8)])
