@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tensorgrad.core.broadcast import sum_to
-from tensorgrad.core.op import Op
+from tensorgrad.core.op import Op, Vjp
+from tensorgrad.core.parallel import share
 from tensorgrad.core.recording import _clock, _watch
 from tensorgrad.core.tensor import Array, Tensor, as_numeric
 
 if TYPE_CHECKING:
     from tensorgrad.core.recording import Watch
+
+#: The formulas of a call run side by side, on threads, if it took so many multiply-adds: each of them then
+#: takes some hundred microseconds, and to wake a thread takes 50 to 100.
+SIDE_BY_SIDE = 1 << 23
 
 _adding = threading.Lock()
 
@@ -75,8 +80,19 @@ def _walked(
         else:
             out = node._array
             args = tuple([x._array if isinstance(x, Tensor) else x for x in inputs])
-        together: tuple[Array | None, ...] | None = None
+        together: Sequence[Array | None] | None = None
         formulas = op.formulas_for(len(inputs)) if op.variadic else op.formulas
+        if (
+            op.multiply_adds is not None
+            and not told
+            and op.multiply_adds(out, *args, **params) >= SIDE_BY_SIDE
+        ):
+            wanted = [
+                i
+                for i, x in enumerate(inputs)
+                if isinstance(x, Tensor) and x._requires_grad and (x._serial >= since or x._serial in ends)
+            ]
+            together = _side_by_side(formulas, wanted, g, out, args, params)
         reached = False
         for i, x in enumerate(inputs):
             if not isinstance(x, Tensor):
@@ -90,9 +106,9 @@ def _walked(
             if not x._requires_grad or (older < since and older not in ends):
                 continue
             reached = True
-            if op.joint is not None:
-                if together is None:
-                    together = _jointly(op, g, out, args, params)
+            if op.joint is not None and together is None:
+                together = _jointly(op, g, out, args, params)
+            if together is not None:
                 gx = together[i]
                 if gx is None:
                     continue
@@ -189,6 +205,26 @@ def seed(output: Tensor, g: Array | None, what: str) -> Array:
             f"{what}: expected a cotangent {output.dtype} {output.shape}, got {g.dtype} {g.shape}"
         )
     return g
+
+
+def _side_by_side(
+    formulas: Sequence[Vjp],
+    wanted: Iterable[int],
+    g: Array,
+    out: Array,
+    args: tuple[Any, ...],
+    params: dict[str, Any],
+) -> Sequence[Array | None]:
+    """The cotangents of the ``wanted`` arguments of a call, each by its formula, at the same time."""
+    found: list[Array | None] = [None] * len(args)
+
+    def compute(i: int) -> None:
+        formula = formulas[i]
+        if formula is not None:
+            found[i] = formula(g, out, *args, **params)
+
+    share(compute, [*wanted])
+    return found
 
 
 def _jointly(

@@ -51,6 +51,8 @@ class Op(Generic[P]):
         self._bare = isinstance(forward, np.ufunc)  # their options (out, where, dtype) are not for tensors
         self.vjps: dict[str, Vjp] = {}
         self.joint: Callable[..., tuple[Array, ...]] | None = None
+        #: Of products: how many products a call adds up, ``(out, *args, **params) -> int``.
+        self.multiply_adds: Callable[..., int] | None = None
         # A NumPy function's own options are not ours: what it takes beside arrays is given at the call.
         signature = [] if native else list(inspect.signature(forward).parameters.values())
         self.formulas: list[Vjp] = [partial(self._undeclared, array) for array in arrays]

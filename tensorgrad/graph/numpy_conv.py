@@ -13,11 +13,11 @@ from functools import partial
 from typing import Any
 
 from tensorgrad.core import OPS
+from tensorgrad.core.parallel import parts
 from tensorgrad.graph import numpy_conv_source as source
 from tensorgrad.graph.numpy_steps import Lines
 from tensorgrad.graph.numpy_trace import Script, Traced
 from tensorgrad.ops.conv import _patch_row_bytes, _row_bytes
-from tensorgrad.ops.parallel import parts
 from tensorgrad.ops.windows import Axis, slide
 
 Options = dict[str, Any]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -138,32 +137,8 @@ def multiply_adds(node: Tensor) -> int:
     if node._op.name == "recompute":  # a checkpoint has forgotten its ops
         inside = recorded(node._params["f"]())
         return sum(multiply_adds(x) for x in inside if x._op is not None and x._serial > node._serial)
-    known = _PRODUCTS.get(node._op.name)
-    return known(node) if known else 0
-
-
-def _of_einsum(node: Tensor) -> int:
-    operands = node._inputs
-    terms = node._params["subscripts"].partition("->")[0].split(",")
-    lengths: dict[str, int] = {}
-    for term, x in zip(terms, operands, strict=True):
-        for letter, n in zip(term, np.shape(x), strict=True):
-            lengths[letter] = max(lengths.get(letter, 1), n)
-    return (len(operands) - 1) * math.prod(lengths.values())
-
-
-def _filter_size(w: Any) -> int:
-    """The products that one output of a convolution takes: w is (F, C, KH, KW)."""
-    return math.prod(np.shape(w)[1:])
-
-
-_PRODUCTS: dict[str, Callable[[Tensor], int]] = {
-    "matmul": lambda node: node.size * np.shape(node._inputs[0])[-1],
-    "einsum_": _of_einsum,
-    "conv2d": lambda node: node.size * _filter_size(node._inputs[1]),
-    "conv2d_images": lambda node: int(np.size(node._inputs[0])) * _filter_size(node._inputs[1]),
-    "conv2d_filters": lambda node: int(np.size(node._inputs[1])) * _filter_size(node),
-}
+    count = node._op.multiply_adds
+    return 0 if count is None else count(node, *node._inputs, **node._params)
 
 
 def _bytes(n: int) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from tensorgrad.core import Array, op
-from tensorgrad.ops.parallel import parts, share
+from tensorgrad.core.parallel import parts, share
 from tensorgrad.ops.windows import (
     Axis,
     Padding,
@@ -333,14 +333,17 @@ conv2d.defvjp(
     w=lambda g, out, x, w, bias, **options: conv2d_filters(x, g, shape=w.shape, **options),
     bias=lambda g, out, x, w, bias, **options: np.sum(g, axis=(0, 1, 2)),
 )
+conv2d.multiply_adds = lambda out, x, w, bias, **options: out.size * w.size // w.shape[0]
 conv2d_images.defvjp(
     y=lambda g, out, y, w, shape, **options: conv2d(g, w, **options),
     w=lambda g, out, y, w, shape, **options: conv2d_filters(g, y, shape=w.shape, **options),
 )
+conv2d_images.multiply_adds = lambda out, y, w, **options: y.size * w.size // w.shape[0]
 conv2d_filters.defvjp(
     x=lambda g, out, x, y, shape, **options: conv2d_images(y, g, shape=x.shape, **options),
     y=lambda g, out, x, y, shape, **options: conv2d(x, g, **options),
 )
+conv2d_filters.multiply_adds = lambda out, x, y, **options: y.size * out.size // out.shape[0]
 
 
 def conv_transpose2d(

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from tensorgrad.core import Array, Tensor, op
+from tensorgrad.core.parallel import parts, share
 from tensorgrad.ops.elementwise import masked
-from tensorgrad.ops.parallel import parts, share
 from tensorgrad.ops.reduce import max, mean
 from tensorgrad.ops.windows import Axis, Shape, Sides, Size, boolean, require_images, slide
 

@@ -45,6 +45,7 @@ def _right_vjp(g: Array, out: Array, x: Array, y: Array) -> Array:
 matmul = differentiate(np.matmul, x=_left_vjp, y=_right_vjp)
 # Of the rows and columns that matmul broadcasts, the formulas take care themselves.
 matmul.elementwise = False
+matmul.multiply_adds = lambda out, x, y: out.size * x.shape[-1]
 
 
 # einsum: the sum over all letters that are not in the output of the product of the operands
@@ -90,7 +91,16 @@ def _einsum_vjp(
     return einsum_(*factors, subscripts=f"{','.join(terms)}->{target}", optimize=better)
 
 
+def _einsum_multiply_adds(out: Array, *operands: Array, subscripts: str, optimize: bool | str) -> int:
+    terms, _ = _terms(subscripts)
+    lengths: dict[str, int] = {}
+    for letter, n in _axes(terms, operands):
+        lengths[letter] = max(lengths.get(letter, 1), n)
+    return (len(operands) - 1) * prod(lengths.values())
+
+
 einsum_.defvjp(operands=_einsum_vjp)
+einsum_.multiply_adds = _einsum_multiply_adds
 
 
 @implements(np.einsum)

@@ -82,7 +82,7 @@ def copy_rates(repeats: int = 60) -> dict[int, float]:
     """
     import numpy as np
 
-    from tensorgrad.ops.parallel import cores, share
+    from tensorgrad.core.parallel import cores, share
 
     rates = {}
     for exponent in range(12, 27, 2):

@@ -7,7 +7,7 @@ import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import tensorgrad as tg
-from tensorgrad.ops.parallel import pool
+from tensorgrad.core.parallel import pool
 
 
 def blas_threads():

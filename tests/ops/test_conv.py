@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tensorgrad as tg
-from tensorgrad.ops import parallel
+from tensorgrad.core import parallel
 from tensorgrad.ops.conv import conv1d, conv2d, conv2d_filters, conv2d_images, conv_transpose2d
 
 

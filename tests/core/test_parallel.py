@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import tensorgrad as tg
-from tensorgrad.ops import parallel
+from tensorgrad.core import parallel
 from tensorgrad.ops.conv import conv2d, conv2d_filters, conv2d_images
 
 
@@ -113,7 +113,7 @@ def test_several_callers_at_once(monkeypatch):
 def test_a_forked_process_has_threads_of_its_own():
     script = """
 import os, warnings, numpy as np, tensorgrad as tg
-from tensorgrad.ops import parallel
+from tensorgrad.core import parallel
 warnings.simplefilter("ignore")  # Python 3.12 warns of forking with threads
 parallel.pool.threads = 2
 parallel.PART_BYTES = 1 << 12
