@@ -89,6 +89,20 @@ def _fold_axis(
         combine(part, x[pixels], out=part)
 
 
+def _copy(target: Array, source: Array) -> None:
+    """``target[...] = source`` for images, pixel by pixel.
+
+    Of every other pixel, NumPy's loop over numbers costs as much as the numbers in it. So all that lies in one
+    piece at a pixel, its images or its channels, is copied as a single item of so many bytes.
+    """
+    for axis in (0, 3):
+        if target.strides[axis] == source.strides[axis] == source.itemsize:
+            item = np.dtype((np.void, source.itemsize * source.shape[axis]))
+            target, source = (x.swapaxes(axis, 3).view(item) for x in (target, source))
+            break
+    target[...] = source
+
+
 def _along_memory(x: Array) -> list[Any]:
     """Images in parts, as indices: channels or images, whichever lie farther apart in memory."""
     axis = 3 if x.strides[3] > x.strides[0] else 0
@@ -158,12 +172,14 @@ def _first_maximum(x: Array, out: Array, **options: Any) -> Array:
     def count(some: Any) -> None:
         part_of_x, part_of_out, index = x[some], out[some], indices[some]
         missed = np.ones_like(part_of_out, dtype=bool)  # windows in which no tap so far is the maximum
+        tap = np.empty_like(part_of_out)
         for k, windows, pixels in _taps(rows, columns):
             if k == rows.size * columns.size - 1:
                 break  # what all others missed is the last
-            miss = part_of_x[pixels] != part_of_out[windows]
+            _copy(tap[windows], part_of_x[pixels])
+            miss = tap[windows] != part_of_out[windows]
             if with_nan:
-                miss &= ~np.isnan(part_of_x[pixels])  # which differs from everything, even itself
+                miss &= ~np.isnan(tap[windows])  # which differs from everything, even itself
             missed[windows] &= miss
             index += missed
 
@@ -242,10 +258,11 @@ def scatter_windows(
         part_of_x, part_of_y, part_of_index = x[some], y[some], index[some]
         for k, windows, pixels in _taps(rows, columns):
             hit, part = part_of_index[windows] == k, part_of_x[pixels]
+            chosen = masked(part_of_y[windows], hit)
             if disjoint:
-                masked(part_of_y[windows], hit, out=part)
+                _copy(part, chosen)
             else:
-                part += masked(part_of_y[windows], hit)
+                part += chosen
 
     share(scatter, _along_memory(x))
     return x
