@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 from numpy.random import Generator
 
 from tensorgrad.audit.sample import Draws, Sample, apart, normals
+from tensorgrad.ops.pool import max_pool
 
 Shape = tuple[int, ...]
 
@@ -41,6 +43,12 @@ def _with_index(y: Shape, index: Shape) -> Draws:
     return draw
 
 
+def _at(x: Shape, options: dict[str, Any]) -> dict[str, Any]:
+    """Images, no two values of which are equal, and their maxima: what `max_pool_images` is linear at."""
+    images = np.random.default_rng(2).permutation(math.prod(x)).reshape(x) * 0.1
+    return {"images": images, "maxima": max_pool(images, **options), **options}
+
+
 SAMPLES: dict[str, tuple[Sample, ...]] = {
     "conv2d": (
         *(Sample(label, normals(x, w), options) for label, x, w, options, _ in _CONVOLUTIONS),
@@ -56,6 +64,7 @@ SAMPLES: dict[str, tuple[Sample, ...]] = {
         *(Sample(label, apart(x), options) for label, x, options, _ in _POOLS),
         Sample("dilated", apart((1, 4, 4, 1)), {"size": 2, "stride": 1, "dilation": 2}),
     ),
+    "max_pool_images": tuple(Sample(label, normals(y), _at(x, options)) for label, x, options, y in _POOLS),
     "gather_windows": tuple(Sample(label, _with_index(x, y), options) for label, x, options, y in _POOLS),
     "scatter_windows": tuple(
         Sample(label, _with_index(y, y), {"shape": x, **options}) for label, x, options, y in _POOLS

@@ -79,6 +79,7 @@ FORWARDS: dict[str, Written] = {
     "sum_to": _sum_to,
     "scatter_add": _scatter_add,
     "max_pool": numpy_pool.max_pool,
+    "max_pool_images": numpy_pool.max_pool_images,
     "gather_windows": numpy_pool.gather_windows,
     "scatter_windows": numpy_pool.scatter_windows,
     "avg_pool": numpy_pool.avg_pool,

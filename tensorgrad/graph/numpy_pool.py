@@ -20,7 +20,7 @@ from tensorgrad.ops.windows import Axis, slide
 _VJP = '''
 def {name}(g, out, x, size, stride, dilation=(1, 1)):
     """Give the cotangent g of each window to the first of its largest pixels."""
-    d_x = np.zeros_like(out, shape=x.shape)
+    d_x = np.zeros_like(out, dtype=g.dtype, shape=x.shape)
     waiting = np.ones_like(out, dtype=bool)  # windows whose largest pixel has not come yet
     for i, j in np.ndindex(size):
         top, left = i * dilation[0], j * dilation[1]
@@ -35,7 +35,7 @@ def {name}(g, out, x, size, stride, dilation=(1, 1)):
 _VJP_PADDED = '''
 def {name}(g, out, x, taps):
     """Give the cotangent g of each window to the first of its largest pixels; windows overlap the edges."""
-    d_x = np.zeros_like(out, shape=x.shape)
+    d_x = np.zeros_like(out, dtype=g.dtype, shape=x.shape)
     waiting = np.ones_like(out, dtype=bool)  # windows whose largest pixel has not come yet
     for windows, pixels in taps:
         first = waiting[windows] & ((x[pixels] == out[windows]) | np.isnan(x[pixels]))
@@ -173,6 +173,10 @@ def max_pool_vjp(script: Script, g: Traced, out: Traced, x: Traced, **options: A
     return script.record(
         Lines("d", compute, f"{{out}} = {name}({{a0}}, {{a1}}, {{a2}}, {how})", helpers=(helper,)), g, out, x
     )
+
+
+def max_pool_images(script: Script, y: Traced, *, images: Any, maxima: Any, **options: Any) -> Any:
+    return max_pool_vjp(script, y, maxima, images, **options)
 
 
 def gather_windows(script: Script, x: Traced, index: Any, **options: Any) -> Any:

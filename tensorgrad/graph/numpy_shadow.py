@@ -78,6 +78,7 @@ class _Dictated:
     def __init__(self, op: Op[Any], inputs: int, script: Script, node: Tensor) -> None:
         self.name, self.elementwise, self.variadic = op.name, op.elementwise, False
         self.owner, self.script, self.node = Owner(op.name), script, node
+        self.multiply_adds = None  # formulas dictate one at a time
         self.joint = None if op.joint is None else self._dictating(op.joint, "")
         self.formulas = [
             formula and self._dictating(formula, argument)

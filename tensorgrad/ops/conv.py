@@ -14,7 +14,6 @@ import math
 from typing import Literal
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 
 from tensorgrad.core import Array, op
 from tensorgrad.core.parallel import parts, share
@@ -26,32 +25,35 @@ from tensorgrad.ops.windows import (
     Size,
     integer,
     pair,
+    remembered,
     require_images,
     sides,
     slide,
 )
 
 
+@remembered
 def _windows(
-    name: str, images: Shape, filters: Shape, stride: Size, padding: Padding, dilation: Size, groups: int
+    name: str, shapes: tuple[Shape, Shape], stride: Size, padding: Padding, dilation: Size, groups: int
 ) -> tuple[Axis, Axis]:
     """The two axes of a convolution, after a check that images, filters and groups fit one another."""
-    shapes = f"images {images}, filters {filters}"
+    images, filters = shapes
+    both = f"images {images}, filters {filters}"
     for shape in (images, filters):
         if len(shape) != 4 or min(shape) < 1:
-            raise ValueError(f"{name}: expected shapes of four positive lengths, got {shapes}")
+            raise ValueError(f"{name}: expected shapes of four positive lengths, got {both}")
     groups = integer(name, "groups", groups)
     if images[3] % groups or filters[0] % groups:
         raise ValueError(
-            f"{name}: {groups} groups do not divide {images[3]} channels and {filters[0]} filters ({shapes})"
+            f"{name}: {groups} groups do not divide {images[3]} channels and {filters[0]} filters ({both})"
         )
     if images[3] != groups * filters[1]:
         of_groups = f" in each of {groups} groups" if groups > 1 else ""
         raise ValueError(
             f"{name}: images have {images[3] // groups} channels{of_groups}, "
-            f"filters expect {filters[1]} ({shapes})"
+            f"filters expect {filters[1]} ({both})"
         )
-    return slide(name, images[1:3], filters[2:], stride, padding, dilation, shapes=shapes)
+    return slide(name, images[1:3], filters[2:], stride, padding, dilation, shapes=both)
 
 
 def _batch_innermost(x: Array) -> Array:
@@ -89,7 +91,7 @@ def _windows_over(x: Array, groups: int, rows: Axis, columns: Axis, down: slice,
         step, lines, steps = rows.size, (height, rows.size), (rows.stride * row, rows.dilation * row)
     shape = (groups, *lines, each, columns.size, columns.count, batch)
     strides = (each * channel, *steps, channel, columns.dilation * pixel, columns.stride * pixel, item)
-    source = as_strided(x[:, down.start * rows.stride :], shape, strides)
+    source = np.ndarray(shape, x.dtype, x, down.start * rows.stride * row, strides)
     taps = each * columns.size
     strips = np.empty_like(x, shape=(groups, math.prod(lines), taps + ones, columns.count * batch))
     strips[:, :, taps:] = 1
@@ -104,7 +106,7 @@ def _neighbours(strips: Array, step: int, height: int, size: int) -> Array:
     """
     group, strip, line, item = strips.strides
     shape = (strips.shape[0], height, size * strips.shape[2], strips.shape[3])
-    return as_strided(strips, shape, (group, step * strip, line, item))
+    return np.ndarray(shape, strips.dtype, strips, 0, (group, step * strip, line, item))
 
 
 def _by_rows(y: Array, groups: int, down: slice) -> Array:
@@ -169,7 +171,7 @@ def conv2d(
            [-1., -1., -1.]])
     """
     require_images("conv2d", images=x, filters=w)
-    rows, columns = _windows("conv2d", x.shape, w.shape, stride, padding, dilation, groups)
+    rows, columns = _windows("conv2d", (x.shape, w.shape), stride, padding, dilation, groups)
     filters = w.shape[0]
     if bias is not None and np.shape(bias) != (filters,):
         raise ValueError(f"conv2d: expected a bias of shape {(filters,)}, {x.dtype}, got {np.shape(bias)}")
@@ -221,7 +223,7 @@ def conv2d_images(
     """
     require_images("conv2d_images", cotangent=y, filters=w)
     shape = tuple(shape)
-    rows, columns = _windows("conv2d_images", shape, w.shape, stride, padding, dilation, groups)
+    rows, columns = _windows("conv2d_images", (shape, w.shape), stride, padding, dilation, groups)
     _require_output("conv2d_images", y, (shape[0], rows.count, columns.count, w.shape[0]))
     y = _batch_innermost(y)
     x = np.zeros_like(y, shape=(shape[3], shape[1], shape[2], shape[0]))
@@ -306,7 +308,7 @@ def conv2d_filters(
     """
     require_images("conv2d_filters", images=x, cotangent=y)
     shape = tuple(shape)
-    rows, columns = _windows("conv2d_filters", x.shape, shape, stride, padding, dilation, groups)
+    rows, columns = _windows("conv2d_filters", (x.shape, shape), stride, padding, dilation, groups)
     _require_output("conv2d_filters", y, (x.shape[0], rows.count, columns.count, shape[0]))
     x, y = _padded(_batch_innermost(x), rows, columns), _batch_innermost(y)
     channels, filters = shape[1], shape[0] // groups

@@ -16,15 +16,16 @@ from tensorgrad.core import Array, Tensor, op
 from tensorgrad.core.parallel import parts, share
 from tensorgrad.ops.elementwise import masked
 from tensorgrad.ops.reduce import max, mean
-from tensorgrad.ops.windows import Axis, Shape, Sides, Size, boolean, require_images, slide
+from tensorgrad.ops.windows import Axis, Shape, Sides, Size, boolean, remembered, require_images, slide
 
 
+@remembered
 def _windows(
     name: str,
     shape: Shape,
-    size: Size,
-    stride: Size | None,
-    padding: Sides,
+    size: Size = 2,
+    stride: Size | None = None,
+    padding: Sides = 0,
     dilation: Size = 1,
     ceil_mode: bool = False,
 ) -> tuple[Axis, Axis]:
@@ -44,6 +45,9 @@ def _windows(
                 f"{name}: a window of size {size} would see nothing but padding {padding} ({shapes})"
             )
     return axes
+
+
+_OPTIONS = ("size", "stride", "padding", "dilation", "ceil_mode")  # of all ops of max pooling, in this order
 
 
 def _taps(rows: Axis, columns: Axis) -> Iterator[tuple[int, Any, Any]]:
@@ -92,8 +96,8 @@ def _fold_axis(
 def _copy(target: Array, source: Array) -> None:
     """``target[...] = source`` for images, pixel by pixel.
 
-    Of every other pixel, NumPy's loop over numbers costs as much as the numbers in it. So all that lies in one
-    piece at a pixel, its images or its channels, is copied as a single item of so many bytes.
+    Of every other pixel, NumPy's loop over numbers costs as much as the numbers in it. So all that lies in
+    one piece at a pixel, its images or its channels, is copied as a single item of so many bytes.
     """
     for axis in (0, 3):
         if target.strides[axis] == source.strides[axis] == source.itemsize:
@@ -162,10 +166,8 @@ def max_pool(
     return _fold(np.maximum, -np.inf, x, rows, columns)
 
 
-def _first_maximum(x: Array, out: Array, **options: Any) -> Array:
+def _first_maximum(x: Array, out: Array, rows: Axis, columns: Axis) -> Array:
     """The number of the tap that gave each window's maximum; the first of them if several did."""
-    x, out = (array.data if isinstance(array, Tensor) else array for array in (x, out))
-    rows, columns = _windows("max_pool", x.shape, **options)
     with_nan = np.isnan(np.max(out))
     indices = np.zeros_like(out, dtype=np.min_scalar_type(rows.size * columns.size))
 
@@ -245,14 +247,8 @@ def scatter_windows(
         y = np.add(y, 0, out=np.empty_like(index, dtype=y.dtype))  # one slow pass instead of one a tap
     disjoint = all(axis.stride > axis.dilation * (axis.size - 1) for axis in (rows, columns))
     # Every pixel is in a window, so nothing is left as it was in memory.
-    tiled = all(
-        axis.dilation == 1
-        and axis.before == 0
-        and axis.size == axis.stride
-        and axis.length == axis.count * axis.size
-        for axis in (rows, columns)
-    )
-    x = (np.empty_like if tiled else np.zeros_like)(index, dtype=y.dtype, shape=shape)
+    whole = all(axis.is_tiled and axis.length == axis.count * axis.size for axis in (rows, columns))
+    x = (np.empty_like if whole else np.zeros_like)(index, dtype=y.dtype, shape=shape)
 
     def scatter(some: Any) -> None:
         part_of_x, part_of_y, part_of_index = x[some], y[some], index[some]
@@ -266,6 +262,82 @@ def scatter_windows(
 
     share(scatter, _along_memory(x))
     return x
+
+
+@op
+def max_pool_images(
+    y: Array,
+    *,
+    images: Array,
+    maxima: Array,
+    size: Size = 2,
+    stride: Size | None = None,
+    padding: Sides = 0,
+    dilation: Size = 1,
+    ceil_mode: bool = False,
+) -> Array:
+    """The adjoint of the derivative of `max_pool` at ``images``, whose result was ``maxima``.
+
+    Each element of ``y`` is added, in an image of zeros, where the first maximum of its window is.
+
+    >>> x = np.array([[1.0, 5.0], [5.0, 4.0]]).reshape(1, 2, 2, 1)
+    >>> tg.ops.pool.max_pool_images(np.array([[[[3.0]]]]), images=x, maxima=tg.max_pool(x)).reshape(2, 2)
+    array([[0., 3.],
+           [0., 0.]])
+    """
+    require_images("max_pool_images", cotangent=y)
+    require_images("max_pool_images", images=images, maxima=maxima)  # of any dtype: they only say where
+    options = (size, stride, padding, dilation, ceil_mode)
+    rows, columns = _windows("max_pool_images", images.shape, *options)
+    for array in (y, maxima):
+        _require_output("max_pool_images", array, images.shape, rows, columns)
+    if rows.is_tiled and columns.is_tiled:
+        return _to_maxima_of_tiles(y, images, maxima, rows, columns)
+    index = _first_maximum(images, maxima, rows, columns)
+    named: dict[str, Any] = dict(zip(_OPTIONS, options, strict=True))
+    return scatter_windows.forward(y, index, shape=images.shape, **named)
+
+
+def _to_maxima_of_tiles(y: Array, x: Array, maxima: Array, rows: Axis, columns: Axis) -> Array:
+    """`max_pool_images` for windows that neither overlap nor leave gaps: in whole rows, not tap by tap."""
+    swapped = x.strides[3] > x.strides[0]
+    if swapped:  # as they lie in memory
+        y, x, maxima = y.swapaxes(0, 3), x.swapaxes(0, 3), maxima.swapaxes(0, 3)
+    height, width = rows.count * rows.size, columns.count * columns.size
+    whole = height == rows.length and width == columns.length
+    spread = (np.empty_like if whole else np.zeros_like)(x, dtype=y.dtype, order="C")
+
+    def route(some: slice) -> None:
+        part, out = x[some, :height, :width], spread[some, :height, :width]
+        shape = (len(part), rows.count, rows.size, *part.shape[2:])
+        largest = np.repeat(maxima[some], columns.size, axis=2)[:, :, None]
+        hit = np.less(part.reshape(shape), largest)
+        several = np.count_nonzero(hit) != maxima[some].size * (rows.size * columns.size - 1)
+        np.logical_not(hit, out=hit)
+        if several:  # or NaN, to which all are equal here
+            if np.isnan(np.max(maxima[some])):
+                hit = (part.reshape(shape) == largest) | np.isnan(part.reshape(shape))
+            _keep_the_first(hit, columns.size)
+        masked(np.repeat(y[some], columns.size, axis=2)[:, :, None], hit, out=out.reshape(shape))
+
+    share(route, parts(len(x), x.nbytes // len(x)))
+    return spread.swapaxes(0, 3) if swapped else spread
+
+
+def _keep_the_first(hit: Array, width: int) -> None:
+    """Of hits (A, OH, KH, OW * KW, B), with KW = ``width``, leave each tile's first in row-major order."""
+    outer, rows, height, columns, inner = hit.shape
+    # What lies in one piece at a pixel is copied as a single item, as in _copy.
+    item = np.dtype((np.void, inner))
+    pixels = hit.view(item).reshape(outer, rows, height, columns // width, width)
+    waiting = np.ones((outer, rows, columns // width, inner), bool)
+    tap = np.empty_like(waiting)
+    of_tap = tap.view(item)[..., 0]
+    for i, j in np.ndindex(height, width):
+        of_tap[...] = pixels[:, :, i, :, j]
+        tap &= waiting
+        waiting ^= tap
+        pixels[:, :, i, :, j] = of_tap
 
 
 def _require_output(name: str, y: Array, shape: Shape, rows: Axis, columns: Axis) -> None:
@@ -283,11 +355,21 @@ def _require_index(name: str, index: Array, shape: Shape, rows: Axis, columns: A
         raise ValueError(f"{name}: expected an index of shape {expected}, got {index.shape}")
 
 
-max_pool.defvjp(
-    x=lambda g, out, x, **options: scatter_windows(
-        g, _first_maximum(x, out, **options), shape=x.shape, **options
-    )
-)
+def _max_pool_vjp(g: Array, out: Array, x: Array, **options: Any) -> Array:
+    # The derivative does not change with x but by jumps: x and out are no arguments that have one.
+    x, out = (array.data if isinstance(array, Tensor) else array for array in (x, out))
+    return max_pool_images(g, images=x, maxima=out, **options)
+
+
+def _max_pool_images_vjp(
+    g: Array, out: Array, y: Array, images: Array, maxima: Array, **options: Any
+) -> Array:
+    axes = _windows("max_pool", images.shape, *(options[name] for name in _OPTIONS))
+    return gather_windows(g, _first_maximum(images, maxima, *axes), **options)
+
+
+max_pool.defvjp(x=_max_pool_vjp)
+max_pool_images.defvjp(y=_max_pool_images_vjp)
 gather_windows.defvjp(
     x=lambda g, out, x, index, **options: scatter_windows(g, index, shape=x.shape, **options), index=None
 )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from functools import lru_cache, wraps
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -13,6 +15,23 @@ Shape: TypeAlias = tuple[int, ...]
 Size: TypeAlias = int | tuple[int, int]
 Sides: TypeAlias = int | tuple[int, int] | tuple[tuple[int, int], tuple[int, int]]
 Padding: TypeAlias = Sides | Literal["same", "valid"]
+Geometry = TypeVar("Geometry")
+_PLAIN = frozenset({int, bool, str, type(None)})
+
+
+def remembered(function: Callable[..., Geometry]) -> Callable[..., Geometry]:
+    """A function of (name, shapes, *options) whose results are kept: each step of a training asks the same.
+
+    Only for plain options, whose types are told apart: among tuples (2, 1) and (2.0, True) would be the same.
+    """
+    known = lru_cache(maxsize=512, typed=True)(function)
+
+    @wraps(function)
+    def recall(name: str, shapes: Any, *options: Any) -> Geometry:
+        plain = type(shapes) is tuple and _PLAIN.issuperset(map(type, options))
+        return (known if plain else function)(name, shapes, *options)
+
+    return recall
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +45,16 @@ class Axis:
     before: int
     after: int
     count: int
+
+    @property
+    def is_tiled(self) -> bool:
+        """Whether the windows lie side by side from the first pixel on, with nothing between or around."""
+        return (
+            self.dilation == 1
+            and not self.before
+            and self.size == self.stride
+            and (self.count * self.size <= self.length)
+        )
 
     def tap(self, k: int, first: int = 0, last: int | None = None) -> tuple[slice, slice]:
         """The windows whose tap ``k`` is a pixel, not padding, and those pixels.
@@ -44,6 +73,8 @@ class Axis:
 
 def pair(name: str, what: str, value: Any, least: int) -> tuple[int, int]:
     """``value`` as two integers from ``least`` up; TypeError or ValueError if it is something else."""
+    if type(value) is int and value >= least:  # nearly always
+        return value, value
     values = value if isinstance(value, (tuple, list)) else (value, value)
     if len(values) != 2 or any(isinstance(v, bool) or not isinstance(v, (int, np.integer)) for v in values):
         raise TypeError(f"{name}: expected {what} to be an integer or a pair of them, got {value!r}")

@@ -111,6 +111,17 @@ def max_pool(x, **options):
     return pooled(x, lambda values, *_: max(v for _, v in values if v is not None), **options)
 
 
+def max_pool_images(y, *, images, maxima, **options):
+    """Each y goes to the first largest pixel of its window, found anew."""
+    out = np.zeros(images.shape)
+    for (r, c), window in windows(images.shape, **options):
+        inside = [place for _, place in window if is_inside(place, images.shape)]
+        for n, channel in np.ndindex(images.shape[0], images.shape[3]):
+            best = max(inside, key=lambda place: images[(n, *place, channel)])
+            out[(n, *best, channel)] += y[n, r, c, channel]
+    return out
+
+
 def gather_windows(x, index, **options):
     return pooled(x, lambda values, place, _: dict(values)[int(index[place])] or 0.0, **options)
 
@@ -143,6 +154,7 @@ ORACLES = {
     "conv2d_images": conv2d_images,
     "conv2d_filters": conv2d_filters,
     "max_pool": max_pool,
+    "max_pool_images": max_pool_images,
     "gather_windows": gather_windows,
     "scatter_windows": scatter_windows,
     "avg_pool": avg_pool,
