@@ -181,16 +181,17 @@ def conv2d(
     batch = x.shape[3]
     out = np.empty_like(x, shape=(filters, rows.count, columns.count, batch))
     # (F, C/G, KH, KW) -> (F, KH, C/G * KW): the order of the strips
-    w = w.swapaxes(1, 2).reshape(filters, rows.size, -1)
+    taps = w.shape[1] * columns.size
+    weights = np.zeros_like(w, shape=(filters, rows.size, taps + (bias is not None)))
+    weights[:, :, :taps].reshape(filters, rows.size, -1, columns.size)[...] = w.swapaxes(1, 2)
     if bias is not None:  # the weight of a line of ones in the first strip: no pass over the result to add it
-        w = np.concatenate([w, np.zeros_like(w[:, :, :1])], axis=2)
-        w[:, 0, -1] = bias
-    w = w.reshape(groups, 1, filters // groups, -1)
+        weights[:, 0, taps] = bias
+    weights = weights.reshape(groups, 1, filters // groups, -1)
 
     def convolve(down: slice) -> None:
         windows = _windows_over(x, groups, rows, columns, down, ones=bias is not None)
         # (G, 1, F/G, KH*C/G*KW) @ (G, R, KH*C/G*KW, OW*N) -> (G, R, F/G, OW*N)
-        np.matmul(w, windows, out=_by_rows(out, groups, down))
+        np.matmul(weights, windows, out=_by_rows(out, groups, down))
 
     share(convolve, parts(rows.count, _row_bytes(x, filters, rows, columns)))
     return out.swapaxes(0, 3)

@@ -8,6 +8,7 @@ the images, a slice for each tap of the windows; results lie in memory in the or
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -78,12 +79,8 @@ def _fold(combine: Callable[..., Array], start: float, x: Array, rows: Axis, col
 def _fold_axis(
     combine: Callable[..., Array], start: float, x: Array, axis: Axis, place: int, out: Array
 ) -> None:
-    slices = [
-        tuple((slice(None),) * place + (part,) for part in axis.tap(k, 0, axis.count))
-        for k in range(axis.size)
-    ]
-    whole = [axis.count == part[-1].stop - part[-1].start for part, _ in slices[:2]]
-    if len(whole) == 2 and all(whole):  # no padding there, so nothing to start from
+    slices, whole = _along(axis, place)
+    if whole:  # nothing to start from
         combine(x[slices[0][1]], x[slices[1][1]], out=out)
         slices = slices[2:]
     else:
@@ -91,6 +88,15 @@ def _fold_axis(
     for windows, pixels in slices:
         part = out[windows]
         combine(part, x[pixels], out=part)
+
+
+@lru_cache
+def _along(axis: Axis, place: int) -> tuple[list[tuple[Any, Any]], bool]:
+    """Windows and pixels of each tap along an axis, the ``place``-th; and whether two taps see no padding."""
+    before = (slice(None),) * place
+    taps = [axis.tap(k) for k in range(axis.size)]
+    whole = [windows.stop - windows.start == axis.count for windows, _ in taps[:2]]
+    return [((*before, windows), (*before, pixels)) for windows, pixels in taps], whole == [True, True]
 
 
 def _copy(target: Array, source: Array) -> None:

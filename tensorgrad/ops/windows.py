@@ -155,9 +155,9 @@ def require_images(name: str, **arrays: Array) -> None:
         if x.ndim != 4 or not x.size:
             layout = "(F, C, KH, KW)" if what == "filters" else "(N, H, W, C)"
             raise ValueError(f"{name}: expected {what} {layout}, no axis empty, got {x.shape}")
-    dtypes = [x.dtype for x in arrays.values()]
-    if dtypes[0].kind != "f" or dtypes[0].itemsize > 8 or any(dtype != dtypes[0] for dtype in dtypes):
+    dtypes = {x.dtype for x in arrays.values()}
+    if len(dtypes) > 1 or (first := next(iter(dtypes))).kind != "f" or first.itemsize > 8:
         raise TypeError(
             f"{name}: expected {' and '.join(arrays)} of one floating dtype, "
-            f"got {' and '.join(map(str, dtypes))}"
+            f"got {' and '.join(str(x.dtype) for x in arrays.values())}"
         )
