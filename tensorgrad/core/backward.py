@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from tensorgrad.core.recording import Watch
 
 #: The formulas of a call run side by side, on threads, if it took so many multiply-adds: each of them then
-#: takes some hundred microseconds, and to wake a thread takes 50 to 100.
-SIDE_BY_SIDE = 1 << 23
+#: takes about a millisecond. To wake a thread, to give it what another core has in its cache and to share the
+#: memory's bandwidth costs so much that shorter ones gain nothing.
+SIDE_BY_SIDE = 1 << 25
 
 _adding = threading.Lock()
 
