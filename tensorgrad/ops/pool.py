@@ -295,8 +295,8 @@ def max_pool_images(
     require_images("max_pool_images", images=images, maxima=maxima)  # of any dtype: they only say where
     options = (size, stride, padding, dilation, ceil_mode)
     rows, columns = _windows("max_pool_images", images.shape, *options)
-    for array in (y, maxima):
-        _require_output("max_pool_images", array, images.shape, rows, columns)
+    _require_output("max_pool_images", y, images.shape, rows, columns)
+    _require_output("max_pool_images", maxima, images.shape, rows, columns, "maxima")
     if rows.is_tiled and columns.is_tiled:
         return _to_maxima_of_tiles(y, images, maxima, rows, columns)
     index = _first_maximum(images, maxima, rows, columns)
@@ -346,10 +346,12 @@ def _keep_the_first(hit: Array, width: int) -> None:
         pixels[:, :, i, :, j] = of_tap
 
 
-def _require_output(name: str, y: Array, shape: Shape, rows: Axis, columns: Axis) -> None:
+def _require_output(
+    name: str, y: Array, shape: Shape, rows: Axis, columns: Axis, what: str = "a cotangent"
+) -> None:
     expected = (shape[0], rows.count, columns.count, shape[3])
     if y.shape != expected:
-        raise ValueError(f"{name}: expected a cotangent of shape {expected}, got {y.shape}")
+        raise ValueError(f"{name}: expected {what} of shape {expected}, got {y.shape}")
 
 
 def _require_index(name: str, index: Array, shape: Shape, rows: Axis, columns: Axis) -> None:

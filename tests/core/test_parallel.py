@@ -23,6 +23,7 @@ def test_parts_cover_the_axis_once_and_in_order(length, each, least):
     assert [i for some in slices for i in range(some.start, some.stop)] == list(range(length))
     assert min(some.stop - some.start for some in slices) >= least
     assert len(slices) in (1, length) or len(slices) % 2 == 0 or least > 1
+    assert (len(slices) > 1) == (2 * length * each >= parallel.PART_BYTES and length >= 2 * least)
 
 
 def test_threads_do_not_change_results(monkeypatch):
@@ -34,7 +35,7 @@ def test_threads_do_not_change_results(monkeypatch):
     def results(threads):
         monkeypatch.setattr(parallel.pool, "threads", threads)
         t = tg.Tensor(x, requires_grad=True)
-        tg.max_pool(t, size=3, stride=2, padding=1).sum().backward()
+        (tg.max_pool(t, size=3, stride=2, padding=1).sum() + tg.max_pool(t).sum()).backward()
         convolved = [
             conv2d(x, w),
             conv2d(x, w, stride=2, dilation=2),

@@ -74,6 +74,20 @@ def test_adjoints_do_not_depend_on_parts(monkeypatch, part_bytes, stride, rows):
     np.testing.assert_allclose(conv2d_filters(x, y, shape=w.shape, **options), expected[1], rtol=1e-11)
 
 
+@pytest.mark.parametrize("equal", [True, 1.0, (1.0, 1), (True, 1)])
+def test_options_that_equal_those_of_the_last_call_are_still_checked(equal):
+    x, w = arrays((1, 3, 3, 1), (1, 1, 2, 2))
+    for plain in (1, (1, 1)):
+        conv2d(x, w, stride=plain, dilation=plain)
+        tg.max_pool(x, stride=plain)
+    with pytest.raises(TypeError, match="expected stride to be an integer"):
+        conv2d(x, w, stride=equal)
+    with pytest.raises(TypeError, match="expected dilation to be an integer"):
+        conv2d(x, w, dilation=equal)
+    with pytest.raises(TypeError, match="expected stride to be an integer"):
+        tg.max_pool(x, stride=equal)
+
+
 @pytest.mark.parametrize("lengths", [(6, 7), (5, 9), (1, 8)])
 @pytest.mark.parametrize("size", [(1, 2), (3, 4), (5, 5)])
 @pytest.mark.parametrize("stride", [(1, 1), (2, 3), (4, 2)])

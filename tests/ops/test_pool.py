@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tensorgrad as tg
+from tensorgrad.core import parallel
 from tensorgrad.ops.pool import (
     avg_pool,
     avg_pool_images,
@@ -13,6 +14,7 @@ from tensorgrad.ops.pool import (
     global_avg_pool,
     global_max_pool,
     max_pool,
+    max_pool_images,
     scatter_windows,
 )
 
@@ -57,17 +59,32 @@ OPTIONS = [
 ]
 
 
+def in_memory(x, order):
+    """``x`` with images outermost in memory, as NumPy would have it, or innermost, as convolution has it."""
+    return x.copy() if order == "NHWC" else x.swapaxes(0, 3).copy().swapaxes(0, 3)
+
+
 @pytest.mark.parametrize(("size", "stride", "padding", "dilation"), OPTIONS)
-@pytest.mark.parametrize("values", ["normal", "tied"])
-def test_max_pool_is_the_definition(size, stride, padding, dilation, values):
+@pytest.mark.parametrize("values", ["normal", "tied", "NaN"])
+@pytest.mark.parametrize(("order", "order_of_g"), [("NHWC", "NHWC"), ("NHWC", "CHWN"), ("CHWN", "NHWC")])
+@pytest.mark.parametrize("part_bytes", [parallel.PART_BYTES, 200])
+def test_max_pool_is_the_definition(
+    monkeypatch, size, stride, padding, dilation, values, order, order_of_g, part_bytes
+):
+    monkeypatch.setattr(parallel, "PART_BYTES", part_bytes)
     (x,) = arrays((2, 7, 6, 3))
-    if values == "tied":
+    if values != "normal":
         x = np.round(x)
+    if values == "NaN":
+        x[0, 1, 1, 0] = x[1, 3, 2, 2] = x[1, 3, 3, 2] = np.nan
+    x = in_memory(x, order)
     shape, windows = windows_by_loops(x, size, stride, padding, dilation)
     (g,) = arrays(shape, seed=1)
+    g = in_memory(g, order_of_g)
     expected, gradient = np.empty(shape), np.zeros(x.shape)
     for place, pixels in windows.items():
-        best = max(range(len(pixels)), key=lambda i: x[pixels[i]])  # the first of the largest
+        # the first of the largest; NaN counts as the largest
+        best = max(range(len(pixels)), key=lambda i: np.inf if np.isnan(x[pixels[i]]) else x[pixels[i]])
         expected[place] = x[pixels[best]]
         gradient[pixels[best]] += g[place]
     t = tg.Tensor(x, requires_grad=True)
@@ -393,6 +410,16 @@ REFUSED = [
         lambda: avg_pool_images(X, shape=X.shape),
         ValueError,
         r"avg_pool_images: expected a cotangent of shape \(8, 14, 14, 3\), got \(8, 28, 28, 3\)",
+    ),
+    (
+        lambda: max_pool_images(X, images=X, maxima=X[:, ::2, ::2]),
+        ValueError,
+        r"max_pool_images: expected a cotangent of shape \(8, 14, 14, 3\), got \(8, 28, 28, 3\)",
+    ),
+    (
+        lambda: max_pool_images(X[:, ::2, ::2], images=X, maxima=X),
+        ValueError,
+        r"max_pool_images: expected maxima of shape \(8, 14, 14, 3\), got \(8, 28, 28, 3\)",
     ),
     (
         lambda: gather_windows(X, np.zeros((8, 14, 14, 3))),
