@@ -25,8 +25,8 @@ def tuned_process(*, blas_threads: int | None = 1, threads: int | None = None) -
 
     Threads of the BLAS library share every matrix product, and wait for one another in a busy loop. On a
     machine with nothing else to do that makes large dense layers faster; on one with other work it costs up
-    to tens of milliseconds a product. Convolution and pooling share work among threads of their own, which do
-    not wait so.
+    to tens of milliseconds a product. tensorgrad has threads of its own, which do not wait so: they share
+    the work of convolution and pooling, and run the formulas of large products side by side.
 
     The settings hold for all threads of the process, so they are a program's choice: `Network.fit` and the
     command line make them while they train, your own loop may. A block inside another changes nothing, so
@@ -39,8 +39,8 @@ def tuned_process(*, blas_threads: int | None = 1, threads: int | None = None) -
     blas_threads : int or None
         Of the BLAS library; None leaves them as they are.
     threads : int or None
-        Of convolution and pooling; None leaves them as they are: as many as the variable OMP_NUM_THREADS
-        says, or the machine has cores.
+        Of tensorgrad; None leaves them as they are: as many as the variable OMP_NUM_THREADS says, or the
+        machine has cores.
 
     Raises
     ------

@@ -68,15 +68,15 @@ def shared_rows() -> tuple[Way, Way]:
                 patches[:, k, m] = x[:, k : k + 11, m : m + 11]
         return (by_tap @ patches.reshape(144, -1)).reshape(32, 11, -1)
 
-    def three_copies() -> np.ndarray:
-        strips = np.empty((13, 16, 3, 11 * 32), np.float32)
-        for m in range(3):
-            strips[:, :, m] = x[:, :, m : m + 11].reshape(16, 13, -1).swapaxes(0, 1)
+    def one_copy() -> np.ndarray:
+        channel, row, pixel, item = x.strides
+        # Strips (row of the image, channel, column of the filter, column of the output, image).
+        strips = as_strided(x, (13, 16, 3, 11, 32), (row, channel, pixel, pixel, item)).copy()
         # Row i of the output sees strips i, i + 1 and i + 2, which lie behind one another: (11, 144, 352)
         windows = as_strided(strips, (11, 144, 352), [n * 4 for n in (48 * 352, 352, 1)])
         return (by_row @ windows).swapaxes(0, 1)
 
-    return nine_copies, three_copies
+    return nine_copies, one_copy
 
 
 def parts_in_cache() -> tuple[Way, Way]:
@@ -96,6 +96,19 @@ def parts_in_cache() -> tuple[Way, Way]:
         return out
 
     return whole, in_parts
+
+
+def whole_rows() -> tuple[Way, Way]:
+    """The second layer's products, one for each row of the output, beside one for each 32 columns."""
+    w, windows = normal(32, 144), normal(11, 144, 352)
+    rows, pieces = np.empty((11, 32, 352), np.float32), np.empty((11, 32, 352), np.float32)
+
+    def in_pieces() -> np.ndarray:
+        columns = windows.reshape(11, 144, 11, 32).swapaxes(1, 2)
+        np.matmul(w, columns, out=pieces.reshape(11, 32, 11, 32).swapaxes(1, 2))
+        return pieces
+
+    return in_pieces, lambda: np.matmul(w, windows, out=rows)
 
 
 def larger_factor_first() -> tuple[Way, Way]:
@@ -151,6 +164,33 @@ def rows_then_columns() -> tuple[Way, Way]:
     return four_at_once, rows_first
 
 
+def gradient_of_tiles() -> tuple[Way, Way]:
+    """The gradient of the maxima of 2 x 2 pixels in whole rows, beside pixel by pixel of the tiles."""
+    x, g = normal(16, 26, 26, 32), normal(16, 13, 13, 32)
+    largest = np.maximum(
+        np.maximum(x[:, ::2, ::2], x[:, ::2, 1::2]), np.maximum(x[:, 1::2, ::2], x[:, 1::2, 1::2])
+    )
+
+    def pixel_by_pixel() -> np.ndarray:
+        out, waiting = np.empty_like(x), np.ones_like(largest, bool)
+        for i, j in np.ndindex(2, 2):
+            hit = waiting & (x[:, i::2, j::2] == largest)
+            waiting ^= hit
+            bits = np.multiply(g.view(np.int32), hit.view(np.int8))
+            out[:, i::2, j::2] = bits.view(np.float32)
+        return out
+
+    def in_rows() -> np.ndarray:
+        out, rows = np.empty_like(x), (16, 13, 2, 26, 32)
+        hit = ~np.less(x.reshape(rows), np.repeat(largest, 2, axis=2)[:, :, None])
+        assert np.count_nonzero(hit) == largest.size  # no two are equal, or the first is to be found
+        wide = np.repeat(g, 2, axis=2)[:, :, None].view(np.int32)
+        np.multiply(wide, hit.view(np.int8), out=out.reshape(rows).view(np.int32))
+        return out
+
+    return pixel_by_pixel, in_rows
+
+
 def bits_times_one() -> tuple[Way, Way]:
     """Numbers where a condition holds, else 0: their bits times 0 or 1, beside numpy.where."""
     y = normal(16, 13, 13, 32)
@@ -165,10 +205,12 @@ TRICKS: dict[str, tuple[Callable[[], tuple[Way, Way]], Callable[[], AbstractCont
     "keep freed memory": (page_faults, tg.tuned_process),
     "batch innermost in memory": (memory_order, nullcontext),
     "windows share their rows": (shared_rows, nullcontext),
+    "products of whole rows": (whole_rows, nullcontext),
     "parts that fit the cache": (parts_in_cache, nullcontext),
     "the larger factor first": (larger_factor_first, nullcontext),
     "image gradient row by row": (gradient_by_rows, nullcontext),
     "pool rows, then columns": (rows_then_columns, nullcontext),
+    "gradient of tiles in rows": (gradient_of_tiles, nullcontext),
     "bits times 0 or 1": (bits_times_one, nullcontext),
 }
 
