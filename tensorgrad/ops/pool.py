@@ -316,13 +316,15 @@ def _to_maxima_of_tiles(y: Array, x: Array, maxima: Array, rows: Axis, columns: 
     def route(some: slice) -> None:
         part, out = x[some, :height, :width], spread[some, :height, :width]
         shape = (len(part), rows.count, rows.size, *part.shape[2:])
+        part = part.reshape(shape)
         largest = np.repeat(maxima[some], columns.size, axis=2)[:, :, None]
-        hit = np.less(part.reshape(shape), largest)
+        hit = np.less(part, largest, order="C")
         several = np.count_nonzero(hit) != maxima[some].size * (rows.size * columns.size - 1)
         np.logical_not(hit, out=hit)
         if several:  # or NaN, to which all are equal here
             if np.isnan(np.max(maxima[some])):
-                hit = (part.reshape(shape) == largest) | np.isnan(part.reshape(shape))
+                np.equal(part, largest, out=hit)
+                hit |= np.isnan(part)
             _keep_the_first(hit, columns.size)
         masked(np.repeat(y[some], columns.size, axis=2)[:, :, None], hit, out=out.reshape(shape))
 

@@ -60,13 +60,16 @@ OPTIONS = [
 
 
 def in_memory(x, order):
-    """``x`` with images outermost in memory, as NumPy would have it, or innermost, as convolution has it."""
-    return x.copy() if order == "NHWC" else x.swapaxes(0, 3).copy().swapaxes(0, 3)
+    """``x``, which is (N, H, W, C), with its axes in memory in that order, the first outermost."""
+    axes = ["NHWC".index(axis) for axis in order]
+    return x.transpose(axes).copy().transpose(np.argsort(axes))
 
 
 @pytest.mark.parametrize(("size", "stride", "padding", "dilation"), OPTIONS)
 @pytest.mark.parametrize("values", ["normal", "tied", "NaN"])
-@pytest.mark.parametrize(("order", "order_of_g"), [("NHWC", "NHWC"), ("NHWC", "CHWN"), ("CHWN", "NHWC")])
+@pytest.mark.parametrize(
+    ("order", "order_of_g"), [("NHWC", "CHWN"), ("CHWN", "NHWC"), ("NCHW", "NHWC"), ("WHCN", "CWNH")]
+)
 @pytest.mark.parametrize("part_bytes", [parallel.PART_BYTES, 200])
 def test_max_pool_is_the_definition(
     monkeypatch, size, stride, padding, dilation, values, order, order_of_g, part_bytes
