@@ -310,8 +310,8 @@ def _to_maxima_of_tiles(y: Array, x: Array, maxima: Array, rows: Axis, columns: 
     if swapped:  # as they lie in memory
         y, x, maxima = y.swapaxes(0, 3), x.swapaxes(0, 3), maxima.swapaxes(0, 3)
     height, width = rows.count * rows.size, columns.count * columns.size
-    whole = height == rows.length and width == columns.length
-    spread = (np.empty_like if whole else np.zeros_like)(x, dtype=y.dtype, order="C")
+    spread = np.empty_like(x, dtype=y.dtype, order="C")
+    spread[:, height:] = spread[:, :, width:] = 0  # what is left over
 
     def route(some: slice) -> None:
         part, out = x[some, :height, :width], spread[some, :height, :width]
