@@ -99,6 +99,7 @@ def plot_steps(rows: list[dict[str, Any]], path: Path, kind: str) -> None:
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
+    from matplotlib.ticker import LogLocator, NullFormatter
 
     names = list(dict.fromkeys(row["network"] for row in rows))
     batches = sorted({row["batch"] for row in rows})
@@ -128,6 +129,9 @@ def plot_steps(rows: list[dict[str, Any]], path: Path, kind: str) -> None:
             for label, row in zip(panel.get_yticklabels(), here, strict=True):
                 label.set(fontsize=8, fontweight="bold" if row["who"] in OURS else "normal")
             panel.set_xscale("log")
+            panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=20))
+            panel.xaxis.set_major_formatter("{x:g}")
+            panel.xaxis.set_minor_formatter(NullFormatter())
             if len(here):
                 panel.set_xlim(0.5 * low.min(), 3 * high.max())
             panel.invert_yaxis()

@@ -111,17 +111,6 @@ def whole_rows() -> tuple[Way, Way]:
     return in_pieces, lambda: np.matmul(w, windows, out=rows)
 
 
-def larger_factor_first() -> tuple[Way, Way]:
-    """The filters' gradient of the first layer, (9, n) @ (n, 16) in short pieces, beside (16, n) @ (n, 9)."""
-    windows, g = normal(26, 9, 832), normal(26, 16, 832)
-    flat_windows = np.ascontiguousarray(windows.swapaxes(0, 1).reshape(9, -1))
-    flat_g = np.ascontiguousarray(g.swapaxes(0, 1).reshape(16, -1))
-    return (
-        lambda: flat_g @ flat_windows.T,
-        lambda: (windows @ g.swapaxes(1, 2)).sum(axis=0).T,
-    )
-
-
 def gradient_by_rows() -> tuple[Way, Way]:
     """The images' gradient summed over the filter's rows by the product, beside nine scattered additions."""
     y, w = normal(32, 11, 11, 32), normal(32, 16, 3, 3)
@@ -207,7 +196,6 @@ TRICKS: dict[str, tuple[Callable[[], tuple[Way, Way]], Callable[[], AbstractCont
     "windows share their rows": (shared_rows, nullcontext),
     "products of whole rows": (whole_rows, nullcontext),
     "parts that fit the cache": (parts_in_cache, nullcontext),
-    "the larger factor first": (larger_factor_first, nullcontext),
     "image gradient row by row": (gradient_by_rows, nullcontext),
     "pool rows, then columns": (rows_then_columns, nullcontext),
     "gradient of tiles in rows": (gradient_of_tiles, nullcontext),
