@@ -41,19 +41,19 @@ class _Job:
 
     def __init__(self, function: Callable[[Any], object], items: Sequence[Any]) -> None:
         self.function = function
-        self.items = iter(items)  # a list's iterator gives each item to one thread alone
+        self.items = iter([*enumerate(items)])  # a list's iterator gives each item to one thread alone
         self.left = len(items)
         self.lock = threading.Lock()
         self.finished = threading.Lock()
         self.finished.acquire()
-        self.error: BaseException | None = None
+        self.errors: dict[int, BaseException] = {}
 
     def run(self) -> None:
-        for item in self.items:
+        for i, item in self.items:
             try:
                 self.function(item)
             except BaseException as error:  # raised again by the thread that waits
-                self.error = error
+                self.errors[i] = error
             with self.lock:
                 self.left -= 1
                 if not self.left:
@@ -121,5 +121,5 @@ def share(function: Callable[[Any], object], items: Sequence[Any]) -> None:
     pool.submit(job, helpers)
     job.run()
     job.finished.acquire()
-    if job.error is not None:
-        raise job.error
+    if job.errors:
+        raise job.errors[min(job.errors)]  # the one that a single thread would have met

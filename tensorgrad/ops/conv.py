@@ -68,7 +68,7 @@ def _padded(x: Array, rows: Axis, columns: Axis) -> Array:
         return x
     channels, height, width, batch = x.shape
     shape = (channels, rows.before + height + rows.after, columns.before + width + columns.after, batch)
-    padded = np.zeros_like(x, shape=shape)
+    padded = np.zeros_like(x, shape=shape, order="C")
     padded[:, rows.before : rows.before + height, columns.before : columns.before + width] = x
     return padded
 
@@ -85,7 +85,7 @@ def _windows_over(x: Array, groups: int, rows: Axis, columns: Axis, down: slice,
     channel, row, pixel, item = x.strides
     lines: tuple[int, ...]
     steps: tuple[int, ...]
-    if rows.dilation == 1 and rows.stride < rows.size:
+    if _shares_strips(rows):
         step, lines, steps = rows.stride, ((height - 1) * rows.stride + rows.size,), (row,)
     else:  # each row of windows has strips of its own
         step, lines, steps = rows.size, (height, rows.size), (rows.stride * row, rows.dilation * row)
@@ -93,10 +93,14 @@ def _windows_over(x: Array, groups: int, rows: Axis, columns: Axis, down: slice,
     strides = (each * channel, *steps, channel, columns.dilation * pixel, columns.stride * pixel, item)
     source = np.ndarray(shape, x.dtype, x, down.start * rows.stride * row, strides)
     taps = each * columns.size
-    strips = np.empty_like(x, shape=(groups, math.prod(lines), taps + ones, columns.count * batch))
+    strips = np.empty_like(x, shape=(groups, math.prod(lines), taps + ones, columns.count * batch), order="C")
     strips[:, :, taps:] = 1
     strips[:, :, :taps].reshape(shape)[...] = source  # one call for all, so that other threads can run long
     return _neighbours(strips, step, height, rows.size)
+
+
+def _shares_strips(rows: Axis) -> bool:
+    return rows.dilation == 1 and rows.stride < rows.size
 
 
 def _neighbours(strips: Array, step: int, height: int, size: int) -> Array:
@@ -179,10 +183,10 @@ def conv2d(
         raise TypeError(f"conv2d: expected a bias of {x.dtype}, got {bias.dtype}")
     x = _padded(_batch_innermost(x), rows, columns)
     batch = x.shape[3]
-    out = np.empty_like(x, shape=(filters, rows.count, columns.count, batch))
+    out = np.empty_like(x, shape=(filters, rows.count, columns.count, batch), order="C")
     # (F, C/G, KH, KW) -> (F, KH, C/G * KW): the order of the strips
     taps = w.shape[1] * columns.size
-    weights = np.zeros_like(w, shape=(filters, rows.size, taps + (bias is not None)))
+    weights = np.zeros_like(w, shape=(filters, rows.size, taps + (bias is not None)), order="C")
     weights[:, :, :taps].reshape(filters, rows.size, -1, columns.size)[...] = w.swapaxes(1, 2)
     if bias is not None:  # the weight of a line of ones in the first strip: no pass over the result to add it
         weights[:, 0, taps] = bias
@@ -199,7 +203,8 @@ def conv2d(
 
 def _row_bytes(x: Array, filters: int, rows: Axis, columns: Axis) -> int:
     """Bytes that the windows and the results of one output row take, for images x (C, H, W, N)."""
-    lines = min(rows.stride, rows.size) * x.shape[0] * columns.size + filters
+    strips = rows.stride if _shares_strips(rows) else rows.size
+    lines = strips * x.shape[0] * columns.size + filters
     return int(lines * columns.count * x.shape[3] * x.itemsize)
 
 
@@ -227,7 +232,7 @@ def conv2d_images(
     rows, columns = _windows("conv2d_images", (shape, w.shape), stride, padding, dilation, groups)
     _require_output("conv2d_images", y, (shape[0], rows.count, columns.count, w.shape[0]))
     y = _batch_innermost(y)
-    x = np.zeros_like(y, shape=(shape[3], shape[1], shape[2], shape[0]))
+    x = np.zeros_like(y, shape=(shape[3], shape[1], shape[2], shape[0]), order="C")
     spread = _spread_rows if rows.stride == rows.dilation == 1 else _spread_patches
     spread(x, y, w, groups, rows, columns)
     return x.swapaxes(0, 3)
@@ -251,7 +256,7 @@ def _spread_rows(x: Array, y: Array, w: Array, groups: int, rows: Axis, columns:
         first = down.start + rows.before - rows.size + 1  # of the rows of y that these rows see
         seen = slice(max(first, 0), min(down.stop + rows.before, rows.count))
         shape = (groups, count + rows.size - 1, filters, columns.count * batch)
-        strips = np.zeros_like(y, shape=shape)
+        strips = np.zeros_like(y, shape=shape, order="C")
         strips[:, seen.start - first : seen.stop - first] = _by_rows(y, groups, seen)
         windows = _neighbours(strips, 1, count, rows.size)
         # (G, 1, C/G*KW, KH*F/G) @ (G, R, KH*F/G, OW*N) -> (G, R, C/G*KW, OW*N)
@@ -314,7 +319,7 @@ def conv2d_filters(
     x, y = _padded(_batch_innermost(x), rows, columns), _batch_innermost(y)
     channels, filters = shape[1], shape[0] // groups
     blocks = parts(rows.count, _row_bytes(x, shape[0], rows, columns))
-    sums = np.empty_like(x, shape=(len(blocks), groups, shape[2] * channels * shape[3], filters))
+    sums = np.empty_like(x, shape=(len(blocks), groups, shape[2] * channels * shape[3], filters), order="C")
 
     def correlate(i: int) -> None:
         windows = _windows_over(x, groups, rows, columns, blocks[i])

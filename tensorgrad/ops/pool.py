@@ -306,12 +306,11 @@ def max_pool_images(
 
 def _to_maxima_of_tiles(y: Array, x: Array, maxima: Array, rows: Axis, columns: Axis) -> Array:
     """`max_pool_images` for windows that neither overlap nor leave gaps: in whole rows, not tap by tap."""
-    swapped = x.strides[3] > x.strides[0]
-    if swapped:  # as they lie in memory
-        y, x, maxima = y.swapaxes(0, 3), x.swapaxes(0, 3), maxima.swapaxes(0, 3)
     height, width = rows.count * rows.size, columns.count * columns.size
-    spread = np.empty_like(x, dtype=y.dtype, order="C")
+    result = spread = np.empty_like(maxima, dtype=y.dtype, shape=x.shape)
     spread[:, height:] = spread[:, :, width:] = 0  # what is left over
+    if x.strides[3] > x.strides[0]:  # as they lie in memory
+        y, x, maxima, spread = (array.swapaxes(0, 3) for array in (y, x, maxima, spread))
 
     def route(some: slice) -> None:
         part, out = x[some, :height, :width], spread[some, :height, :width]
@@ -329,7 +328,7 @@ def _to_maxima_of_tiles(y: Array, x: Array, maxima: Array, rows: Axis, columns: 
         masked(np.repeat(y[some], columns.size, axis=2)[:, :, None], hit, out=out.reshape(shape))
 
     share(route, parts(len(x), x.nbytes // len(x)))
-    return spread.swapaxes(0, 3) if swapped else spread
+    return result
 
 
 def _keep_the_first(hit: Array, width: int) -> None:

@@ -16,19 +16,22 @@ Size: TypeAlias = int | tuple[int, int]
 Sides: TypeAlias = int | tuple[int, int] | tuple[tuple[int, int], tuple[int, int]]
 Padding: TypeAlias = Sides | Literal["same", "valid"]
 Geometry = TypeVar("Geometry")
-_PLAIN = frozenset({int, bool, str, type(None)})
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether ``value`` is an integer, or a tuple of them or of such tuples: (1, 1) equals (True, 1.0)."""
+    kind = type(value)
+    return kind is int or (kind is tuple and all(map(_is_plain, value)))
 
 
 def remembered(function: Callable[..., Geometry]) -> Callable[..., Geometry]:
-    """A function of (name, shapes, *options) whose results are kept: each step of a training asks the same.
-
-    Only for plain options, whose types are told apart: among tuples (2, 1) and (2.0, True) would be the same.
-    """
+    """A function of (name, shapes, *options) that keeps its results: each training step asks the same."""
     known = lru_cache(maxsize=512, typed=True)(function)
+    words = frozenset({bool, str, type(None)})  # which ``typed`` tells apart from integers
 
     @wraps(function)
     def recall(name: str, shapes: Any, *options: Any) -> Geometry:
-        plain = type(shapes) is tuple and _PLAIN.issuperset(map(type, options))
+        plain = _is_plain(shapes) and all(type(x) in words or _is_plain(x) for x in options)
         return (known if plain else function)(name, shapes, *options)
 
     return recall

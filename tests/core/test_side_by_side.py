@@ -1,6 +1,7 @@
 """The formulas of large products run at the same time: equal gradients, only those wanted, errors raised."""
 
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -109,6 +110,18 @@ def test_an_error_in_one_is_raised_and_loses_nothing(wrong):
         product(*formulas)(x, y).sum().backward()
     np.testing.assert_array_equal(x.grad, before[0])
     np.testing.assert_array_equal(y.grad, before[1])
+
+
+def test_of_several_errors_the_first_is_raised():
+    def failing(what, pause):
+        def fail(g, out, x, y):
+            time.sleep(pause)
+            raise ZeroDivisionError(what)
+
+        return fail
+
+    with pytest.raises(ZeroDivisionError, match="of x"):
+        product(failing("of x", 0.02), failing("of y", 0.0))(leaf(3), leaf(3)).sum().backward()
 
 
 def test_an_assigned_leaf_is_still_found_out():

@@ -148,3 +148,25 @@ def test_random_convolutions(seed):
     out = tg.conv2d(*leaves, groups=int(groups), **options)
     loss = np.sum(np.tanh(tg.max_pool(out, size=2, stride=1)) * tg.avg_pool(out, size=2, stride=1))
     assert_computes(tg.to_numpy(loss), loss, leaves)
+
+
+@pytest.mark.parametrize(
+    ("images", "filters", "activation"),
+    [
+        ((1, 12, 12, 1), (8, 1, 1, 1), tg.relu),
+        ((1, 14, 14, 1), (4, 1, 5, 5), tg.relu),
+        ((5, 4, 11, 1), (15, 1, 2, 3), tg.identity),  # one row of maxima
+        ((8, 14, 14, 1), (1, 1, 5, 5), tg.relu),
+    ],
+)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_pooled_images_with_axes_of_length_one(images, filters, activation, dtype):
+    """Sums round by the layout in memory, and the stride of an axis of length 1 means nothing."""
+    rng = np.random.default_rng(0)
+    x, w, b = (
+        tg.Tensor(rng.standard_normal(shape), requires_grad=True, name=name, dtype=dtype)
+        for name, shape in (("x", images), ("w", filters), ("b", filters[:1]))
+    )
+    h = tg.max_pool(activation(tg.conv2d(x, w, b)), size=2)
+    loss = np.sum(h * h)
+    assert_computes(tg.to_numpy(loss), loss, [x, w, b])

@@ -1,5 +1,7 @@
 """conv2d, its adjoints and what is made of them, against loops, PyTorch and finite differences."""
 
+import contextlib
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,6 +10,7 @@ from hypothesis import strategies as st
 import tensorgrad as tg
 from tensorgrad.core import parallel
 from tensorgrad.ops.conv import conv1d, conv2d, conv2d_filters, conv2d_images, conv_transpose2d
+from tensorgrad.ops.pool import avg_pool_images
 
 
 def arrays(*shapes, seed=0, dtype=np.float64):
@@ -86,6 +89,17 @@ def test_options_that_equal_those_of_the_last_call_are_still_checked(equal):
         conv2d(x, w, dilation=equal)
     with pytest.raises(TypeError, match="expected stride to be an integer"):
         tg.max_pool(x, stride=equal)
+
+
+def test_a_bad_shape_does_not_spoil_later_calls():
+    y, w = arrays((1, 3, 3, 1), (1, 1, 2, 2))
+    for bad in ((1, 4.0, 4.0, 1), (True, 4, 4, 1)):
+        with contextlib.suppress(TypeError):
+            conv2d_images(y, w, shape=bad)
+        assert conv2d_images(y, w, shape=(1, 4, 4, 1)).shape == (1, 4, 4, 1)
+    with pytest.raises(TypeError):
+        avg_pool_images(y, shape=(1, 6.0, 6.0, 1))
+    assert avg_pool_images(y, shape=(1, 6, 6, 1)).shape == (1, 6, 6, 1)
 
 
 @pytest.mark.parametrize("lengths", [(6, 7), (5, 9), (1, 8)])
