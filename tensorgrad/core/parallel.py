@@ -1,4 +1,4 @@
-"""Work on large arrays in parts that fit a core's cache, shared among threads.
+"""Work on large arrays in parts that threads share.
 
 NumPy lets other Python threads run while it copies, computes and multiplies. So threads of our own can share
 the parts of one op, and take the next part when they are done with one: where other programs keep the cores
@@ -25,7 +25,7 @@ PART_BYTES = 1 << 22
 
 
 def parts(length: int, each: int, least: int = 1) -> list[slice]:
-    """Slices of an axis, of about equal length and at most ``PART_BYTES``, at ``each`` bytes an index.
+    """Slices of an axis, of about equal length and ``PART_BYTES`` at most, if an index takes ``each`` bytes.
 
     None is shorter than ``least``; their number is even unless it is 1, or limited by the ``length``.
     """
