@@ -36,12 +36,16 @@ class Op(Generic[P]):
         self,
         forward: Callable[P, Any],
         name: str,
-        arrays: tuple[str, ...],
+        arrays: tuple[str, ...] | None = None,
         *,
         elementwise: bool,
         native: bool,
     ) -> None:
         update_wrapper(self, forward)
+        # A NumPy function's own options are not ours: what it takes beside arrays is given at the call.
+        signature = [] if native else list(inspect.signature(forward).parameters.values())
+        if arrays is None:
+            arrays = tuple(p.name for p in signature if p.kind is not p.KEYWORD_ONLY)
         self.name = self.__name__ = name
         self.forward = forward
         self.arrays = arrays
@@ -53,8 +57,6 @@ class Op(Generic[P]):
         self.joint: Callable[..., tuple[Array, ...]] | None = None
         #: Of products: how many products a call adds up, ``(out, *args, **params) -> int``.
         self.multiply_adds: Callable[..., int] | None = None
-        # A NumPy function's own options are not ours: what it takes beside arrays is given at the call.
-        signature = [] if native else list(inspect.signature(forward).parameters.values())
         self.formulas: list[Vjp] = [partial(self._undeclared, array) for array in arrays]
         self.variadic = any(p.kind is p.VAR_POSITIONAL for p in signature)
         self._arity = -1 if self.variadic else len(arrays)
@@ -291,14 +293,11 @@ def op(
 
 
 def _register(forward: Callable[P, Any], *, elementwise: bool, numpy: Callable[..., Any] | None) -> Op[P]:
-    positional = tuple(
-        p.name for p in inspect.signature(forward).parameters.values() if p.kind is not p.KEYWORD_ONLY
-    )
-    new = Op(forward, forward.__name__, positional, elementwise=elementwise, native=False)
+    new = Op(forward, forward.__name__, elementwise=elementwise, native=False)
     _enter(new)
     if numpy is not None:
         names = _parameters_of(numpy) or _parameters_of(forward)
-        new.metadata = names[len(positional) :]
+        new.metadata = names[len(new.arrays) :]
         NUMPY[numpy] = partial(_as_numpy, new, names)
     return new
 
