@@ -1,8 +1,9 @@
 """Pooling of images (N, H, W, C): the largest or the mean value of every window.
 
 The gradient of a maximum goes to one element of its window, that of a mean to all of them. Each kind of
-pooling has its adjoint for a sibling, so that derivatives of any order exist. Everything is done on slices of
-the images, a slice for each tap of the windows; results lie in memory in the order of the images.
+pooling has its adjoint for a sibling, so that derivatives of any order exist. Work is done on slices of the
+images, one for each tap of the windows, and on whole rows where windows are tiles; results lie in memory in
+the order of the images.
 """
 
 from __future__ import annotations

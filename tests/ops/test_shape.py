@@ -391,3 +391,18 @@ def test_plain_arrays_may_stand_beside_tensors():
     assert out.inputs[0] is x
     out.backward([1.0, 2.0, 3.0, 4.0])
     np.testing.assert_array_equal(x.grad, [1.0, 2.0])
+
+
+@pytest.mark.parametrize("batch", [1, 2, 5])
+@pytest.mark.parametrize("shape", ["rows", "(N, -1)", "(N, all)", "elsewhere"])
+def test_images_with_the_batch_innermost_in_memory_are_flattened_in_row_major_order(batch, shape):
+    values = np.arange(batch * 24.0).reshape(batch, 3, 4, 2)
+    images = values.swapaxes(0, 3).copy().swapaxes(0, 3)
+    new = {"rows": (-1, 4), "(N, -1)": (batch, -1), "(N, all)": (batch, 24), "elsewhere": (batch * 3, 8)}[
+        shape
+    ]
+    np.testing.assert_array_equal(tg.reshape(images, shape=new), values.reshape(new))
+    x = tg.Tensor(images, requires_grad=True)
+    out = tg.reshape(x, shape=new)
+    out.backward(np.arange(out.size * 1.0).reshape(out.shape))
+    np.testing.assert_array_equal(x.grad, values)
