@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import tensorgrad as tg
-from tensorgrad.core.registry import NUMPY, OPS
+from tensorgrad.core.operators import NUMPY, OPS
 
 collect_ignore = ["docs/conf.py"]  # it needs Sphinx
 

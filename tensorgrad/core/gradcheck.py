@@ -9,8 +9,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tensorgrad.core.tensor import Array, Tensor
+from tensorgrad.core.engine import Tensor
+from tensorgrad.core.operators import Array
 from tensorgrad.core.transforms import vjp
+
+__all__ = ["GradcheckError", "GradcheckReport", "gradcheck"]
 
 
 class Precision(NamedTuple):

@@ -9,11 +9,11 @@ from typing import Any, cast, overload
 
 import numpy as np
 
-from tensorgrad.core.backward import require_recorded, seed, walk
+from tensorgrad.core.engine import Op, Tensor, Watch, require_recorded, seed, walk, watching
 from tensorgrad.core.formula import formula_text
-from tensorgrad.core.op import Op
-from tensorgrad.core.recording import Watch, _watch
-from tensorgrad.core.tensor import Array, Tensor
+from tensorgrad.core.operators import READERS, Array
+
+__all__ = ["BackwardStep", "BackwardSteps"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -107,7 +107,7 @@ class BackwardSteps(Sequence[BackwardStep]):
         return len(self._steps)
 
     def __repr__(self) -> str:
-        return f"<BackwardSteps: {len(self)} from {self.output._label()}>"
+        return f"<BackwardSteps: {len(self)} from {self.output.label()}>"
 
     def waiting(self, k: int) -> list[tuple[Tensor, np.ndarray[Any, Any]]]:
         """The tensors that hold a cotangent after ``k`` steps, with what has come to them so far.
@@ -132,14 +132,17 @@ def backward_steps(output: Tensor, g: Array | None) -> BackwardSteps:
     """Carry out `Tensor.backward_steps`."""
     require_recorded(output, "backward_steps")
     start = seed(output, g.numpy() if isinstance(g, Tensor) else g, "backward_steps")
-    recorder = _Recorder(_watch.get())
-    token = _watch.set(recorder)
+    recorder = _Recorder(watching.get())
+    token = watching.set(recorder)
     try:
         found = walk([(output, start)])
     finally:
-        _watch.reset(token)
+        watching.reset(token)
     gradients = [(leaf, _own(cotangent)) for leaf, cotangent in found]
     return BackwardSteps(output, _own(start), recorder.steps(output, start), gradients)
+
+
+READERS["backward_steps"] = backward_steps
 
 
 class _Recorder:

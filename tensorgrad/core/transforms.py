@@ -12,11 +12,21 @@ from typing import Any
 
 import numpy as np
 
-from tensorgrad.core.backward import read_from_outside, seed, walk
-from tensorgrad.core.broadcast import identity
-from tensorgrad.core.recording import _clock, _paused
-from tensorgrad.core.tensor import Array, Tensor, as_numeric, refuse_integers
-from tensorgrad.core.tree import leaves, mapped, matched, rebuilt
+from tensorgrad.core.engine import (
+    Tensor,
+    as_numeric,
+    clock,
+    identity,
+    paused,
+    read_from_outside,
+    seed,
+    walk,
+)
+from tensorgrad.core.operators import Array
+from tensorgrad.core.refusals import refuse_integers
+from tensorgrad.core.trees import leaves, mapped, matched, rebuilt
+
+__all__ = ["grad", "hessian", "hvp", "jacobian", "jvp", "stop_gradient", "value_and_grad", "vjp"]
 
 Argnums = int | tuple[int, ...]
 
@@ -69,9 +79,9 @@ def _linearized(
 ) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
     """`vjp` for arguments that the caller knows by their ``positions``."""
     what = f"{what} of {_name(f)}"
-    recording = not _paused.get()
-    since = next(_clock)  # what is older comes from outside
-    token = _paused.set(0)  # a derivative is asked for explicitly, even under no_grad
+    recording = not paused.get()
+    since = next(clock)  # what is older comes from outside
+    token = paused.set(0)  # a derivative is asked for explicitly, even under no_grad
     try:
         labels = [
             (f"argument {i}{path}", x)
@@ -81,7 +91,7 @@ def _linearized(
         variables = [_variable(x, f"{what}, {label}") for label, x in labels]
         result = f(*rebuilt(args, variables))
     finally:
-        _paused.reset(token)
+        paused.reset(token)
     outputs = [y if isinstance(y, Tensor) else Tensor(y) for _, y in leaves(result)]
     if not allow_unused:
         used = _ancestors(outputs)
@@ -94,10 +104,10 @@ def _linearized(
 
     def pull_back(cotangent: Any) -> tuple[Any, ...]:
         given = matched(result, cotangent, f"{what}, cotangent")
-        record = not _paused.get() and (
+        record = not paused.get() and (
             nested or any(isinstance(v, Tensor) and v._requires_grad for v in given)
         )
-        token = _paused.set(not record)
+        token = paused.set(not record)
         try:
             pairs = [
                 (y, seed(y, v, f"{what}, cotangent"))
@@ -106,7 +116,7 @@ def _linearized(
             ]
             found = {x._serial: g for x, g in walk(pairs, create_graph=record, since=since)}
         finally:
-            _paused.reset(token)
+            paused.reset(token)
         gradients = [_given(found.get(x._serial, np.zeros_like(x._array)), record) for x in variables]
         return rebuilt(args, gradients)  # type: ignore[no-any-return]  # a tuple, as args is
 

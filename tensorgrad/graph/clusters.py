@@ -78,11 +78,11 @@ def parameter_titles(nodes: list[Tensor]) -> dict[int, str]:
     shared = {id(node) for node in nodes if node._op is None and node.name and names[node.name] > 1}
     if not shared:
         return {}
-    calls = (call for node in nodes for call in getattr(node, "_calls", ()) if not isinstance(call[1], Op))
+    calls = (call for node in nodes for call in node.calls if not isinstance(call.maker, Op))
     titles: dict[int, str] = {}
     seen = set()
-    for _, layer_of, _ in sorted(calls, key=lambda call: call[0]):  # the outermost began first
-        layer = layer_of()
+    for call in sorted(calls, key=lambda call: call.start):  # the outermost began first
+        layer = call.maker()
         if layer is not None and id(layer) not in seen:
             seen.add(id(layer))
             for path, parameter in _named(layer.named_parameters).items():
@@ -142,7 +142,7 @@ def _owners(nodes: list[Tensor]) -> dict[int, _Call]:
     """The innermost call that made each node, by the node's id."""
     calls: dict[tuple[int, Any], _Call] = {}
     for node in nodes:
-        for start, maker, detail in getattr(node, "_calls", ()):
+        for start, maker, detail in node.calls:
             calls.setdefault((start, detail), _Call(start, maker, detail, [])).outputs.append(node)
     owner: dict[int, _Call] = {}
     for call in sorted(calls.values(), key=lambda call: -call.start):  # the inner ones begin later

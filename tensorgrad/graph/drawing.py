@@ -177,7 +177,7 @@ def _looked_up(nodes: list[Tensor], wanted: Tensor | str, thing: Any) -> list[Te
         wanted = paths.get(id(wanted), wanted)
     if isinstance(wanted, Tensor):
         found = [node for node in nodes if node is wanted]
-        what = wanted._label()
+        what = wanted.label()
     elif isinstance(wanted, str):
         found = [node for node in nodes if node.name == wanted]
         what = repr(wanted)

@@ -70,7 +70,7 @@ def params_shown(node: Tensor, without: tuple[str, ...] = ()) -> Iterator[str]:
         if name in without or name == "shape" or callable(value):
             continue
         # What does not vary goes without saying, but for the size of pooling windows.
-        if name == "size" or name not in op._defaults or shown(value) != shown(op._defaults[name]):
+        if name == "size" or name not in op.defaults or shown(value) != shown(op.defaults[name]):
             yield f"{name}={shown(value)}"
 
 

@@ -13,8 +13,7 @@ from typing import Any, cast
 import numpy as np
 
 from tensorgrad.core import Tensor
-from tensorgrad.core.backward import require_recorded, seed, walk
-from tensorgrad.core.recording import _paused, _watch
+from tensorgrad.core.engine import paused, require_recorded, seed, walk, watching
 from tensorgrad.graph.numpy_expressions import UnwritableError
 from tensorgrad.graph.numpy_leaves import Leaves
 from tensorgrad.graph.numpy_module import module
@@ -164,8 +163,8 @@ def _written(
 ) -> NumpyCode:
     # In a context of its own, which no `no_grad` or `detect_nan` of the caller's reaches, and where errors of
     # floating point are not reported again: the engine did, and an op's own settings still stand out.
-    _paused.set(0)
-    _watch.set(None)
+    paused.set(0)
+    watching.set(None)
     np.seterr(all="call")
     np.seterrcall(lambda *_: None)
     nodes = ancestors(loss)

@@ -113,6 +113,6 @@ class Leaves:
         wanted = [wrt] if isinstance(wrt, Tensor) else list(wrt)
         for x in wanted:
             if not isinstance(x, Tensor) or all(x is not leaf for leaf in able):
-                what = x._label() if isinstance(x, Tensor) else repr(x)
+                what = x.label() if isinstance(x, Tensor) else repr(x)
                 raise ValueError(f"to_numpy: {what} in wrt is no leaf of the graph that requires grad")
         return wanted

@@ -40,7 +40,7 @@ class Names:
             (
                 _Call(start, node._serial, maker(), kind)
                 for node in nodes
-                for start, maker, kind in getattr(node, "_calls", ())
+                for start, maker, kind in node.calls
                 if isinstance(maker, weakref.ref)
             ),
             key=lambda call: call.start,

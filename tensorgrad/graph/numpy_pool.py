@@ -168,7 +168,7 @@ def max_pool_vjp(script: Script, g: Traced, out: Traced, x: Traced, **options: A
     formula = OPS["max_pool"].vjps["x"]
 
     def compute(g: Any, out: Any, x: Any) -> Any:
-        return formula(g, out, x, **options)  # type: ignore[misc]
+        return formula(g, out, x, **options)
 
     return script.record(
         Lines("d", compute, f"{{out}} = {name}({{a0}}, {{a1}}, {{a2}}, {how})", helpers=(helper,)), g, out, x

@@ -48,7 +48,7 @@ def shadow_of(
     for x in node._inputs:
         if isinstance(x, Tensor) and x._serial > node._serial:
             raise RuntimeError(
-                f"to_numpy: {x._label()} was assigned after {op.name} had read it; run forward again"
+                f"to_numpy: {x.label()} was assigned after {op.name} had read it; run forward again"
             )
     owner = names.owner(node)
     inputs, shadow._params = leaves.kept[id(node)]

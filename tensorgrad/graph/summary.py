@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tensorgrad.core import Parameter, Tensor
-from tensorgrad.core.recording import _clock
+from tensorgrad.core.engine import clock
 from tensorgrad.graph.clusters import recorded
 from tensorgrad.graph.tracing import named_copy, recording, zeros_for
 
@@ -40,7 +40,7 @@ def layer_costs(network: Any, input_shape: tuple[int, ...], batch_size: int) -> 
         held = _Held(twin.parameters())
         costs = []
         for i, layer in enumerate(twin.layers):
-            start = next(_clock)
+            start = next(clock)
             x = twin._apply(i, x)
             nodes = [x for x in recorded(x) if x._op is not None and x._serial > start]
             costs.append(

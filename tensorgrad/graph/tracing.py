@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tensorgrad.core import Tensor
-from tensorgrad.core.recording import _paused
+from tensorgrad.core.engine import paused
 
 
 def named_copy(layer: Any) -> Any:
@@ -37,8 +37,8 @@ def zeros_for(layer: Any, input_shape: tuple[int, ...], rows: int) -> Tensor:
 @contextmanager
 def recording() -> Iterator[None]:
     """Ops record inside, also under `no_grad`."""
-    token = _paused.set(0)
+    token = paused.set(0)
     try:
         yield
     finally:
-        _paused.reset(token)
+        paused.reset(token)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from tensorgrad.core import Array, Tensor, no_grad
-from tensorgrad.core.tensor import as_numeric
+from tensorgrad.core.engine import as_numeric
 from tensorgrad.nn.layers import Embedding
 from tensorgrad.nn.metrics import Values
 from tensorgrad.nn.tally import BatchReduction, loss_of, mode, reduction_of

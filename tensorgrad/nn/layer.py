@@ -10,9 +10,8 @@ from typing import Any, Self, TypeVar
 import numpy as np
 
 from tensorgrad.core import Array, Parameter, Tensor
-from tensorgrad.core.recording import _clock
-from tensorgrad.core.tensor import as_numeric
-from tensorgrad.core.tree import leaves
+from tensorgrad.core.engine import as_numeric, clock
+from tensorgrad.core.trees import leaves
 
 T = TypeVar("T")
 
@@ -59,7 +58,7 @@ class Layer:
         raise NotImplementedError(f"{type(self).__name__} does not define forward")
 
     def __call__(self, x: Array) -> Tensor:
-        start = next(_clock)
+        start = next(clock)
         out = self.forward(x)
         if isinstance(out, Tensor):
             self._sign(out, start)
@@ -72,7 +71,7 @@ class Layer:
     def _sign(self, out: Tensor, start: int) -> None:
         """Note on the result, for drawings, that this layer made it out of what is older than ``start``."""
         if out._op is not None and out._serial > start:
-            out._calls = (*getattr(out, "_calls", ()), (start, weakref.ref(self), type(self).__name__))
+            out.note_call(start, weakref.ref(self), type(self).__name__)
 
     # Modes
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from tensorgrad.core import Array, differentiate, implements, op
-from tensorgrad.core.registry import NUMPY
+from tensorgrad.core.operators import NUMPY
 
 add = differentiate(np.add, x=lambda g, out, x, y: g, y=lambda g, out, x, y: g)
 subtract = differentiate(np.subtract, x=lambda g, out, x, y: g, y=lambda g, out, x, y: -g)

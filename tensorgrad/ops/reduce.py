@@ -9,7 +9,7 @@ from typing import TypeAlias
 import numpy as np
 
 from tensorgrad.core import Array, Tensor, broadcast_to, op
-from tensorgrad.core.registry import NUMPY
+from tensorgrad.core.operators import NUMPY
 
 Axis: TypeAlias = int | tuple[int, ...] | None
 

@@ -33,7 +33,7 @@ from networks import NETWORKS
 
 import tensorgrad as tg
 from tensorgrad.core import backward
-from tensorgrad.core.registry import OPS
+from tensorgrad.core.operators import OPS
 from tensorgrad.nn import tuned_process
 
 

@@ -10,14 +10,14 @@ import pytest
 from helpers import leaf
 
 import tensorgrad as tg
-from tensorgrad.core.recording import _watch
+from tensorgrad.core.engine import watching
 
 
 @pytest.fixture(autouse=True)
 def nothing_is_left_behind():
     before = np.geterr()
     yield
-    left, _ = _watch.get(), _watch.set(None)
+    left, _ = watching.get(), watching.set(None)
     assert left is None
     assert np.geterr() == before
 

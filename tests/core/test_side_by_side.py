@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 import tensorgrad as tg
-from tensorgrad.core import backward, parallel
+from tensorgrad.core import engine, parallel
 
 
 @pytest.fixture(autouse=True)
 def _two_threads_for_every_product(monkeypatch):
     monkeypatch.setattr(parallel.pool, "threads", 2)
-    monkeypatch.setattr(backward, "SIDE_BY_SIDE", 0)
+    monkeypatch.setattr(engine, "SIDE_BY_SIDE", 0)
 
 
 def leaf(*shape, seed=0):
@@ -50,7 +50,7 @@ def test_the_gradients_are_those_of_formulas_in_turn(monkeypatch, name):
         return found
 
     together = gradients()
-    monkeypatch.setattr(backward, "SIDE_BY_SIDE", 1 << 60)
+    monkeypatch.setattr(engine, "SIDE_BY_SIDE", 1 << 60)
     for a, b in zip(together, gradients(), strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -69,7 +69,7 @@ def test_they_run_at_the_same_time():
 
 
 def test_small_products_take_turns(monkeypatch):
-    monkeypatch.setattr(backward, "SIDE_BY_SIDE", 4)
+    monkeypatch.setattr(engine, "SIDE_BY_SIDE", 4)
     threads = []
 
     def formula(g, out, x, y):

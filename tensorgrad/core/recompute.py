@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from tensorgrad.core.backward import read_from_outside, walk
-from tensorgrad.core.op import Op
-from tensorgrad.core.recording import _clock, _paused, _watch
-from tensorgrad.core.tensor import Array, Tensor
-from tensorgrad.core.tree import leaves, mapped
+from tensorgrad.core.engine import Op, Tensor, clock, paused, read_from_outside, walk, watching
+from tensorgrad.core.operators import Array
+from tensorgrad.core.trees import leaves, mapped
+
+__all__ = ["checkpoint"]
 
 
 def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
@@ -49,14 +49,14 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
     def recomputed(*args: Any, **kwargs: Any) -> Any:
         # What the caller changes later must not change what is computed again.
         args, kwargs = mapped(_own, (args, kwargs))
-        start = next(_clock)
+        start = next(clock)
         out = f(*args, **kwargs)
         if not isinstance(out, Tensor):
             if not any(isinstance(x, Tensor) for _, x in leaves((args, kwargs))):
                 return out  # arrays in, arrays out, as with any op
             came = type(out).__name__
             raise TypeError(f"checkpoint of {name}: expected one Tensor as the result, got a {came}")
-        if not out._requires_grad or _paused.get():
+        if not out._requires_grad or paused.get():
             return out
         reads = read_from_outside([out], start)
         serials = tuple(x._serial for x in reads)
@@ -88,11 +88,11 @@ def _recompute_vjp(
     value: Array,
     serials: tuple[int, ...],
 ) -> tuple[Array | None, ...]:
-    start = next(_clock)
+    start = next(clock)
     nested = any(isinstance(x, Tensor) for x in inputs)  # then backward is recorded
-    token = _paused.set(0)
+    token = paused.set(0)
     try:
-        watch = _watch.get()
+        watch = watching.get()
         with watch.forward_again() if watch else nullcontext():
             again = f()
         ends = read_from_outside([again], start)
@@ -104,7 +104,7 @@ def _recompute_vjp(
             )
         found = walk([(again, g)], create_graph=nested, since=start, ends=frozenset(x._serial for x in ends))
     finally:
-        _paused.reset(token)
+        paused.reset(token)
     cotangents = {x._serial: cotangent for x, cotangent in found}
     return tuple(cotangents.get(serial) for serial in serials)
 

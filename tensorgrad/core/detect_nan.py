@@ -10,8 +10,11 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from tensorgrad.core.recording import _watch, calling_line
-from tensorgrad.core.tensor import Array, Tensor
+from tensorgrad.core.engine import Tensor, watching
+from tensorgrad.core.operators import Array
+from tensorgrad.core.refusals import calling_line
+
+__all__ = ["detect_nan"]
 
 
 class detect_nan:  # noqa: N801 - a verb in lower case, as no_grad is
@@ -43,12 +46,12 @@ class detect_nan:  # noqa: N801 - a verb in lower case, as no_grad is
     def __enter__(self) -> detect_nan:
         quiet = np.errstate(divide="ignore", over="ignore", invalid="ignore")  # it raises instead
         quiet.__enter__()
-        self._blocks.append((_watch.set(self), quiet))
+        self._blocks.append((watching.set(self), quiet))
         return self
 
     def __exit__(self, *exc: object) -> None:
         token, quiet = self._blocks.pop()
-        _watch.reset(token)
+        watching.reset(token)
         quiet.__exit__(None, None, None)
 
     @contextmanager

@@ -1,0 +1,1100 @@
+"""The engine: tensors, ops, and the reverse walk. Read it from the top to the bottom.
+
+A tensor remembers how it was made, ``op(*inputs, **params)``, and that is the graph. An op is a function on
+arrays with one formula per array argument, its vjp. The walk goes from an output back to the leaves and calls
+the formulas. What ops there are it does not know: they are found by their names, in two tables.
+"""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import sys
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, ContextDecorator
+from contextvars import ContextVar
+from functools import partial, update_wrapper
+from heapq import heappop, heappush
+from types import MethodType
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, Protocol, TypeVar, overload
+
+import numpy as np
+
+from tensorgrad.core.checks import NDArray
+from tensorgrad.core.operators import NUMPY, OPS, READERS, Array, Operators
+from tensorgrad.core.parallel import share
+from tensorgrad.core.refusals import (
+    explain,
+    refuse_assigned,
+    refuse_conversion,
+    refuse_cotangent,
+    refuse_dtype,
+    refuse_integers,
+    refuse_masked,
+    refuse_undeclared,
+    refuse_unlike,
+    refuse_update,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
+
+__all__ = [
+    "Op", "Parameter", "Tensor", "broadcast_to", "differentiate", "identity", "implements", "no_grad",
+    "nondifferentiable", "op", "sum_to",
+]  # fmt: skip
+
+P = ParamSpec("P")
+F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T", bound="Tensor")
+
+#: A formula ``(g, out, *args, **params) -> cotangent``; None says that the derivative is zero.
+Vjp = Callable[..., Array] | None
+
+
+# Recording
+
+#: One clock for all tensors: a tensor's serial number is the tick at which it was made or last assigned.
+#: Hence an input is always older than what was made of it; where it is not, it was changed.
+clock = itertools.count(1)
+
+#: How many `no_grad` blocks this thread or task is inside of; ops record at 0.
+paused: ContextVar[int] = ContextVar("tensorgrad_paused", default=0)
+
+
+class Watch(Protocol):
+    """What is told of every op and every vjp: `detect_nan`, and the recorder of `backward_steps`."""
+
+    def walking(self) -> AbstractContextManager[None]: ...
+    def forward_again(self) -> AbstractContextManager[None]: ...
+    def after_forward(self, node: Tensor, arrays: list[Array]) -> None: ...
+    def after_vjp(self, node: Tensor, position: int, g: Array, gx: Array) -> None: ...
+
+
+#: The watch this thread or task is under.
+watching: ContextVar[Watch | None] = ContextVar("tensorgrad_watch", default=None)
+
+
+class no_grad(ContextDecorator):  # noqa: N801 - a verb in lower case, as NumPy's errstate is
+    """Context manager and decorator: ops compute but do not record.
+
+    The switch is a context variable, so it holds for this thread (or asyncio task) alone.
+
+    >>> w = tg.Tensor([1.0, 2.0], requires_grad=True)
+    >>> with tg.no_grad():
+    ...     y = w * 2
+    >>> y.requires_grad
+    False
+    """
+
+    def __call__(self, f: F) -> F:
+        if inspect.iscoroutinefunction(f) or inspect.isgeneratorfunction(f) or inspect.isasyncgenfunction(f):
+            raise TypeError(
+                f"no_grad: {f.__name__} runs after it was called; put with tg.no_grad() inside it"
+            )
+        return super().__call__(f)
+
+    def __enter__(self) -> no_grad:
+        paused.set(paused.get() + 1)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        # Not below 0, should a generator that left its block open end it after the derivative it was in.
+        paused.set(max(paused.get() - 1, 0))
+
+
+# Tensors
+
+
+_adding = threading.Lock()  # held by the thread that adds to the gradients of leaves
+
+
+class Call(NamedTuple):
+    """A call that ended in a tensor: of a layer, or of one formula of an op. Drawings frame what it made.
+
+    Attributes
+    ----------
+    start : int
+        The serial number before it: what it made is younger.
+    maker : weakref.ref or Op
+        The layer, or the op.
+    label : str or int
+        The name of the layer's class, or the position of the argument whose formula it was.
+    """
+
+    start: int
+    maker: Any
+    label: Any
+
+
+class Tensor(Operators["Tensor"]):
+    """An n-dimensional array and the recipe it was made by: ``op(*inputs, **params)``.
+
+    Parameters
+    ----------
+    data : array_like
+        The values; copied, so that no later change to ``data`` can reach the tensor.
+    requires_grad : bool
+        Whether gradients with respect to this tensor are wanted. Floating dtypes only.
+    name : str, optional
+        Shown in errors, summaries and drawings.
+    dtype : dtype, optional
+        NumPy's own choice when omitted: float64 for Python floats, int64 for integers.
+
+    Raises
+    ------
+    TypeError
+        If the data is not a real number or boolean array, or is not floating but requires grad.
+    ValueError
+        If nested lists are of unequal lengths.
+
+    Notes
+    -----
+    A Tensor is a value: no operation changes it. Only a leaf (a tensor that no op made) can be given
+    new values, through ``t.data = ...`` or, under `no_grad`, ``t -= ...``; a graph that still needs the
+    old values then refuses to run backward.
+
+    >>> x = tg.Tensor([1.0, 2.0, 3.0], requires_grad=True)
+    >>> y = (x * x).sum()
+    >>> y
+    Tensor(14.0, dtype=float64, op=sum)
+    >>> y.backward()
+    >>> x.grad
+    array([2., 4., 6.])
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_array",
+        "_calls",
+        "_grad",
+        "_inputs",
+        "_op",
+        "_params",
+        "_requires_grad",
+        "_serial",
+        "name",
+    )
+
+    _array: NDArray
+    _calls: tuple[Call, ...]  # unset on all but a few tensors
+    _grad: Any
+    _inputs: tuple[Any, ...]
+    _op: Op[Any] | None
+    _params: dict[str, Any]
+    _requires_grad: bool
+    _serial: int
+    name: str | None
+
+    def __init__(
+        self,
+        data: Array,
+        requires_grad: bool = False,
+        name: str | None = None,
+        dtype: DTypeLike | None = None,
+    ) -> None:
+        self._become_leaf(as_numeric(data, dtype, type(self).__name__), requires_grad, name)
+
+    def _become_leaf(self, data: NDArray, requires_grad: bool, name: str | None) -> None:
+        if requires_grad:
+            refuse_integers(data.dtype, f"{type(self).__name__}{f' {name!r}' if name else ''}")
+        self._array = data
+        self._requires_grad = requires_grad
+        self.name = name
+        self._grad = None
+        self._op = None
+        self._inputs = ()
+        self._params = {}
+        self._serial = next(clock)
+
+    # What a tensor is
+
+    @property
+    def data(self) -> NDArray:
+        """The values, as a read-only view (`numpy` gives a copy).
+
+        Assigning to it gives a leaf new values, of the same shape and dtype.
+        """
+        view = self._array.view()
+        view.flags.writeable = False
+        return view
+
+    @data.setter
+    def data(self, values: Array) -> None:
+        if self._op is not None:
+            raise TypeError(f"only a leaf can be assigned, and {self.label()} was made by {self._op.name}")
+        values = values._array if isinstance(values, Tensor) else np.asarray(values)
+        refuse_unlike("assigning to", self, values, "same_kind")
+        np.copyto(self.own(), values)
+
+    @property
+    def grad(self) -> Any:
+        """The gradient that `backward` accumulated: a read-only array, or None before the first.
+
+        After ``backward(create_graph=True)`` a Tensor, which can be differentiated again.
+        """
+        return self._grad
+
+    @grad.setter
+    def grad(self, value: Array | None) -> None:
+        if value is not None:
+            if not isinstance(value, Tensor):
+                value = np.array(value, dtype=self._array.dtype)
+                value.flags.writeable = False
+            refuse_unlike("grad of", self, value, "no")
+        self._grad = value
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether a gradient can flow to this tensor."""
+        return self._requires_grad
+
+    @property
+    def op(self) -> Op[Any] | None:
+        """The op that made this tensor; None for a leaf."""
+        return self._op
+
+    @property
+    def inputs(self) -> tuple[Any, ...]:
+        """The op's positional arguments: tensors, and the constants as they were at the call."""
+        return self._inputs
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The op's keyword arguments, defaults filled in."""
+        return dict(self._params)
+
+    @property
+    def serial(self) -> int:
+        """The tick of the one clock at which this tensor was made or last assigned: its age."""
+        return self._serial
+
+    @property
+    def calls(self) -> tuple[Call, ...]:
+        """The calls of layers and formulas that ended in this tensor, the innermost first."""
+        return getattr(self, "_calls", ())
+
+    def note_call(self, start: int, maker: Any, label: Any) -> None:
+        """Note that this tensor is what a `Call` ended in."""
+        self._calls = (*self.calls, Call(start, maker, label))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Length of each axis."""
+        return tuple(self._array.shape)
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return self._array.ndim
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return self._array.size
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the elements."""
+        return self._array.dtype  # type: ignore[no-any-return]  # NumPy types it Any
+
+    def numpy(self) -> NDArray:
+        """A copy of the values, free of the graph."""
+        return self._array.copy()
+
+    def item(self) -> float:
+        """The only element as a Python number; ValueError if there are more."""
+        if self._array.size != 1:
+            raise ValueError(f"item: {self.label()} has {self._array.size} elements, expected one")
+        return self._array.item()  # type: ignore[no-any-return]  # NumPy types it Any
+
+    def detach(self) -> Tensor:
+        """The same values as a leaf that does not require grad."""
+        return Tensor(self._array)
+
+    def zero_grad(self) -> None:
+        """Forget the accumulated gradient."""
+        self._grad = None
+
+    def backward(self, grad: Array | None = None, *, create_graph: bool = False) -> None:
+        """Add to ``.grad`` of every leaf the gradient of this tensor, contracted with ``grad``.
+
+        Parameters
+        ----------
+        grad : array_like, optional
+            Cotangent of this tensor's shape, cast to its dtype; needed unless there is one element.
+        create_graph : bool
+            Record the backward pass too, so that the gradients can be differentiated again.
+
+        Raises
+        ------
+        RuntimeError
+            If no input requires grad, or a leaf was assigned after the graph had read it.
+        ValueError
+            If ``grad`` is missing for a tensor of several elements, or has another shape.
+
+        >>> x = tg.Tensor([1.0, 2.0], requires_grad=True)
+        >>> y = x * x
+        >>> y.backward([1.0, 10.0])
+        >>> y.backward([1.0, 10.0])
+        >>> x.grad
+        array([ 4., 80.])
+        """
+        require_recorded(self, "backward")
+        found = walk([(self, seed(self, grad, "backward"))], create_graph=create_graph)
+        with _adding:  # of two threads that add to one leaf, both must find what the other added
+            for leaf, cotangent in found:
+                leaf._grad = _add_up(leaf._grad, cotangent, create_graph)
+
+    def backward_steps(self, grad: Array | None = None) -> Any:
+        """What `backward` does, op by op: a sequence of `BackwardStep`, in the order of the reverse walk.
+
+        The walk is carried out when this is called, by the same code as `backward`, and leaves every
+        ``.grad`` as it is; ``.gradients`` of the result are what `backward` would add. It keeps all
+        cotangents, which `backward` drops as it goes. Arguments and errors are as in `backward`.
+
+        >>> x = tg.Tensor(3.0, requires_grad=True, name="x")
+        >>> for step in (tg.exp(x) * x).backward_steps():
+        ...     print(step)
+        1. multiply: g = 1.0
+           x: g * y = 3.0
+           y: g * x = 20.0855
+        2. exp: g = 3.0
+           x: g * out = 60.2566
+        """
+        return READERS["backward_steps"](self, grad)
+
+    def own(self) -> NDArray:
+        """The array of this leaf, for whoever is about to change it: seen by nobody else, counted as new."""
+        # The clock first: should writing fail halfway, whatever read the old values must know.
+        self._serial = next(clock)
+        if _count_references(self) > _UNSEEN:  # a view or a graph, which must keep the old values
+            copy = np.empty_like(self._array)
+            np.copyto(copy, self._array)
+            self._array = copy
+        return self._array
+
+    def label(self) -> str:
+        """What errors call this tensor: its type and name, shape and dtype."""
+        kind = type(self).__name__ if self.name is None else f"{type(self).__name__} {self.name!r}"
+        return f"{kind} of shape {self._array.shape}, {self._array.dtype}"
+
+    def __repr__(self) -> str:
+        values = np.array2string(self._array, separator=", ", prefix=f"{type(self).__name__}(", threshold=50)
+        parts = [values, f"dtype={self._array.dtype}"]
+        if self.name is not None:
+            parts.append(f"name={self.name!r}")
+        if self._op is not None:
+            parts.append(f"op={self._op.name}")
+        elif self._requires_grad:
+            parts.append("requires_grad=True")
+        return f"{type(self).__name__}({', '.join(parts)})"
+
+    def __format__(self, spec: str) -> str:
+        return format(self._array.item(), spec) if spec and self._array.size == 1 else format(str(self), spec)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._op is not None:
+            raise TypeError(f"only a leaf can be copied or pickled; take .detach() of {self.label()}")
+        grad = self._grad if isinstance(self._grad, np.ndarray) else None
+        return _restore, (type(self), self._array.copy(), self._requires_grad, self.name, grad)
+
+    # The ways out of the graph that Python and NumPy take by themselves: open only where nothing is lost
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray:
+        refuse_conversion(self, "conversion to a NumPy array")
+        if copy is False:
+            raise ValueError("a Tensor gives NumPy a copy of its values, never a view, which t.data is")
+        return np.array(self._array, dtype=dtype)
+
+    def __float__(self) -> float:
+        refuse_conversion(self, "conversion to float")
+        return float(self.item())
+
+    def __int__(self) -> int:
+        refuse_conversion(self, "conversion to int")
+        return int(self.item())
+
+    def __bool__(self) -> bool:
+        return bool(self._array)
+
+    def _update(self, symbol: str, update: Callable[..., Any], other: Array) -> Tensor:
+        """Carry out ``self symbol= other``: assign a leaf that requires grad, make a new value otherwise."""
+        if self._op is not None or not self._requires_grad:
+            result: Tensor = update(self, other)
+            if self.ndim and result.shape != self.shape:
+                raise ValueError(
+                    f"{symbol}= would change {self.label()} to shape {result.shape}; write x = x {symbol} y"
+                )
+            return result
+        if not paused.get():
+            refuse_update(self, symbol)
+        other = other._array if isinstance(other, Tensor) else other
+        array = self.own()
+        update(array, other, out=array)
+        return self
+
+    def __iadd__(self, other: Array) -> Tensor:
+        return self._update("+", np.add, other)
+
+    def __isub__(self, other: Array) -> Tensor:
+        return self._update("-", np.subtract, other)
+
+    def __imul__(self, other: Array) -> Tensor:
+        return self._update("*", np.multiply, other)
+
+    def __ipow__(self, other: Array) -> Tensor:
+        return self._update("**", np.power, other)
+
+    def __imod__(self, other: Array) -> Tensor:
+        return self._update("%", np.remainder, other)
+
+    def __ifloordiv__(self, other: Array) -> Tensor:
+        return self._update("//", np.floor_divide, other)
+
+    def __imatmul__(self, other: Array) -> Tensor:
+        return self._update("@", np.matmul, other)
+
+    def __itruediv__(self, other: Array) -> Tensor:
+        return self._update("/", np.divide, other)
+
+
+class Parameter(Tensor):
+    """A named Tensor that requires grad: what layers hold and optimizers step.
+
+    >>> tg.Parameter([[0.5, -0.5]], name="weights", dtype="float32")
+    Parameter([[ 0.5, -0.5]], dtype=float32, name='weights', requires_grad=True)
+    """
+
+    __slots__ = ()
+
+    def __init__(self, data: Array, name: str | None = None, dtype: DTypeLike | None = None) -> None:
+        super().__init__(data, True, name, dtype)
+
+
+def as_numeric(data: Array, dtype: DTypeLike | None, what: str) -> NDArray:
+    """A fresh real or boolean array of ``data``; TypeError or ValueError naming ``what`` otherwise."""
+    if isinstance(data, Tensor):
+        refuse_conversion(data, f"making a {what} of it")
+        data = data._array
+    refuse_masked(data, what)
+    try:
+        array = np.array(data, dtype=dtype)
+    except (ValueError, TypeError) as error:
+        raise type(error)(f"{what}: expected an array of real numbers; {error}") from None
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{what}: expected an array of real numbers, got dtype {array.dtype}")
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+
+
+def _restore(kind: type[T], data: NDArray, requires_grad: bool, name: str | None, grad: Any) -> T:
+    tensor = kind.__new__(kind)
+    tensor._become_leaf(data, requires_grad, name)
+    tensor.grad = grad
+    return tensor
+
+
+def _count_references(tensor: Tensor) -> int:
+    return sys.getrefcount(tensor._array)
+
+
+_UNSEEN = _count_references(Tensor(0.0))  # how many there are when only the tensor holds its array
+
+
+# Ops
+
+_new = object.__new__
+_ATOMS = frozenset({int, float, bool, str, slice, type(None), type(Ellipsis)})  # nothing in them can change
+
+
+class Op(Generic[P]):
+    """A differentiable function: ``forward`` on arrays, and a vjp formula per array argument.
+
+    Made by `op` and `differentiate`. Called with arrays it computes arrays. Called with a Tensor it
+    computes a Tensor, which remembers the call if one of its inputs requires grad.
+    """
+
+    def __init__(
+        self,
+        forward: Callable[P, Any],
+        name: str,
+        arrays: tuple[str, ...] | None = None,
+        *,
+        elementwise: bool,
+        native: bool,
+    ) -> None:
+        update_wrapper(self, forward)
+        # A NumPy function's own options are not ours: what it takes beside arrays is given at the call.
+        signature = [] if native else list(inspect.signature(forward).parameters.values())
+        if arrays is None:
+            arrays = tuple(p.name for p in signature if p.kind is not p.KEYWORD_ONLY)
+        self.name = self.__name__ = name
+        self.forward = forward
+        self.arrays = arrays
+        self.metadata: tuple[str, ...] = ()  # what NumPy's function, if there is one, takes after the arrays
+        self.elementwise = elementwise
+        self._native = native
+        self._bare = isinstance(forward, np.ufunc)  # their options (out, where, dtype) are not for tensors
+        self.vjps: dict[str, Vjp] = {}
+        self.joint: Callable[..., tuple[Array, ...]] | None = None
+        #: Of products: how many products a call adds up, ``(out, *args, **params) -> int``.
+        self.multiply_adds: Callable[..., int] | None = None
+        self.defvjp()
+        self.variadic = any(p.kind is p.VAR_POSITIONAL for p in signature)
+        self._arity = -1 if self.variadic else len(arrays)
+        defaults = {p.name: p.default for p in signature if p.default is not p.empty}
+        self._optional = {name: default for name, default in defaults.items() if name in arrays}
+        self.defaults = {name: default for name, default in defaults.items() if name not in arrays}
+
+    def defvjp(self, **formulas: Vjp) -> None:
+        """Declare the vjp of each array argument, by the argument's name.
+
+        A formula takes the cotangent ``g`` of the output, the output, and the call's arguments with all
+        defaults filled in; it returns the cotangent of its argument. It is made of ops and NumPy functions,
+        so it can be differentiated in turn, and changes none of what it is given. None declares a derivative
+        that is zero everywhere. The formula of a ``*arguments`` parameter takes the position first:
+        ``(i, g, out, *arguments, **params)``.
+
+        >>> @tg.op
+        ... def cube(x):
+        ...     return x * x * x
+        >>> cube.defvjp(x=lambda g, out, x: g * 3 * x * x)
+        >>> tg.grad(cube)(2.0), tg.grad(tg.grad(cube))(2.0)
+        (array(12.), array(12.))
+        """
+        unknown = formulas.keys() - set(self.arrays)
+        if unknown:
+            wrong = ", ".join(sorted(unknown))
+            raise TypeError(f"{self.name}: no array argument {wrong}; it has {', '.join(self.arrays)}")
+        self.vjps.update(formulas)
+        self.formulas: list[Vjp] = [
+            self.vjps.get(name, partial(refuse_undeclared, self.name, name)) for name in self.arrays
+        ]
+
+    def defvjp_joint(self, formula: Callable[..., tuple[Array, ...]]) -> None:
+        """Declare one formula that gives the cotangents of all array arguments, as a tuple.
+
+        For ops whose cotangents share much of their work. It takes what the formulas of `defvjp` take; None
+        in its result stands for zero.
+
+        >>> @tg.op
+        ... def product(x, y):
+        ...     return x * y
+        >>> product.defvjp_joint(lambda g, out, x, y: (g * y, g * x))
+        >>> tg.grad(product, (0, 1))(2.0, 3.0)
+        (array(3.), array(2.))
+        """
+        self.joint = formula
+
+    def formulas_for(self, inputs: int) -> list[Vjp]:
+        """The formulas by position, for a call with so many array arguments."""
+        if not self.variadic:
+            return self.formulas
+        *first, last = self.formulas
+        return first + [last and partial(last, i) for i in range(inputs - len(first))]
+
+    def __call__(self, *call_args: P.args, **params: P.kwargs) -> Any:
+        args: tuple[Any, ...] = call_args
+        if len(args) != self._arity:
+            args = self._complete(args, params)
+        if params and self._bare:
+            raise TypeError(f"{self.name}: no option {', '.join(params)} can be used here")
+        traced = record = raw = mixed = False
+        arrays: list[Any] = []
+        dtype: Any = None
+        for x in args:
+            if isinstance(x, Tensor):
+                traced = True
+                data = x._array
+                if x._requires_grad:
+                    if record:
+                        mixed = mixed or data.dtype is not dtype
+                    else:
+                        record = True
+                        dtype = data.dtype
+                x = data
+            else:
+                raw = True
+            arrays.append(x)
+        record = record and not paused.get()
+        if record and raw:
+            # The graph must not see later changes to an array that is not its own.
+            args = tuple(x if isinstance(x, Tensor) else self._keep_operand(x) for x in args)
+            arrays = [x._array if isinstance(x, Tensor) else x for x in args]
+        try:
+            out = self.forward(*arrays, **params)
+        except (TypeError, ValueError, IndexError) as error:
+            raise explain(error, self, arrays, self._native) from error
+        if not traced:
+            return out
+        if type(out) is not np.ndarray:
+            out = self._unwrap(out)
+        node = _new(Tensor)
+        node._array = out
+        node._grad = node.name = None
+        node._requires_grad = record
+        node._serial = next(clock)
+        if record:
+            if mixed or out.dtype is not dtype:
+                refuse_dtype(self, args, arrays, out.dtype)
+            node._op = self
+            node._inputs = args
+            node._params = self._keep_params(params) if params or self.defaults else params
+            watch = watching.get()
+            if watch is not None:
+                watch.after_forward(node, arrays)
+        else:
+            node._op = None
+            node._inputs = ()
+            node._params = {}
+            if raw and any(isinstance(x, np.ndarray) and np.may_share_memory(out, x) for x in args):
+                node._array = out.copy(order="K")  # the array is the caller's, who may change it
+        return node
+
+    def __get__(self, instance: object, owner: type | None = None) -> Any:
+        """Bind like a function, so that help, doctest and inspect treat an op as one."""
+        return self if instance is None else MethodType(self, instance)
+
+    def __reduce__(self) -> str:
+        return self.__name__  # an op is pickled and copied by reference, as a function is
+
+    def __repr__(self) -> str:
+        return f"<op {self.name}({', '.join(self.arrays)})>"
+
+    def _complete(self, args: tuple[Any, ...], params: dict[str, Any]) -> tuple[Any, ...]:
+        """Move array arguments given by keyword to their places, and fill in the optional ones."""
+        if self.variadic:
+            return args
+        if len(args) > len(self.arrays) and self._bare:
+            raise TypeError(f"{self.name}: expected {len(self.arrays)} arguments, got {len(args)}")
+        extra = args[len(self.arrays) :]
+        if len(extra) <= len(self.metadata):
+            args = args[: len(self.arrays)]
+            for name, value in zip(self.metadata, extra, strict=False):
+                if name in params:
+                    raise TypeError(f"{self.name}: {name} was given twice")
+                params[name] = value
+        for name in self.arrays[len(args) :]:
+            if name in params:
+                args += (params.pop(name),)
+            elif name in self._optional:
+                args += (self._optional[name],)
+            else:
+                raise TypeError(f"{self.name}: missing argument {name}")
+        return args
+
+    def _unwrap(self, out: Any) -> NDArray:
+        """What the forward gave, a NumPy scalar or a subclass's array, as a plain array."""
+        if isinstance(out, (tuple, list)):
+            raise TypeError(f"{self.name}: an op gives one array, got a {type(out).__name__}; stack them")
+        refuse_masked(out, self.name)
+        return np.asarray(out)
+
+    def _keep_operand(self, x: Any) -> Any:
+        """A raw operand as the graph keeps it: scalars as they are, all else as an array of its own."""
+        if x is None or isinstance(x, (int, float, np.generic)):
+            return x
+        # A plain array, also of a matrix: its operators would mean something else in the formulas.
+        copy = as_numeric(x, None, self.name)
+        copy.flags.writeable = False
+        return copy
+
+    def _keep_params(self, params: dict[str, Any]) -> dict[str, Any]:
+        """Keyword arguments as the graph keeps them, defaults filled in."""
+        kept = dict(self.defaults)
+        for key, value in params.items():
+            kept[key] = value if type(value) in _ATOMS else _freeze(value)
+        return kept
+
+
+@overload
+def op(forward: Callable[P, Any], /) -> Op[P]: ...
+@overload
+def op(
+    *, elementwise: bool = False, numpy: Callable[..., Any] | None = None
+) -> Callable[[Callable[P, Any]], Op[P]]: ...
+def op(
+    forward: Callable[P, Any] | None = None,
+    /,
+    *,
+    elementwise: bool = False,
+    numpy: Callable[..., Any] | None = None,
+) -> Any:
+    """Register a function on arrays as a differentiable op; its vjps follow by `Op.defvjp`.
+
+    Array arguments are the positional ones, metadata (an axis, a stride) the keyword-only ones. The forward
+    must not change its arguments.
+
+    Parameters
+    ----------
+    elementwise : bool
+        The arguments broadcast against one another; the cotangents are then summed back to their shapes.
+    numpy : function, optional
+        The NumPy function that this op stands in for when it is called with a Tensor.
+
+    >>> @tg.op(elementwise=True)
+    ... def softsign(x):
+    ...     return x / (1 + np.abs(x))
+    >>> softsign.defvjp(x=lambda g, out, x: g / (1 + np.abs(x)) ** 2)
+    >>> tg.gradcheck(softsign, np.array([-1.0, 0.5])).ok
+    True
+    """
+    if forward is None:
+        return partial(_register, elementwise=elementwise, numpy=numpy)
+    return _register(forward, elementwise=elementwise, numpy=numpy)
+
+
+def _register(forward: Callable[P, Any], *, elementwise: bool, numpy: Callable[..., Any] | None) -> Op[P]:
+    new = Op(forward, forward.__name__, elementwise=elementwise, native=False)
+    _enter(new)
+    if numpy is not None:
+        names = _parameters_of(numpy) or _parameters_of(forward)
+        new.metadata = names[len(new.arrays) :]
+        NUMPY[numpy] = partial(_as_numpy, new, names)
+    return new
+
+
+def _parameters_of(function: Callable[..., Any]) -> tuple[str, ...]:
+    """The names of a function's parameters; none for those in C that some releases of NumPy do not tell."""
+    try:
+        names = inspect.signature(function).parameters
+    except ValueError:
+        return ()
+    return tuple("shape" if name == "newshape" else name for name in names)  # reshape's until NumPy 2.1
+
+
+def _enter(new: Op[Any]) -> None:
+    if new.name in OPS:
+        raise ValueError(
+            f"an op named {new.name} exists already ({OPS[new.name].__module__}); choose another name"
+        )
+    OPS[new.name] = new
+
+
+def _as_numpy(stand_in: Op[Any], names: tuple[str, ...], *args: Any, **kwargs: Any) -> Any:
+    """Call an op by the signature of its NumPy function, where arrays have other names."""
+    for name in names[len(args) : len(stand_in.arrays)]:
+        if name in kwargs:
+            args += (kwargs.pop(name),)
+    return stand_in(*args, **kwargs)
+
+
+def differentiate(function: Callable[..., Any], /, **formulas: Vjp) -> Op[...]:
+    """Make a NumPy function differentiable: declare its vjps by argument, and get it back as an op.
+
+    The formulas are as in `Op.defvjp`. The keywords name the positional array arguments, in order.
+
+    >>> nextafter = tg.differentiate(np.nextafter, x=lambda g, out, x, y: g, y=None)
+    >>> x = tg.Tensor([0.0, 1.0], requires_grad=True)
+    >>> np.nextafter(x, 5.0).sum().backward()
+    >>> x.grad
+    array([1., 1.])
+    """
+    elementwise = isinstance(function, np.ufunc)
+    new: Op[...] = Op(function, function.__name__, tuple(formulas), elementwise=elementwise, native=True)
+    new.__doc__ = f"`numpy.{new.name}`, differentiable with respect to {' and '.join(formulas)}."
+    new.__module__ = sys._getframe(1).f_globals["__name__"]  # where it was declared, not NumPy
+    new.defvjp(**formulas)
+    _enter(new)
+    NUMPY[function] = new
+    return new
+
+
+def implements(function: Callable[..., Any], /) -> Callable[[F], F]:
+    """Enter a composition of ops as what a NumPy function does when it is given a Tensor.
+
+    >>> @tg.implements(np.cbrt)
+    ... def cbrt(x):
+    ...     return tg.exp(tg.log(x) / 3)
+    >>> np.cbrt(tg.Tensor(8.0))
+    Tensor(2., dtype=float64)
+    """
+
+    def enter(composition: F) -> F:
+        NUMPY[function] = composition
+        return composition
+
+    return enter
+
+
+def nondifferentiable(function: Callable[..., Any], /) -> None:
+    """Let a NumPy function whose result is boolean or integer take Tensors: it gives plain arrays."""
+
+    def on_values(*args: Any, **kwargs: Any) -> Any:
+        values = {key: x._array if isinstance(x, Tensor) else x for key, x in kwargs.items()}
+        return function(*(x._array if isinstance(x, Tensor) else x for x in args), **values)
+
+    NUMPY[function] = on_values
+
+
+def _freeze(value: Any) -> Any:
+    """``value`` with a copy of every array and list in it, so that the graph alone holds them."""
+    if isinstance(value, Tensor):
+        return value.numpy()
+    if isinstance(value, np.ndarray):
+        copy = value.copy()
+        copy.flags.writeable = False
+        return copy
+    if type(value) is tuple and _ATOMS.issuperset(map(type, value)):
+        return value
+    if isinstance(value, (tuple, list)):
+        return type(value)([_freeze(item) for item in value])
+    return value
+
+
+# The ops that the engine itself needs
+
+
+@op(elementwise=True)
+def identity(x: Array) -> Array:
+    """The same values as a new node, from which a derivative can be taken.
+
+    >>> tg.identity(3.0)
+    3.0
+    """
+    return x
+
+
+identity.defvjp(x=lambda g, out, x: g)
+
+
+@op(numpy=np.broadcast_to)
+def broadcast_to(x: Array, *, shape: int | tuple[int, ...]) -> Array:
+    """``x`` repeated along new and unit axes to ``shape``; see `numpy.broadcast_to`.
+
+    >>> tg.broadcast_to(np.array([1.0, 2.0]), shape=(2, 2))
+    array([[1., 2.],
+           [1., 2.]])
+    """
+    return np.broadcast_to(x, shape)
+
+
+@op
+def sum_to(x: Array, *, shape: tuple[int, ...]) -> Array:
+    """``x`` summed over the axes that broadcasting from ``shape`` added: the adjoint of `broadcast_to`.
+
+    >>> tg.sum_to(np.ones((3, 2)), shape=(1, 2))
+    array([[3., 3.]])
+    """
+    new = x.ndim - len(shape)
+    if new < 0 or any(n not in (1, m) for n, m in zip(shape, x.shape[new:], strict=True)):
+        raise ValueError(f"sum_to: {x.shape} is not a broadcast of {shape}")
+    axes = tuple(range(new)) + tuple(i + new for i, n in enumerate(shape) if n == 1 != x.shape[i + new])
+    return np.add.reduce(x, axis=axes).reshape(shape)  # np.sum without its wrapper, which costs as much
+
+
+broadcast_to.defvjp(x=lambda g, out, x, shape: sum_to(g, shape=x.shape))
+sum_to.defvjp(x=lambda g, out, x, shape: broadcast_to(g, shape=x.shape))
+
+
+# The reverse walk
+
+#: The formulas of a call run side by side, on threads, if it took so many multiply-adds: each of them then
+#: takes about a millisecond. To wake a thread, to give it what another core has in its cache and to share the
+#: memory's bandwidth costs so much that shorter ones gain nothing.
+SIDE_BY_SIDE = 1 << 25
+
+
+def walk(
+    outputs: Iterable[tuple[Tensor, Array]],
+    *,
+    create_graph: bool = False,
+    since: int = 0,
+    ends: frozenset[int] = frozenset(),
+) -> list[tuple[Tensor, Array]]:
+    """The cotangents of the leaves, as (leaf, cotangent) pairs, from those of some outputs.
+
+    The formulas run on arrays, or on Tensors with ``create_graph``. Tensors older than the serial number
+    ``since`` count as constants, but for those whose serial numbers are in ``ends``: these, and tensors all
+    of whose inputs are older, count as leaves.
+    """
+    watch = watching.get()
+    if watch is None:
+        return _walk(outputs, create_graph, since, ends, None)
+    with watch.walking():
+        return _walk(outputs, create_graph, since, ends, watch)
+
+
+def _walk(
+    outputs: Iterable[tuple[Tensor, Array]],
+    create_graph: bool,
+    since: int,
+    ends: frozenset[int],
+    watch: Watch | None,
+) -> list[tuple[Tensor, Array]]:
+    waiting, pending = _queue(outputs)
+    leaves = []
+    observed = create_graph or watch is not None
+    while waiting:
+        serial = -heappop(waiting)
+        node, g = pending.pop(serial)
+        op = node._op
+        if op is None or serial < since:
+            leaves.append((node, g))
+            continue
+        inputs, params = node._inputs, node._params
+        out: Array = node
+        args = inputs
+        if create_graph:
+            start = next(clock)
+        else:
+            out = node._array
+            args = tuple([x._array if isinstance(x, Tensor) else x for x in inputs])
+        formulas = op.formulas_for(len(inputs)) if op.variadic else op.formulas
+        together: Sequence[Array | None] | None = None
+        if op.multiply_adds is not None and not observed:
+            together = _compute_side_by_side(node, g, args, formulas, since, ends)
+        reached = False
+        for i, x in enumerate(inputs):
+            if not isinstance(x, Tensor):
+                continue
+            older = x._serial
+            if older > serial:
+                refuse_assigned(op, x)
+            if not x._requires_grad or (older < since and older not in ends):
+                continue
+            reached = True
+            if op.joint is not None and together is None:
+                together = _compute_jointly(op, g, out, args, params)
+            if together is not None:
+                gx = together[i]
+                if gx is None:
+                    continue
+            elif (formula := formulas[i]) is not None:
+                gx = formula(g, out, *args, **params)
+            else:
+                continue
+            data = x._array
+            shape = getattr(gx, "shape", None)
+            if shape != data.shape:
+                if not op.elementwise or shape != node._array.shape:
+                    refuse_cotangent(op, i, gx, x)
+                gx = sum_to(gx, shape=data.shape)
+            if gx.dtype is not data.dtype and gx.dtype != data.dtype:
+                refuse_cotangent(op, i, gx, x)
+            if observed:
+                if create_graph and isinstance(gx, Tensor) and gx._serial > start:
+                    gx.note_call(start, op, i)
+                if watch is not None:
+                    watch.after_vjp(node, i, g, gx)
+            if older in pending:
+                gx = pending[older][1] + gx  # never in place: cotangents are shared
+            else:
+                heappush(waiting, -older)
+            pending[older] = (x, gx)
+        if since and not reached:
+            leaves.append((node, g))
+    return leaves
+
+
+def _queue(
+    outputs: Iterable[tuple[Tensor, Array]],
+) -> tuple[list[int], dict[int, tuple[Tensor, Array]]]:
+    """Those that wait for the walk: a heap of serial numbers, negative so that the youngest comes first, and
+    for each its tensor and the cotangents that have come to it, added up."""
+    waiting: list[int] = []
+    pending: dict[int, tuple[Tensor, Array]] = {}
+    for output, g in outputs:
+        if output._serial in pending:
+            g = pending[output._serial][1] + g
+        else:
+            heappush(waiting, -output._serial)
+        pending[output._serial] = (output, g)
+    return waiting, pending
+
+
+def _add_up(before: Array | None, cotangent: Array, create_graph: bool) -> Array:
+    """A leaf's gradient with a cotangent added."""
+    total = cotangent if before is None else before + cotangent
+    if create_graph:
+        return total if isinstance(total, Tensor) else Tensor(total)
+    total = total._array if isinstance(total, Tensor) else np.asarray(total)
+    # Two leaves may receive the same array, so nobody may write to it; a view could still change through its
+    # base, so it becomes an array of its own.
+    if total.base is not None:
+        total = total.copy()
+    total.flags.writeable = False
+    return total
+
+
+def require_recorded(output: Any, what: str) -> None:
+    """RuntimeError unless a gradient can flow from ``output``."""
+    if not isinstance(output, Tensor) or not output._requires_grad:
+        kind = output.label() if isinstance(output, Tensor) else f"a {type(output).__name__}"
+        raise RuntimeError(
+            f"{what}: {kind} does not depend on anything that requires grad "
+            "(was it made under no_grad, or of plain arrays?)"
+        )
+
+
+def read_from_outside(outputs: Iterable[Tensor], start: int) -> list[Tensor]:
+    """The tensors older than ``start`` (a serial number) that require grad and led to ``outputs``, by age."""
+    stack = list(outputs)
+    found, seen = {}, set()
+    while stack:
+        node = stack.pop()
+        if node._serial in seen or not node._requires_grad:
+            continue
+        seen.add(node._serial)
+        if node._serial < start:
+            found[node._serial] = node
+        else:
+            stack.extend(x for x in node._inputs if isinstance(x, Tensor))
+    return [found[serial] for serial in sorted(found)]
+
+
+def seed(output: Tensor, g: Array | None, what: str) -> Array:
+    """The cotangent that the walk starts with, checked against the output."""
+    if g is None:
+        if output.size != 1:
+            raise ValueError(
+                f"{what}: {output.label()} is not a scalar; pass the cotangent to contract it with"
+            )
+        g = np.ones_like(output._array)
+    elif not isinstance(g, Tensor):
+        g = as_numeric(g, None, what).astype(output.dtype)
+    if isinstance(g, np.ndarray):
+        g.flags.writeable = False  # a formula that writes into its cotangent is wrong, and is found out here
+    if g.shape != output.shape or g.dtype != output.dtype:
+        raise ValueError(
+            f"{what}: expected a cotangent {output.dtype} {output.shape}, got {g.dtype} {g.shape}"
+        )
+    return g
+
+
+def _compute_side_by_side(
+    node: Tensor, g: Array, args: tuple[Any, ...], formulas: list[Vjp], since: int, ends: frozenset[int]
+) -> list[Array | None] | None:
+    """The cotangents of a large product, each by its formula, at the same time; None of a small one."""
+    op, out, params = node._op, node._array, node._params
+    assert op is not None
+    assert op.multiply_adds is not None
+    if op.multiply_adds(out, *args, **params) < SIDE_BY_SIDE:
+        return None
+    found: list[Array | None] = [None] * len(args)
+
+    def compute(i: int) -> None:
+        formula = formulas[i]
+        if formula is not None:
+            found[i] = formula(g, out, *args, **params)
+
+    wanted = [
+        i
+        for i, x in enumerate(node._inputs)
+        if isinstance(x, Tensor) and x._requires_grad and (x._serial >= since or x._serial in ends)
+    ]
+    share(compute, wanted)
+    return found
+
+
+def _compute_jointly(
+    op: Op[Any], g: Array, out: Array, args: tuple[Any, ...], params: dict[str, Any]
+) -> Sequence[Array | None]:
+    """The cotangents of all inputs of a call, by the one formula that its op has."""
+    assert op.joint is not None
+    together = op.joint(g, out, *args, **params)
+    came = len(together) if hasattr(together, "__len__") else f"a {type(together).__name__}"
+    if came != len(args):
+        raise TypeError(f"the joint vjp of {op.name}: expected {len(args)} cotangents in a tuple, got {came}")
+    return together

@@ -1,0 +1,147 @@
+"""The words of the engine's errors: what was expected, what came, what to do. The engine reads without them.
+
+A tensor, and an op, is here what has their attributes: this file stands under the engine.
+"""
+
+from __future__ import annotations
+
+import linecache
+import sys
+from typing import Any, NoReturn
+
+import numpy as np
+
+__all__ = [
+    "calling_line", "describe_arguments", "explain", "refuse_assigned", "refuse_conversion",
+    "refuse_cotangent", "refuse_dtype", "refuse_integers", "refuse_masked", "refuse_numpy",
+    "refuse_undeclared", "refuse_unlike", "refuse_update",
+]  # fmt: skip
+
+# Of arrays
+
+
+def refuse_masked(data: Any, what: str) -> None:
+    """TypeError if ``data`` is a masked array, whose mask would be lost."""
+    if hasattr(data, "mask") and hasattr(data, "filled"):
+        raise TypeError(f"{what}: a masked array would lose its mask; pass .filled(value), or use np.where")
+
+
+def refuse_integers(dtype: np.dtype[Any], what: str) -> None:
+    """TypeError unless ``dtype`` is floating: a derivative needs a neighbourhood."""
+    if dtype.kind != "f":
+        raise TypeError(f"{what}: only floating tensors can require grad, got {dtype}; pass floats")
+
+
+# Of tensors
+
+
+def refuse_unlike(doing: str, tensor: Any, values: Any, casting: Any) -> None:
+    """An error unless ``values`` have the tensor's shape, and can be cast to its dtype."""
+    if values.shape != tensor.shape:
+        raise ValueError(f"{doing} {tensor.label()}: expected shape {tensor.shape}, got {values.shape}")
+    if not np.can_cast(values.dtype, tensor.dtype, casting):
+        raise TypeError(f"{doing} {tensor.label()}: expected {tensor.dtype}, got {values.dtype}")
+
+
+def refuse_conversion(tensor: Any, wanted: str) -> None:
+    """TypeError if the tensor requires grad: what is ``wanted`` would lose it."""
+    if tensor.requires_grad:
+        raise TypeError(
+            f"{wanted} would silently cut {tensor.label()} off the graph; to keep the gradient use a NumPy "
+            "function, such as np.stack for a list of tensors; .item(), .numpy() and .detach() make constants"
+        )
+
+
+def refuse_update(tensor: Any, symbol: str) -> NoReturn:
+    """Of ``+=`` and the like on a leaf, while ops record."""
+    raise TypeError(
+        f"{symbol}= would change {tensor.label()}, a leaf that requires grad, while recording; "
+        f"put it under tg.no_grad(), or write x = x {symbol} ..."
+    )
+
+
+# Of ops
+
+
+def refuse_numpy(function: Any) -> NoReturn:
+    """Of a NumPy function that nothing stands in for."""
+    module = (getattr(function, "__module__", None) or "numpy").replace("numpy", "np", 1)
+    name = f"{module if module.startswith('np') else 'np'}.{getattr(function, '__name__', function)}"
+    raise TypeError(
+        f"{name} has no derivative rule, and tensorgrad never drops a gradient silently; "
+        f"declare one with tg.differentiate({name}, ...), or call it on t.data if it is a constant"
+    )
+
+
+def refuse_undeclared(op: str, argument: str, *args: Any, **params: Any) -> NoReturn:
+    """What stands for a formula that is not declared."""
+    raise NotImplementedError(
+        f"{op} has no vjp with respect to {argument}; declare it with {op}.defvjp({argument}=...)"
+    )
+
+
+def refuse_dtype(op: Any, args: tuple[Any, ...], arrays: list[Any], dtype: np.dtype[Any]) -> None:
+    """TypeError if the result is not floating, or of another dtype than a tensor that requires grad."""
+    for x in args:
+        if not getattr(x, "requires_grad", False):
+            continue
+        if dtype.kind != "f":
+            raise TypeError(f"{op.name}: a derivative needs a floating result, got {dtype}; detach first")
+        if dtype != x.dtype and op.name != "astype":
+            raise TypeError(
+                f"{op.name}: the {x.dtype} tensor would silently become {dtype} "
+                f"({describe_arguments(op, arrays)}); "
+                "cast one side with .astype, or a NumPy scalar with float(...)"
+            )
+
+
+def describe_arguments(op: Any, arrays: list[Any]) -> str:
+    """The arguments of a call, by dtype and shape."""
+    *first, last = op.arrays
+    rest = [f"{last}[{i}]" for i in range(len(arrays))] if op.variadic else [last]
+    return ", ".join(
+        f"{name} {x.dtype} {x.shape}" if hasattr(x, "shape") else f"{name} {type(x).__name__}"
+        for name, x in zip(first + rest, arrays, strict=False)
+    )
+
+
+def explain(error: Exception, op: Any, arrays: list[Any], native: bool) -> Exception:
+    """The error of a forward with the op's name, the arguments, and a note of the line that called."""
+    message = str(error)
+    kinds = (np.linalg.LinAlgError, np.exceptions.AxisError, TypeError, IndexError, ValueError)
+    kind = next(kind for kind in kinds if isinstance(error, kind))
+    if native or not message.startswith(f"{op.name}: "):
+        message = f"{op.name}: {message.removeprefix(f'{op.name}: ')} ({describe_arguments(op, arrays)})"
+    explained = kind(message)
+    explained.add_note(f"{op.name} was called at {calling_line()}")
+    return explained
+
+
+def calling_line() -> str:
+    """The line outside of tensorgrad that led to the op."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("tensorgrad."):
+        frame = frame.f_back
+    file, line = frame.f_code.co_filename, frame.f_lineno
+    source = linecache.getline(file, line, frame.f_globals).strip()
+    return f"{file}:{line}" + (f" ({source})" if source else "")
+
+
+# Of the reverse walk
+
+
+def refuse_assigned(op: Any, x: Any) -> NoReturn:
+    """Of an input that is younger than what was made of it."""
+    raise RuntimeError(
+        f"backward through {op.name}: {x.label()} was assigned after {op.name} had read it, "
+        "so its gradient is lost; run forward again first"
+    )
+
+
+def refuse_cotangent(op: Any, position: int, gx: Any, x: Any) -> NoReturn:
+    """Of a formula that gives something else than an array like its argument."""
+    came = f"{gx.dtype} {gx.shape}" if hasattr(gx, "shape") else repr(gx)
+    raise TypeError(
+        f"the vjp of {op.name} for its argument {position}: expected a cotangent like the argument, "
+        f"{x.dtype} {x.shape}, got {came}"
+    )
