@@ -116,3 +116,10 @@ def test_the_profile_counts_the_flops_of_a_step():
         with profile_step.Clocks(describe=True).running() as clocks:
             made.train()
         assert sum(call.flops for call in clocks.calls) == NETWORKS[name].flops(2)
+
+
+def test_a_checkout_beside_itself():
+    lines = run(HERE.parents[1], "against.py", "--rounds", "10", "--only", "relu", "import").splitlines()
+    names = [line[:31].strip() for line in lines[1:]]
+    assert names == ["relu, forward", "relu, forward and backward", "relu, chain of 50", "import after numpy"]
+    assert all(float(line.split()[-2]) > 0 for line in lines[1:])
