@@ -11,7 +11,7 @@ import numpy as np
 
 from tensorgrad.core.engine import Op, Tensor, clock, paused, read_from_outside, walk, watching
 from tensorgrad.core.operators import Array
-from tensorgrad.core.trees import leaves, mapped
+from tensorgrad.core.trees import flatten, map_leaves
 
 __all__ = ["checkpoint"]
 
@@ -48,11 +48,11 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(f)
     def recomputed(*args: Any, **kwargs: Any) -> Any:
         # What the caller changes later must not change what is computed again.
-        args, kwargs = mapped(_own, (args, kwargs))
+        args, kwargs = map_leaves(_own, (args, kwargs))
         start = next(clock)
         out = f(*args, **kwargs)
         if not isinstance(out, Tensor):
-            if not any(isinstance(x, Tensor) for _, x in leaves((args, kwargs))):
+            if not any(isinstance(x, Tensor) for _, x in flatten((args, kwargs))):
                 return out  # arrays in, arrays out, as with any op
             came = type(out).__name__
             raise TypeError(f"checkpoint of {name}: expected one Tensor as the result, got a {came}")

@@ -24,7 +24,7 @@ from tensorgrad.core.engine import (
 )
 from tensorgrad.core.operators import Array
 from tensorgrad.core.refusals import refuse_integers
-from tensorgrad.core.trees import leaves, mapped, matched, rebuilt
+from tensorgrad.core.trees import flatten, map_leaves, match, rebuild
 
 __all__ = ["grad", "hessian", "hvp", "jacobian", "jvp", "stop_gradient", "value_and_grad", "vjp"]
 
@@ -86,13 +86,13 @@ def _linearized(
         labels = [
             (f"argument {i}{path}", x)
             for i, arg in zip(positions, args, strict=True)
-            for path, x in leaves(arg)
+            for path, x in flatten(arg)
         ]
         variables = [_variable(x, f"{what}, {label}") for label, x in labels]
-        result = f(*rebuilt(args, variables))
+        result = f(*rebuild(args, variables))
     finally:
         paused.reset(token)
-    outputs = [y if isinstance(y, Tensor) else Tensor(y) for _, y in leaves(result)]
+    outputs = [y if isinstance(y, Tensor) else Tensor(y) for _, y in flatten(result)]
     if not allow_unused:
         used = _ancestors(outputs)
         unused = [label for (label, _), x in zip(labels, variables, strict=True) if x._serial not in used]
@@ -103,7 +103,7 @@ def _linearized(
     nested = recording and (traced or bool(outside))
 
     def pull_back(cotangent: Any) -> tuple[Any, ...]:
-        given = matched(result, cotangent, f"{what}, cotangent")
+        given = match(result, cotangent, f"{what}, cotangent")
         record = not paused.get() and (
             nested or any(isinstance(v, Tensor) and v._requires_grad for v in given)
         )
@@ -118,9 +118,9 @@ def _linearized(
         finally:
             paused.reset(token)
         gradients = [_given(found.get(x._serial, np.zeros_like(x._array)), record) for x in variables]
-        return rebuilt(args, gradients)  # type: ignore[no-any-return]  # a tuple, as args is
+        return rebuild(args, gradients)  # type: ignore[no-any-return]  # a tuple, as args is
 
-    return rebuilt(result, [_given(y, nested) for y in outputs]), pull_back
+    return rebuild(result, [_given(y, nested) for y in outputs]), pull_back
 
 
 def jvp(f: Callable[..., Any], args: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Any, Any]:
@@ -140,19 +140,19 @@ def jvp(f: Callable[..., Any], args: tuple[Any, ...], tangents: tuple[Any, ...])
     what = f"jvp of {_name(f)}"
     if not (isinstance(args, (tuple, list)) and isinstance(tangents, (tuple, list))):
         raise TypeError(f"{what}: expected a tuple of arguments and one of tangents")
-    directions = matched(tuple(args), tuple(tangents), f"{what}, tangent")
+    directions = match(tuple(args), tuple(tangents), f"{what}, tangent")
     value, pull_back = _linearized(f, tuple(args), range(len(args)), "jvp", True)
-    for (path, x), t in zip(leaves(tuple(args)), directions, strict=True):
+    for (path, x), t in zip(flatten(tuple(args)), directions, strict=True):
         if np.shape(x) != np.shape(t):
             raise ValueError(
                 f"{what}, tangent{path}: expected the argument's shape {np.shape(x)}, got {np.shape(t)}"
             )
-    zeros = mapped(lambda y: np.zeros(np.shape(y), y.dtype), value)
+    zeros = map_leaves(lambda y: np.zeros(np.shape(y), y.dtype), value)
     _, push_forward = vjp(pull_back, zeros)
-    moved = push_forward(rebuilt(tuple(args), directions))[0]
+    moved = push_forward(rebuild(tuple(args), directions))[0]
     # What was pushed forward hangs on the variables of the first vjp, which nobody else holds.
-    traced = any(isinstance(x, Tensor) and x._requires_grad for _, x in leaves((value, tangents)))
-    return value, mapped(lambda t: _given(t, traced), moved)
+    traced = any(isinstance(x, Tensor) and x._requires_grad for _, x in flatten((value, tangents)))
+    return value, map_leaves(lambda t: _given(t, traced), moved)
 
 
 def value_and_grad(
@@ -275,9 +275,11 @@ def jacobian(f: Callable[..., Any], argnums: Argnums = 0) -> Callable[..., Any]:
         if value.size:
             basis = np.eye(value.size, dtype=value.dtype).reshape(-1, *value.shape)
             rows = [pull_back(v) for v in basis]
-            stacked = mapped(lambda *column: np.stack(column).reshape(value.shape + column[0].shape), *rows)
+            stacked = map_leaves(
+                lambda *column: np.stack(column).reshape(value.shape + column[0].shape), *rows
+            )
         else:
-            stacked = mapped(lambda x: np.zeros(value.shape + np.shape(x), value.dtype), chosen)
+            stacked = map_leaves(lambda x: np.zeros(value.shape + np.shape(x), value.dtype), chosen)
         return stacked if isinstance(argnums, (tuple, list)) else stacked[0]
 
     return derivative

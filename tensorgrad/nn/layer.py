@@ -11,7 +11,7 @@ import numpy as np
 
 from tensorgrad.core import Array, Parameter, Tensor
 from tensorgrad.core.engine import as_numeric, clock
-from tensorgrad.core.trees import leaves
+from tensorgrad.core.trees import flatten
 
 T = TypeVar("T")
 
@@ -222,7 +222,7 @@ class Layer:
 
 def _members(layer: Layer) -> Iterator[tuple[str, Any]]:
     for name, value in vars(layer).items():
-        for path, x in leaves(value):
+        for path, x in flatten(value):
             yield name + re.sub(r"\[(.*?)\]", lambda found: "." + found[1].strip("'"), path), x
 
 
