@@ -78,34 +78,34 @@ class detect_nan:  # noqa: N801 - a verb in lower case, as no_grad is
         """Look at what an op has just computed."""
         if self._in_walk:
             return
-        self._lines[node._serial] = calling_line()
-        weakref.finalize(node, self._lines.pop, node._serial, None)
-        if _is_finite(node._array) or not all(map(_is_finite, arrays)):
+        self._lines[node.serial] = calling_line()
+        weakref.finalize(node, self._lines.pop, node.serial, None)
+        if _is_finite(node.data) or not all(map(_is_finite, arrays)):
             return
-        op = node._op
+        op = node.op
         assert op is not None
-        self._refuse(f"{op.name} gave {_wrong(node._array)} ({_ranges(op.arrays, arrays)})", node)
+        self._refuse(f"{op.name} gave {_show_wrong(node.data)} ({_describe(op.arrays, arrays)})", node)
 
     def after_vjp(self, node: Tensor, position: int, g: Array, gx: Array) -> None:
         """Look at the cotangent that a vjp has just given to an input of ``node``."""
-        x = node._inputs[position]
-        self._users.setdefault(x._serial, []).append(node)
-        g, gx = _values(g), _values(gx)
-        arrays = [_values(y) for y in node._inputs]
-        if _is_finite(gx) or not all(map(_is_finite, [g, _values(node), *arrays])):
+        x = node.inputs[position]
+        self._users.setdefault(x.serial, []).append(node)
+        g, gx = _as_array(g), _as_array(gx)
+        arrays = [_as_array(y) for y in node.inputs]
+        if _is_finite(gx) or not all(map(_is_finite, [g, _as_array(node), *arrays])):
             return
-        op = node._op
+        op = node.op
         assert op is not None
         name = op.arrays[min(position, len(op.arrays) - 1)]
-        message = f"the vjp of {op.name} for {name} gave {_wrong(gx)}"
+        message = f"the vjp of {op.name} for {name} gave {_show_wrong(gx)}"
         place = tuple(np.argwhere(~np.isfinite(gx))[0])
         masked = g.shape == gx.shape and g[place] == 0
         if masked:
             message += ", from a cotangent of 0 times an infinite slope"
-        message += f" ({_ranges(op.arrays, arrays)})"
+        message += f" ({_describe(op.arrays, arrays)})"
         where = self._nearest_where(node) if masked else None
         if where is not None:
-            line = self._lines.get(where._serial, "an unknown line")
+            line = self._lines.get(where.serial, "an unknown line")
             message += (
                 f"; where, called at {line}, masked this branch: "
                 f"give {op.name} a harmless argument there, by a where inside it too"
@@ -115,32 +115,32 @@ class detect_nan:  # noqa: N801 - a verb in lower case, as no_grad is
     def _nearest_where(self, node: Tensor) -> Tensor | None:
         waiting = [node]
         for user in waiting:
-            if user._op is not None and user._op.name == "where":
+            if user.op is not None and user.op.name == "where":
                 return user
-            waiting += [u for u in self._users.get(user._serial, ()) if all(u is not w for w in waiting)]
+            waiting += [u for u in self._users.get(user.serial, ()) if all(u is not w for w in waiting)]
         return None
 
     def _refuse(self, message: str, node: Tensor) -> NoReturn:
-        assert node._op is not None
-        line = self._lines.get(node._serial, "a line outside of detect_nan")
-        raise FloatingPointError(f"detect_nan: {message}; {node._op.name} was called at {line}")
+        assert node.op is not None
+        line = self._lines.get(node.serial, "a line outside of detect_nan")
+        raise FloatingPointError(f"detect_nan: {message}; {node.op.name} was called at {line}")
 
 
-def _values(x: Any) -> Any:
-    return x._array if isinstance(x, Tensor) else x
+def _as_array(x: Any) -> Any:
+    return x.data if isinstance(x, Tensor) else x
 
 
 def _is_finite(x: Any) -> bool:
     return x is None or bool(np.isfinite(x).all())
 
 
-def _wrong(x: Array) -> str:
+def _show_wrong(x: Array) -> str:
     """The first number of ``x`` that is not finite, and its place."""
     place = tuple(int(i) for i in np.argwhere(~np.isfinite(x))[0])
     return f"{x[place]} at {place}" if place else f"{x[()]}"
 
 
-def _ranges(names: tuple[str, ...], arrays: list[Any]) -> str:
+def _describe(names: tuple[str, ...], arrays: list[Any]) -> str:
     labels = [*names, *[names[-1]] * (len(arrays) - len(names))]
     return ", ".join(
         f"{name} {np.asarray(x).dtype} {np.shape(x)} from {np.min(x):.6g} to {np.max(x):.6g}"

@@ -1028,20 +1028,23 @@ def require_recorded(output: Any, what: str) -> None:
         )
 
 
-def read_from_outside(outputs: Iterable[Tensor], start: int) -> list[Tensor]:
-    """The tensors older than ``start`` (a serial number) that require grad and led to ``outputs``, by age."""
+def find_ancestors(outputs: Iterable[Tensor], since: int = 0) -> dict[int, Tensor]:
+    """``outputs`` and all they were made of, by serial number; nothing behind one older than ``since``."""
+    found: dict[int, Tensor] = {}
     stack = list(outputs)
-    found, seen = {}, set()
     while stack:
         node = stack.pop()
-        if node._serial in seen or not node._requires_grad:
-            continue
-        seen.add(node._serial)
-        if node._serial < start:
+        if node._serial not in found:
             found[node._serial] = node
-        else:
-            stack.extend(x for x in node._inputs if isinstance(x, Tensor))
-    return [found[serial] for serial in sorted(found)]
+            if node._serial >= since:
+                stack.extend(x for x in node._inputs if isinstance(x, Tensor))
+    return found
+
+
+def find_outside(outputs: Iterable[Tensor], since: int) -> list[Tensor]:
+    """The tensors older than ``since`` that require grad and that ``outputs`` were made of, by age."""
+    found = find_ancestors(outputs, since)
+    return [found[i] for i in sorted(found) if i < since and found[i]._requires_grad]
 
 
 def seed(output: Tensor, g: Array | None, what: str) -> Array:

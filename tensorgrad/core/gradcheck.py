@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tensorgrad.core.checks import NDArray
 from tensorgrad.core.engine import Tensor
 from tensorgrad.core.operators import Array
 from tensorgrad.core.transforms import vjp
@@ -185,7 +186,7 @@ def gradcheck(
     step, usual_rtol, usual_atol = PRECISION[dtype]
     precision = Precision(step, usual_rtol if rtol is None else rtol, usual_atol if atol is None else atol)
     constants = [None if _is_floating(x) else x for x in args]
-    checked = [_array(x).astype(dtype) for x in args if _is_floating(x)]
+    checked = [_as_array(x).astype(dtype) for x in args if _is_floating(x)]
     if not checked:
         raise ValueError("gradcheck: no floating argument to differentiate")
 
@@ -199,30 +200,30 @@ def gradcheck(
     function: Callable[..., tuple[Any, ...]] = of_checked
     for level in range(1, order + 1):
         value, pull_back = vjp(function, *checked)
-        outputs = [_array(y) for y in value]
+        outputs = [_as_array(y) for y in value]
         if not all(np.isfinite(y).all() for y in outputs):
             raise ValueError(f"gradcheck: derivative {level - 1} of {report.name} is not finite here")
-        cotangents = [rng.standard_normal(y.shape).astype(dtype) for y in outputs]
+        cotangents = [rng.standard_normal(np.shape(y)).astype(dtype) for y in outputs]
         for i, gradient in enumerate(pull_back(tuple(cotangents))):
-            s = partial(_contracted, function, checked, cotangents, i)
+            s = partial(_contract, function, checked, cotangents, i)
             for index in np.ndindex(checked[i].shape):
-                found = float(_array(gradient)[index])
-                slopes = _slopes(s, checked[i], index, found, precision)
+                found = float(_as_array(gradient)[index])
+                slopes = _measure_slopes(s, checked[i], index, found, precision)
                 report.checked += 1
                 report.kinks += slopes.kink
                 report.worst = max(report.worst, slopes.error(found))
                 if slopes.error(found) > 1:
                     report.mismatches.append(Mismatch(level, i, index, found, slopes))
-        function = partial(_derivative, function, len(checked))
+        function = partial(_pull_back, function, len(checked))
         checked = [*checked, *cotangents]
     if raises and not report.ok:
         raise GradcheckError(report)
     return report
 
 
-def _slopes(
+def _measure_slopes(
     s: Callable[[Any], float],
-    x: np.ndarray[Any, Any],
+    x: NDArray,
     index: tuple[int, ...],
     found: float,
     precision: Precision,
@@ -249,26 +250,27 @@ def _slopes(
     return Slopes(below, above, step, tolerance, jump)
 
 
-def _contracted(
+def _contract(
     f: Callable[..., Any],
-    args: list[np.ndarray[Any, Any]],
-    cotangents: list[np.ndarray[Any, Any]],
+    args: list[NDArray],
+    cotangents: list[NDArray],
     argument: int,
-    moved: np.ndarray[Any, Any],
+    moved: NDArray,
 ) -> float:
     """s = <v, f>, with one argument moved; summed in float64."""
     outputs = f(*(Tensor(moved if i == argument else x) for i, x in enumerate(args)))
-    return float(sum(np.vdot(v.astype(float), _array(y)) for v, y in zip(cotangents, outputs, strict=True)))
+    pairs = zip(cotangents, outputs, strict=True)
+    return float(sum(np.vdot(v.astype(float), _as_array(y)) for v, y in pairs))
 
 
-def _derivative(f: Callable[..., Any], n: int, *args: Array) -> tuple[Any, ...]:
+def _pull_back(f: Callable[..., Any], n: int, *args: Array) -> tuple[Any, ...]:
     """The vjp of ``f`` as a function of its ``n`` arguments and of the cotangents of its outputs."""
     return vjp(f, *args[:n])[1](args[n:])
 
 
-def _array(x: Array) -> np.ndarray[Any, Any]:
+def _as_array(x: Array) -> NDArray:
     return x.data if isinstance(x, Tensor) else np.asarray(x)
 
 
 def _is_floating(x: Array) -> bool:
-    return isinstance(x, (Tensor, np.ndarray, np.generic, float, list)) and _array(x).dtype.kind == "f"
+    return isinstance(x, (Tensor, np.ndarray, np.generic, float, list)) and _as_array(x).dtype.kind == "f"

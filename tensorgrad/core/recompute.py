@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tensorgrad.core.engine import Op, Tensor, clock, paused, read_from_outside, walk, watching
+from tensorgrad.core.engine import Op, Tensor, clock, find_outside, paused, walk, watching
 from tensorgrad.core.operators import Array
 from tensorgrad.core.trees import flatten, map_leaves
 
@@ -48,7 +48,7 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(f)
     def recomputed(*args: Any, **kwargs: Any) -> Any:
         # What the caller changes later must not change what is computed again.
-        args, kwargs = map_leaves(_own, (args, kwargs))
+        args, kwargs = map_leaves(_copy_array, (args, kwargs))
         start = next(clock)
         out = f(*args, **kwargs)
         if not isinstance(out, Tensor):
@@ -56,27 +56,27 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
                 return out  # arrays in, arrays out, as with any op
             came = type(out).__name__
             raise TypeError(f"checkpoint of {name}: expected one Tensor as the result, got a {came}")
-        if not out._requires_grad or paused.get():
+        if not out.requires_grad or paused.get():
             return out
-        reads = read_from_outside([out], start)
-        serials = tuple(x._serial for x in reads)
-        return recompute(*reads, f=lambda: f(*args, **kwargs), name=name, value=out._array, serials=serials)
+        reads = find_outside([out], start)
+        serials = tuple(x.serial for x in reads)
+        return recompute(*reads, f=lambda: f(*args, **kwargs), name=name, value=out.data, serials=serials)
 
     return recomputed
 
 
-def _own(x: Any) -> Any:
+def _copy_array(x: Any) -> Any:
     return x.copy() if isinstance(x, np.ndarray) else x
 
 
-def _value(
+def _recall(
     *inputs: Array, f: Callable[[], Tensor], name: str, value: Array, serials: tuple[int, ...]
 ) -> Array:
     return value
 
 
 # Not in the registry: nobody calls it but `checkpoint`, which knows what f reads.
-recompute = Op(_value, "recompute", ("inputs",), elementwise=False, native=False)
+recompute = Op(_recall, "recompute", ("inputs",), elementwise=False, native=False)
 
 
 def _recompute_vjp(
@@ -95,17 +95,17 @@ def _recompute_vjp(
         watch = watching.get()
         with watch.forward_again() if watch else nullcontext():
             again = f()
-        ends = read_from_outside([again], start)
-        same = np.array_equal(again._array, value, equal_nan=True)
-        if not same or tuple(x._serial for x in ends) != serials:
+        ends = find_outside([again], start)
+        same = np.array_equal(again.data, value, equal_nan=True)
+        if not same or tuple(x.serial for x in ends) != serials:
             raise RuntimeError(
                 f"checkpoint of {name}: computed again it gave another result, so its gradient is lost; "
                 "it must not depend on random numbers, nor on anything that has changed since"
             )
-        found = walk([(again, g)], create_graph=nested, since=start, ends=frozenset(x._serial for x in ends))
+        found = walk([(again, g)], create_graph=nested, since=start, ends=frozenset(x.serial for x in ends))
     finally:
         paused.reset(token)
-    cotangents = {x._serial: cotangent for x, cotangent in found}
+    cotangents = {x.serial: cotangent for x, cotangent in found}
     return tuple(cotangents.get(serial) for serial in serials)
 
 

@@ -16,9 +16,10 @@ from tensorgrad.core.engine import (
     Tensor,
     as_numeric,
     clock,
+    find_ancestors,
+    find_outside,
     identity,
     paused,
-    read_from_outside,
     seed,
     walk,
 )
@@ -71,13 +72,13 @@ def vjp(
     >>> pull_back(np.array([1.0, 10.0]))
     (array([ 2., 40.]),)
     """
-    return _linearized(f, args, range(len(args)), "vjp", allow_unused)
+    return _linearize(f, args, range(len(args)), "vjp", allow_unused)
 
 
-def _linearized(
+def _linearize(
     f: Callable[..., Any], args: tuple[Any, ...], positions: Sequence[int], what: str, allow_unused: bool
 ) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
-    """`vjp` for arguments that the caller knows by their ``positions``."""
+    """Carry out `vjp` for arguments that the caller knows by their ``positions``."""
     what = f"{what} of {_name(f)}"
     recording = not paused.get()
     since = next(clock)  # what is older comes from outside
@@ -88,39 +89,36 @@ def _linearized(
             for i, arg in zip(positions, args, strict=True)
             for path, x in flatten(arg)
         ]
-        variables = [_variable(x, f"{what}, {label}") for label, x in labels]
+        variables = [_make_variable(x, f"{what}, {label}") for label, x in labels]
         result = f(*rebuild(args, variables))
     finally:
         paused.reset(token)
     outputs = [y if isinstance(y, Tensor) else Tensor(y) for _, y in flatten(result)]
     if not allow_unused:
-        used = _ancestors(outputs)
-        unused = [label for (label, _), x in zip(labels, variables, strict=True) if x._serial not in used]
+        used = find_ancestors(outputs)
+        unused = [label for (label, _), x in zip(labels, variables, strict=True) if x.serial not in used]
         if unused:
             raise ValueError(f"{what}: the result does not depend on {', '.join(unused)}")
-    outside = [x for x in read_from_outside(outputs, since) if all(x is not v for v in variables)]
-    traced = any(isinstance(x, Tensor) and x._requires_grad for _, x in labels)
-    nested = recording and (traced or bool(outside))
+    outside = [x for x in find_outside(outputs, since) if all(x is not v for v in variables)]
+    nested = recording and (_is_recorded(args) or bool(outside))
 
     def pull_back(cotangent: Any) -> tuple[Any, ...]:
         given = match(result, cotangent, f"{what}, cotangent")
-        record = not paused.get() and (
-            nested or any(isinstance(v, Tensor) and v._requires_grad for v in given)
-        )
+        record = not paused.get() and (nested or _is_recorded(given))
         token = paused.set(not record)
         try:
             pairs = [
                 (y, seed(y, v, f"{what}, cotangent"))
                 for y, v in zip(outputs, given, strict=True)
-                if y._requires_grad
+                if y.requires_grad
             ]
-            found = {x._serial: g for x, g in walk(pairs, create_graph=record, since=since)}
+            found = {x.serial: g for x, g in walk(pairs, create_graph=record, since=since)}
         finally:
             paused.reset(token)
-        gradients = [_given(found.get(x._serial, np.zeros_like(x._array)), record) for x in variables]
+        gradients = [_hand_out(found.get(x.serial, np.zeros_like(x.data)), record) for x in variables]
         return rebuild(args, gradients)  # type: ignore[no-any-return]  # a tuple, as args is
 
-    return rebuild(result, [_given(y, nested) for y in outputs]), pull_back
+    return rebuild(result, [_hand_out(y, nested) for y in outputs]), pull_back
 
 
 def jvp(f: Callable[..., Any], args: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Any, Any]:
@@ -141,7 +139,7 @@ def jvp(f: Callable[..., Any], args: tuple[Any, ...], tangents: tuple[Any, ...])
     if not (isinstance(args, (tuple, list)) and isinstance(tangents, (tuple, list))):
         raise TypeError(f"{what}: expected a tuple of arguments and one of tangents")
     directions = match(tuple(args), tuple(tangents), f"{what}, tangent")
-    value, pull_back = _linearized(f, tuple(args), range(len(args)), "jvp", True)
+    value, pull_back = _linearize(f, tuple(args), range(len(args)), "jvp", True)
     for (path, x), t in zip(flatten(tuple(args)), directions, strict=True):
         if np.shape(x) != np.shape(t):
             raise ValueError(
@@ -151,8 +149,8 @@ def jvp(f: Callable[..., Any], args: tuple[Any, ...], tangents: tuple[Any, ...])
     _, push_forward = vjp(pull_back, zeros)
     moved = push_forward(rebuild(tuple(args), directions))[0]
     # What was pushed forward hangs on the variables of the first vjp, which nobody else holds.
-    traced = any(isinstance(x, Tensor) and x._requires_grad for _, x in flatten((value, tangents)))
-    return value, map_leaves(lambda t: _given(t, traced), moved)
+    record = _is_recorded((value, tangents))
+    return value, map_leaves(lambda t: _hand_out(t, record), moved)
 
 
 def value_and_grad(
@@ -186,8 +184,8 @@ def value_and_grad(
 
     @wraps(f)
     def derivative(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
-        of_chosen, chosen, positions = _restricted(f, argnums, args, kwargs)
-        value, pull_back = _linearized(of_chosen, chosen, positions, "grad", allow_unused)
+        of_chosen, chosen, positions = _restrict(f, argnums, args, kwargs)
+        value, pull_back = _linearize(of_chosen, chosen, positions, "grad", allow_unused)
         if getattr(value, "size", 0) != 1:
             came = f"shape {value.shape}" if hasattr(value, "shape") else f"a {type(value).__name__}"
             raise ValueError(f"grad of {_name(f)}: expected a scalar result, got {came}")
@@ -236,10 +234,10 @@ def hvp(f: Callable[..., Any], argnums: Argnums = 0) -> Callable[..., Any]:
         if len(args_and_v) < 2:
             raise TypeError(f"hvp of {_name(f)}: expected the arguments and v, got {len(args_and_v)} in all")
         *args, v = args_and_v
-        of_chosen, chosen, positions = _restricted(f, argnums, tuple(args), kwargs)
+        of_chosen, chosen, positions = _restrict(f, argnums, tuple(args), kwargs)
         single = not isinstance(argnums, (tuple, list))
         gradient = grad(of_chosen, tuple(range(len(chosen))))
-        _, pull_back = _linearized(gradient, chosen, positions, "hvp", True)  # H is symmetric: v^T H is H v
+        _, pull_back = _linearize(gradient, chosen, positions, "hvp", True)  # H is symmetric: v^T H is H v
         products = pull_back((v,) if single else v)
         return products[0] if single else products
 
@@ -268,8 +266,8 @@ def jacobian(f: Callable[..., Any], argnums: Argnums = 0) -> Callable[..., Any]:
 
     @wraps(f)
     def derivative(*args: Any, **kwargs: Any) -> Any:
-        of_chosen, chosen, positions = _restricted(f, argnums, args, kwargs)
-        value, pull_back = _linearized(of_chosen, chosen, positions, "jacobian", True)
+        of_chosen, chosen, positions = _restrict(f, argnums, args, kwargs)
+        value, pull_back = _linearize(of_chosen, chosen, positions, "jacobian", True)
         if not hasattr(value, "shape"):
             raise ValueError(f"jacobian of {_name(f)}: expected one result, got a {type(value).__name__}")
         if value.size:
@@ -308,7 +306,7 @@ def _name(f: Callable[..., Any]) -> str:
     return getattr(f, "__name__", "f")
 
 
-def _restricted(
+def _restrict(
     f: Callable[..., Any], argnums: Argnums, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[Callable[..., Any], tuple[Any, ...], list[int]]:
     """``f`` as a function of the chosen arguments alone, these, and their positions."""
@@ -331,9 +329,9 @@ def _restricted(
     return of_chosen, tuple(args[i] for i in positions), positions
 
 
-def _variable(x: Any, what: str) -> Tensor:
+def _make_variable(x: Any, what: str) -> Tensor:
     """A new node for one differentiation: an outer derivative stays attached, yet is not confused with it."""
-    if isinstance(x, Tensor) and x._requires_grad:
+    if isinstance(x, Tensor) and x.requires_grad:
         node: Tensor = identity(x)
         return node
     array = as_numeric(x, None, what)
@@ -341,20 +339,13 @@ def _variable(x: Any, what: str) -> Tensor:
     return Tensor(array, requires_grad=True)
 
 
-def _ancestors(outputs: list[Tensor]) -> set[int]:
-    """The serial numbers of everything that ``outputs`` were made from."""
-    stack = list(outputs)
-    seen: set[int] = set()
-    while stack:
-        node = stack.pop()
-        if node._serial not in seen:
-            seen.add(node._serial)
-            stack.extend(x for x in node._inputs if isinstance(x, Tensor))
-    return seen
+def _is_recorded(tree: Any) -> bool:
+    """Whether a gradient can flow to something in ``tree``."""
+    return any(isinstance(x, Tensor) and x.requires_grad for _, x in flatten(tree))
 
 
-def _given(x: Array, record: bool) -> Array:
-    """A result as the caller may keep it: a Tensor of the graph, or an array of the caller's own."""
+def _hand_out(x: Array, record: bool) -> Array:
+    """A result as the caller keeps it: a Tensor of the graph, or an array of the caller's own."""
     if record:
         return x if isinstance(x, Tensor) else Tensor(x)
     return x.numpy() if isinstance(x, Tensor) else np.array(x)
