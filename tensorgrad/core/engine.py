@@ -11,13 +11,13 @@ import inspect
 import itertools
 import sys
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, ContextDecorator
 from contextvars import ContextVar
 from functools import partial, update_wrapper
 from heapq import heappop, heappush
 from types import MethodType
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, Protocol, TypeAlias, TypeVar, overload
 
 import numpy as np
 
@@ -31,6 +31,7 @@ from tensorgrad.core.refusals import (
     refuse_cotangent,
     refuse_dtype,
     refuse_integers,
+    refuse_joint,
     refuse_masked,
     refuse_undeclared,
     refuse_unlike,
@@ -105,9 +106,6 @@ class no_grad(ContextDecorator):  # noqa: N801 - a verb in lower case, as NumPy'
 
 
 # Tensors
-
-
-_adding = threading.Lock()  # held by the thread that adds to the gradients of leaves
 
 
 class Call(NamedTuple):
@@ -895,14 +893,19 @@ sum_to.defvjp(x=lambda g, out, x, shape: broadcast_to(g, shape=x.shape))
 #: memory's bandwidth costs so much that shorter ones gain nothing.
 SIDE_BY_SIDE = 1 << 25
 
+#: A tensor and a cotangent of it.
+Cotangent: TypeAlias = tuple[Tensor, Array]
+
+_ZERO: Any = object()  # stands for a cotangent; None, which a formula without a return gives, is refused
+
 
 def walk(
-    outputs: Iterable[tuple[Tensor, Array]],
+    outputs: Iterable[Cotangent],
     *,
     create_graph: bool = False,
     since: int = 0,
     ends: frozenset[int] = frozenset(),
-) -> list[tuple[Tensor, Array]]:
+) -> list[Cotangent]:
     """The cotangents of the leaves, as (leaf, cotangent) pairs, from those of some outputs.
 
     The formulas run on arrays, or on Tensors with ``create_graph``. Tensors older than the serial number
@@ -917,12 +920,8 @@ def walk(
 
 
 def _walk(
-    outputs: Iterable[tuple[Tensor, Array]],
-    create_graph: bool,
-    since: int,
-    ends: frozenset[int],
-    watch: Watch | None,
-) -> list[tuple[Tensor, Array]]:
+    outputs: Iterable[Cotangent], create_graph: bool, since: int, ends: frozenset[int], watch: Watch | None
+) -> list[Cotangent]:
     waiting, pending = _queue(outputs)
     leaves = []
     observed = create_graph or watch is not None
@@ -934,17 +933,16 @@ def _walk(
             leaves.append((node, g))
             continue
         inputs, params = node._inputs, node._params
-        out: Array = node
+        start = next(clock) if create_graph else 0
+        out: Array = node if create_graph else node._array
         args = inputs
-        if create_graph:
-            start = next(clock)
-        else:
-            out = node._array
+        if not create_graph:
             args = tuple([x._array if isinstance(x, Tensor) else x for x in inputs])
         formulas = op.formulas_for(len(inputs)) if op.variadic else op.formulas
-        together: Sequence[Array | None] | None = None
-        if op.multiply_adds is not None and not observed:
-            together = _compute_side_by_side(node, g, args, formulas, since, ends)
+        if op.joint is not None:
+            formulas = _split_joint(op, len(inputs))
+        elif op.multiply_adds is not None and not observed:
+            formulas = _run_side_by_side(formulas, node, g, args, since, ends)
         reached = False
         for i, x in enumerate(inputs):
             if not isinstance(x, Tensor):
@@ -955,15 +953,9 @@ def _walk(
             if not x._requires_grad or (older < since and older not in ends):
                 continue
             reached = True
-            if op.joint is not None and together is None:
-                together = _compute_jointly(op, g, out, args, params)
-            if together is not None:
-                gx = together[i]
-                if gx is None:
-                    continue
-            elif (formula := formulas[i]) is not None:
-                gx = formula(g, out, *args, **params)
-            else:
+            formula = formulas[i]
+            gx = _ZERO if formula is None else formula(g, out, *args, **params)
+            if gx is _ZERO:
                 continue
             data = x._array
             shape = getattr(gx, "shape", None)
@@ -974,10 +966,7 @@ def _walk(
             if gx.dtype is not data.dtype and gx.dtype != data.dtype:
                 refuse_cotangent(op, i, gx, x)
             if observed:
-                if create_graph and isinstance(gx, Tensor) and gx._serial > start:
-                    gx.note_call(start, op, i)
-                if watch is not None:
-                    watch.after_vjp(node, i, g, gx)
+                _observe(watch, start, node, i, g, gx)
             if older in pending:
                 gx = pending[older][1] + gx  # never in place: cotangents are shared
             else:
@@ -988,13 +977,12 @@ def _walk(
     return leaves
 
 
-def _queue(
-    outputs: Iterable[tuple[Tensor, Array]],
-) -> tuple[list[int], dict[int, tuple[Tensor, Array]]]:
-    """Those that wait for the walk: a heap of serial numbers, negative so that the youngest comes first, and
-    for each its tensor and the cotangents that have come to it, added up."""
+def _queue(outputs: Iterable[Cotangent]) -> tuple[list[int], dict[int, Cotangent]]:
+    """What waits for the walk: the serial numbers as a heap, negative so that the youngest comes first, and
+    for each of them the tensor with the cotangents that have come to it, added up.
+    """
     waiting: list[int] = []
-    pending: dict[int, tuple[Tensor, Array]] = {}
+    pending: dict[int, Cotangent] = {}
     for output, g in outputs:
         if output._serial in pending:
             g = pending[output._serial][1] + g
@@ -1002,6 +990,55 @@ def _queue(
             heappush(waiting, -output._serial)
         pending[output._serial] = (output, g)
     return waiting, pending
+
+
+def _split_joint(op: Op[Any], count: int) -> list[Vjp]:
+    """A joint formula as one for each input; the first that is called computes for all."""
+    joint = op.joint
+    assert joint is not None
+    found: list[Array | None] = []
+
+    def formula(i: int, g: Array, out: Array, *args: Any, **params: Any) -> Array:
+        if not found:
+            together = joint(g, out, *args, **params)
+            refuse_joint(op, together, count)
+            found.extend(together)
+        return _ZERO if found[i] is None else found[i]
+
+    return [partial(formula, i) for i in range(count)]
+
+
+def _run_side_by_side(
+    formulas: list[Vjp], node: Tensor, g: Array, args: tuple[Any, ...], since: int, ends: frozenset[int]
+) -> list[Vjp]:
+    """The formulas of a large product, run already, at the same time; of a small one as they are."""
+    op, out, params = node._op, node._array, node._params
+    assert op is not None
+    assert op.multiply_adds is not None
+    if op.multiply_adds(out, *args, **params) < SIDE_BY_SIDE:
+        return formulas
+    found: dict[int, Array] = {}
+
+    def compute(i: int) -> None:
+        found[i] = formulas[i](g, out, *args, **params)  # type: ignore[misc]  # of those that are not None
+
+    share(compute, [i for i, x in enumerate(node._inputs) if formulas[i] and _is_wanted(x, since, ends)])
+    return [(lambda *_, i=i, **__: found[i]) if i in found else None for i in range(len(args))]
+
+
+def _is_wanted(x: Any, since: int, ends: frozenset[int]) -> bool:
+    return isinstance(x, Tensor) and x._requires_grad and (x._serial >= since or x._serial in ends)
+
+
+def _observe(watch: Watch | None, start: int, node: Tensor, position: int, g: Array, gx: Array) -> None:
+    """Note on a cotangent that is recorded which formula made it, and tell the watch of it."""
+    if start and isinstance(gx, Tensor) and gx._serial > start:
+        gx.note_call(start, node._op, position)
+    if watch is not None:
+        watch.after_vjp(node, position, g, gx)
+
+
+_adding = threading.Lock()
 
 
 def _add_up(before: Array | None, cotangent: Array, create_graph: bool) -> Array:
@@ -1064,40 +1101,3 @@ def seed(output: Tensor, g: Array | None, what: str) -> Array:
             f"{what}: expected a cotangent {output.dtype} {output.shape}, got {g.dtype} {g.shape}"
         )
     return g
-
-
-def _compute_side_by_side(
-    node: Tensor, g: Array, args: tuple[Any, ...], formulas: list[Vjp], since: int, ends: frozenset[int]
-) -> list[Array | None] | None:
-    """The cotangents of a large product, each by its formula, at the same time; None of a small one."""
-    op, out, params = node._op, node._array, node._params
-    assert op is not None
-    assert op.multiply_adds is not None
-    if op.multiply_adds(out, *args, **params) < SIDE_BY_SIDE:
-        return None
-    found: list[Array | None] = [None] * len(args)
-
-    def compute(i: int) -> None:
-        formula = formulas[i]
-        if formula is not None:
-            found[i] = formula(g, out, *args, **params)
-
-    wanted = [
-        i
-        for i, x in enumerate(node._inputs)
-        if isinstance(x, Tensor) and x._requires_grad and (x._serial >= since or x._serial in ends)
-    ]
-    share(compute, wanted)
-    return found
-
-
-def _compute_jointly(
-    op: Op[Any], g: Array, out: Array, args: tuple[Any, ...], params: dict[str, Any]
-) -> Sequence[Array | None]:
-    """The cotangents of all inputs of a call, by the one formula that its op has."""
-    assert op.joint is not None
-    together = op.joint(g, out, *args, **params)
-    came = len(together) if hasattr(together, "__len__") else f"a {type(together).__name__}"
-    if came != len(args):
-        raise TypeError(f"the joint vjp of {op.name}: expected {len(args)} cotangents in a tuple, got {came}")
-    return together

@@ -13,8 +13,8 @@ import numpy as np
 
 __all__ = [
     "calling_line", "describe_arguments", "explain", "refuse_assigned", "refuse_conversion",
-    "refuse_cotangent", "refuse_dtype", "refuse_integers", "refuse_masked", "refuse_numpy",
-    "refuse_undeclared", "refuse_unlike", "refuse_update",
+    "refuse_cotangent", "refuse_dtype", "refuse_integers", "refuse_joint", "refuse_masked",
+    "refuse_numpy", "refuse_undeclared", "refuse_unlike", "refuse_update",
 ]  # fmt: skip
 
 # Of arrays
@@ -145,3 +145,10 @@ def refuse_cotangent(op: Any, position: int, gx: Any, x: Any) -> NoReturn:
         f"the vjp of {op.name} for its argument {position}: expected a cotangent like the argument, "
         f"{x.dtype} {x.shape}, got {came}"
     )
+
+
+def refuse_joint(op: Any, together: Any, count: int) -> None:
+    """TypeError unless a joint formula gave so many cotangents."""
+    came = len(together) if hasattr(together, "__len__") else f"a {type(together).__name__}"
+    if came != count:
+        raise TypeError(f"the joint vjp of {op.name}: expected {count} cotangents in a tuple, got {came}")

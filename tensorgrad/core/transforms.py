@@ -6,7 +6,7 @@ Arguments and results may be trees: arrays in nested tuples, lists and dicts.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
 from typing import Any
 
@@ -100,11 +100,11 @@ def _linearize(
         if unused:
             raise ValueError(f"{what}: the result does not depend on {', '.join(unused)}")
     outside = [x for x in find_outside(outputs, since) if all(x is not v for v in variables)]
-    nested = recording and (_is_recorded(args) or bool(outside))
+    nested = recording and (_is_any_recorded(x for _, x in labels) or bool(outside))
 
     def pull_back(cotangent: Any) -> tuple[Any, ...]:
         given = match(result, cotangent, f"{what}, cotangent")
-        record = not paused.get() and (nested or _is_recorded(given))
+        record = not paused.get() and (nested or _is_any_recorded(given))
         token = paused.set(not record)
         try:
             pairs = [
@@ -115,7 +115,10 @@ def _linearize(
             found = {x.serial: g for x, g in walk(pairs, create_graph=record, since=since)}
         finally:
             paused.reset(token)
-        gradients = [_hand_out(found.get(x.serial, np.zeros_like(x.data)), record) for x in variables]
+        gradients = [
+            _hand_out(found[x.serial] if x.serial in found else np.zeros_like(x.data), record)
+            for x in variables
+        ]
         return rebuild(args, gradients)  # type: ignore[no-any-return]  # a tuple, as args is
 
     return rebuild(result, [_hand_out(y, nested) for y in outputs]), pull_back
@@ -149,7 +152,7 @@ def jvp(f: Callable[..., Any], args: tuple[Any, ...], tangents: tuple[Any, ...])
     _, push_forward = vjp(pull_back, zeros)
     moved = push_forward(rebuild(tuple(args), directions))[0]
     # What was pushed forward hangs on the variables of the first vjp, which nobody else holds.
-    record = _is_recorded((value, tangents))
+    record = _is_any_recorded(x for _, x in flatten((value, tangents)))
     return value, map_leaves(lambda t: _hand_out(t, record), moved)
 
 
@@ -339,9 +342,9 @@ def _make_variable(x: Any, what: str) -> Tensor:
     return Tensor(array, requires_grad=True)
 
 
-def _is_recorded(tree: Any) -> bool:
-    """Whether a gradient can flow to something in ``tree``."""
-    return any(isinstance(x, Tensor) and x.requires_grad for _, x in flatten(tree))
+def _is_any_recorded(values: Iterable[Any]) -> bool:
+    """Whether a gradient can flow to one of them."""
+    return any(isinstance(x, Tensor) and x.requires_grad for x in values)
 
 
 def _hand_out(x: Array, record: bool) -> Array:

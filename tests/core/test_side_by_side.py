@@ -138,6 +138,12 @@ def test_a_wrong_shape_is_still_refused():
         product(lambda g, out, x, y: g, lambda g, out, x, y: g[:2])(x, y).sum().backward()
 
 
+def test_a_formula_that_gives_nothing_is_refused():
+    x, y = leaf(3), leaf(3)
+    with pytest.raises(TypeError, match=r"expected a cotangent like the argument, .* got None"):
+        product(lambda g, out, x, y: g, lambda g, out, x, y: None)(x, y).sum().backward()
+
+
 def test_second_derivatives_and_detect_nan_walk_in_turn():
     tg.gradcheck(lambda x, w: tg.conv2d(x, w) ** 2, leaf(1, 3, 3, 1).data, leaf(1, 1, 2, 2).data, order=2)
     with tg.detect_nan():
