@@ -747,13 +747,13 @@ def _register(forward: Callable[P, Any], *, elementwise: bool, numpy: Callable[.
     new = Op(forward, forward.__name__, elementwise=elementwise, native=False)
     _enter(new)
     if numpy is not None:
-        names = _parameters_of(numpy) or _parameters_of(forward)
+        names = _read_parameters(numpy) or _read_parameters(forward)
         new.metadata = names[len(new.arrays) :]
-        NUMPY[numpy] = partial(_as_numpy, new, names)
+        NUMPY[numpy] = partial(_call_as_numpy, new, names)
     return new
 
 
-def _parameters_of(function: Callable[..., Any]) -> tuple[str, ...]:
+def _read_parameters(function: Callable[..., Any]) -> tuple[str, ...]:
     """The names of a function's parameters; none for those in C that some releases of NumPy do not tell."""
     try:
         names = inspect.signature(function).parameters
@@ -770,7 +770,7 @@ def _enter(new: Op[Any]) -> None:
     OPS[new.name] = new
 
 
-def _as_numpy(stand_in: Op[Any], names: tuple[str, ...], *args: Any, **kwargs: Any) -> Any:
+def _call_as_numpy(stand_in: Op[Any], names: tuple[str, ...], *args: Any, **kwargs: Any) -> Any:
     """Call an op by the signature of its NumPy function, where arrays have other names."""
     for name in names[len(args) : len(stand_in.arrays)]:
         if name in kwargs:
@@ -899,6 +899,35 @@ Cotangent: TypeAlias = tuple[Tensor, Array]
 _ZERO: Any = object()  # stands for a cotangent; None, which a formula without a return gives, is refused
 
 
+def require_recorded(output: Any, what: str) -> None:
+    """RuntimeError unless a gradient can flow from ``output``."""
+    if not isinstance(output, Tensor) or not output._requires_grad:
+        kind = output.label() if isinstance(output, Tensor) else f"a {type(output).__name__}"
+        raise RuntimeError(
+            f"{what}: {kind} does not depend on anything that requires grad "
+            "(was it made under no_grad, or of plain arrays?)"
+        )
+
+
+def seed(output: Tensor, g: Array | None, what: str) -> Array:
+    """The cotangent that the walk starts with, checked against the output."""
+    if g is None:
+        if output.size != 1:
+            raise ValueError(
+                f"{what}: {output.label()} is not a scalar; pass the cotangent to contract it with"
+            )
+        g = np.ones_like(output._array)
+    elif not isinstance(g, Tensor):
+        g = as_numeric(g, None, what).astype(output.dtype)
+    if isinstance(g, np.ndarray):
+        g.flags.writeable = False  # a formula that writes into its cotangent is wrong, and is found out here
+    if g.shape != output.shape or g.dtype != output.dtype:
+        raise ValueError(
+            f"{what}: expected a cotangent {output.dtype} {output.shape}, got {g.dtype} {g.shape}"
+        )
+    return g
+
+
 def walk(
     outputs: Iterable[Cotangent],
     *,
@@ -922,6 +951,8 @@ def walk(
 def _walk(
     outputs: Iterable[Cotangent], create_graph: bool, since: int, ends: frozenset[int], watch: Watch | None
 ) -> list[Cotangent]:
+    # Inputs are older than what was made of them, so the youngest node still waiting has received all its
+    # cotangents: a heap of serial numbers yields a topological order with no pass to count uses.
     waiting, pending = _queue(outputs)
     leaves = []
     observed = create_graph or watch is not None
@@ -978,9 +1009,7 @@ def _walk(
 
 
 def _queue(outputs: Iterable[Cotangent]) -> tuple[list[int], dict[int, Cotangent]]:
-    """What waits for the walk: the serial numbers as a heap, negative so that the youngest comes first, and
-    for each of them the tensor with the cotangents that have come to it, added up.
-    """
+    """What waits: a heap of negative serial numbers, the youngest first; tensors and cotangents by them."""
     waiting: list[int] = []
     pending: dict[int, Cotangent] = {}
     for output, g in outputs:
@@ -998,7 +1027,7 @@ def _split_joint(op: Op[Any], count: int) -> list[Vjp]:
     assert joint is not None
     found: list[Array | None] = []
 
-    def formula(i: int, g: Array, out: Array, *args: Any, **params: Any) -> Array:
+    def formula(i: int, g: Array, out: Array, /, *args: Any, **params: Any) -> Array:
         if not found:
             together = joint(g, out, *args, **params)
             refuse_joint(op, together, count)
@@ -1023,7 +1052,11 @@ def _run_side_by_side(
         found[i] = formulas[i](g, out, *args, **params)  # type: ignore[misc]  # of those that are not None
 
     share(compute, [i for i, x in enumerate(node._inputs) if formulas[i] and _is_wanted(x, since, ends)])
-    return [(lambda *_, i=i, **__: found[i]) if i in found else None for i in range(len(args))]
+    return [partial(_give, found[i]) if i in found else None for i in range(len(args))]
+
+
+def _give(found: Array, /, *call: Any, **params: Any) -> Array:
+    return found
 
 
 def _is_wanted(x: Any, since: int, ends: frozenset[int]) -> bool:
@@ -1055,16 +1088,6 @@ def _add_up(before: Array | None, cotangent: Array, create_graph: bool) -> Array
     return total
 
 
-def require_recorded(output: Any, what: str) -> None:
-    """RuntimeError unless a gradient can flow from ``output``."""
-    if not isinstance(output, Tensor) or not output._requires_grad:
-        kind = output.label() if isinstance(output, Tensor) else f"a {type(output).__name__}"
-        raise RuntimeError(
-            f"{what}: {kind} does not depend on anything that requires grad "
-            "(was it made under no_grad, or of plain arrays?)"
-        )
-
-
 def find_ancestors(outputs: Iterable[Tensor], since: int = 0) -> dict[int, Tensor]:
     """``outputs`` and all they were made of, by serial number; nothing behind one older than ``since``."""
     found: dict[int, Tensor] = {}
@@ -1082,22 +1105,3 @@ def find_outside(outputs: Iterable[Tensor], since: int) -> list[Tensor]:
     """The tensors older than ``since`` that require grad and that ``outputs`` were made of, by age."""
     found = find_ancestors(outputs, since)
     return [found[i] for i in sorted(found) if i < since and found[i]._requires_grad]
-
-
-def seed(output: Tensor, g: Array | None, what: str) -> Array:
-    """The cotangent that the walk starts with, checked against the output."""
-    if g is None:
-        if output.size != 1:
-            raise ValueError(
-                f"{what}: {output.label()} is not a scalar; pass the cotangent to contract it with"
-            )
-        g = np.ones_like(output._array)
-    elif not isinstance(g, Tensor):
-        g = as_numeric(g, None, what).astype(output.dtype)
-    if isinstance(g, np.ndarray):
-        g.flags.writeable = False  # a formula that writes into its cotangent is wrong, and is found out here
-    if g.shape != output.shape or g.dtype != output.dtype:
-        raise ValueError(
-            f"{what}: expected a cotangent {output.dtype} {output.shape}, got {g.dtype} {g.shape}"
-        )
-    return g

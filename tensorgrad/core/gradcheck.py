@@ -30,8 +30,7 @@ PRECISION = {"float64": Precision(6e-6, 1e-6, 1e-7), "float32": Precision(5e-3, 
 CLOSER = 64  # where vjp and difference quotient disagree, look again with a step so many times smaller
 
 
-@dataclass(frozen=True)
-class Slopes:
+class Slopes(NamedTuple):
     """The difference quotients of one element: to the left and to the right, with step and tolerance."""
 
     below: float
