@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tensorgrad.core import Array, Tensor, op
-from tensorgrad.ops.activations import softplus
-from tensorgrad.ops.elementwise import sigmoid
+from tensorgrad.ops.activations import sigmoid, softplus
 from tensorgrad.ops.losses import (
     TOLERANCE,
     Reduction,

@@ -16,7 +16,7 @@ import numpy as np
 
 from tensorgrad.core import Array, Tensor, op
 from tensorgrad.core.parallel import parts, share
-from tensorgrad.ops.elementwise import masked
+from tensorgrad.ops.activations import masked
 from tensorgrad.ops.reduce import max, mean
 from tensorgrad.ops.windows import Axis, Shape, Sides, Size, boolean, remembered, require_images, slide
 
