@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tensorgrad.core import Array, implements, nondifferentiable, op, sum_to
-from tensorgrad.ops import moving, products
+from tensorgrad.ops import products, rearranging
 from tensorgrad.ops.factorizations import cholesky as cholesky
 from tensorgrad.ops.factorizations import eigh as eigh
 from tensorgrad.ops.factorizations import eigvalsh as eigvalsh
@@ -234,10 +234,10 @@ def cross(x1: Array, x2: Array, /, *, axis: int = -1) -> Array:
 @implements(np.linalg.diagonal)
 def diagonal(x: Array, /, *, offset: int = 0) -> Array:
     """The diagonal of the last two axes; see `numpy.linalg.diagonal`."""
-    return moving.diagonal(x, offset, -2, -1)
+    return rearranging.diagonal(x, offset, -2, -1)
 
 
 @implements(np.linalg.trace)
 def trace(x: Array, /, *, offset: int = 0) -> Array:
     """The trace over the last two axes; see `numpy.linalg.trace`."""
-    return moving.trace(x, offset, -2, -1)
+    return rearranging.trace(x, offset, -2, -1)
