@@ -1,8 +1,8 @@
 """Reductions, cumulative sums and products, statistics, and normalisation by them.
 
 Tied extrema share the gradient equally, a subgradient. What is made of ops alone (`std`, `average`, the
-functions that leave NaN out) has NumPy's signature, less the options that tensors have no use for (out, where,
-dtype), which raise; its derivatives, of every order, are those of its parts.
+functions that leave NaN out) has NumPy's signature, less the options that tensors have no use for (out,
+where, dtype), which raise; its derivatives, of every order, are those of its parts.
 """
 
 from __future__ import annotations
