@@ -8,7 +8,7 @@ from tensorgrad.ops.activations import relu as relu
 from tensorgrad.ops.activations import sigmoid as sigmoid
 from tensorgrad.ops.activations import silu as silu
 from tensorgrad.ops.activations import softplus as softplus
-from tensorgrad.ops.binary import binary_cross_entropy as binary_cross_entropy
+from tensorgrad.ops.classification import binary_cross_entropy as binary_cross_entropy
 from tensorgrad.ops.classification import cross_entropy as cross_entropy
 from tensorgrad.ops.conv import conv1d as conv1d
 from tensorgrad.ops.conv import conv2d as conv2d

@@ -19,6 +19,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from tensorgrad.core import Array, Op, op
+from tensorgrad.core.checks import is_number
 from tensorgrad.ops.elementwise import astype
 
 Reduction: TypeAlias = Literal["mean", "sum", "none"]
@@ -60,11 +61,6 @@ def require_logits(loss: str, prediction: Array) -> None:
     if dtype is None or dtype.kind != "f":
         came = f"a {type(prediction).__name__}" if dtype is None else dtype
         raise TypeError(f"{loss}: expected a floating array of logits, got {came}")
-
-
-def is_number(value: object) -> bool:
-    """Whether an option is a real number."""
-    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
 
 
 def named_place(place: tuple[int, ...]) -> str:
