@@ -13,6 +13,8 @@ import numpy as np
 from tensorgrad.core import Array, op
 from tensorgrad.ops.elementwise import erfc
 
+__all__ = ["elu", "gelu", "leaky_relu", "relu", "sigmoid", "silu", "softplus"]
+
 
 @op(elementwise=True)
 def sigmoid(x: Array) -> Array:

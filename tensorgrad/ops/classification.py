@@ -25,6 +25,8 @@ from tensorgrad.ops.losses import (
 )
 from tensorgrad.ops.reduce import log_softmax, softmax
 
+__all__ = ["binary_cross_entropy", "cross_entropy"]
+
 
 @op
 def cross_entropy(

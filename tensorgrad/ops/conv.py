@@ -31,6 +31,8 @@ from tensorgrad.ops.windows import (
     slide,
 )
 
+__all__ = ["conv1d", "conv2d", "conv_transpose2d"]
+
 
 @remembered
 def _windows(

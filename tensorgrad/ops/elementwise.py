@@ -22,6 +22,16 @@ import numpy as np
 from tensorgrad.core import Array, differentiate, implements, nondifferentiable, op
 from tensorgrad.core.registry import NUMPY
 
+__all__ = [
+    "abs", "absolute", "acos", "acosh", "add", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2",
+    "arctanh", "around", "asin", "asinh", "astype", "atan", "atan2", "atanh", "cbrt", "ceil", "clip",
+    "copysign", "cos", "cosh", "deg2rad", "degrees", "divide", "erf", "erfc", "exp", "exp2", "expm1", "fabs",
+    "float_power", "floor", "floor_divide", "fmax", "fmin", "fmod", "heaviside", "hypot", "ldexp", "log",
+    "log1p", "log2", "log10", "logaddexp", "logaddexp2", "maximum", "minimum", "mod", "multiply",
+    "nan_to_num", "negative", "positive", "power", "rad2deg", "radians", "reciprocal", "remainder", "rint",
+    "round", "sign", "sin", "sinc", "sinh", "sqrt", "square", "subtract", "tan", "tanh", "trunc", "where",
+]  # fmt: skip
+
 add = differentiate(np.add, x=lambda g, out, x, y: g, y=lambda g, out, x, y: g)
 subtract = differentiate(np.subtract, x=lambda g, out, x, y: g, y=lambda g, out, x, y: -g)
 multiply = differentiate(np.multiply, x=lambda g, out, x, y: g * y, y=lambda g, out, x, y: g * x)

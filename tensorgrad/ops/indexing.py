@@ -10,6 +10,11 @@ from numpy.lib.array_utils import normalize_axis_index
 from tensorgrad.core import Array, Tensor, broadcast_to, implements, op
 from tensorgrad.ops.shape import ravel, reshape
 
+__all__ = [
+    "add_at", "compress", "delete", "diff", "extract", "getitem", "partition", "scatter_add", "set_at",
+    "sort", "take", "take_along_axis",
+]  # fmt: skip
+
 
 @op
 def getitem(x: Array, *, index: Any) -> Array:

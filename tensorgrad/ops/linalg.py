@@ -29,8 +29,13 @@ from numpy.lib.array_utils import normalize_axis_tuple
 
 from tensorgrad.core import Array, Tensor, implements, nondifferentiable, op, sum_to
 from tensorgrad.ops import products, rearranging
-from tensorgrad.ops.shape import Axes, moveaxis, reshape
-from tensorgrad.ops.shape import matrix_transpose as matrix_transpose
+from tensorgrad.ops.shape import Axes, matrix_transpose, moveaxis, reshape
+
+__all__ = [
+    "cholesky", "cond", "cross", "det", "diagonal", "eigh", "eigvalsh", "inv", "matmul", "matrix_norm",
+    "matrix_power", "matrix_transpose", "multi_dot", "norm", "outer", "pinv", "qr", "slogdet", "solve", "svd",
+    "svdvals", "tensordot", "tensorinv", "tensorsolve", "trace", "vecdot", "vector_norm",
+]  # fmt: skip
 
 nondifferentiable(np.linalg.matrix_rank)
 

@@ -22,6 +22,8 @@ from tensorgrad.core import Array, Op, op
 from tensorgrad.core.checks import is_number
 from tensorgrad.ops.elementwise import astype
 
+__all__ = ["huber", "l2", "mae", "mse"]
+
 Reduction: TypeAlias = Literal["mean", "sum", "none"]
 
 TOLERANCE = 1e-3  #: of probabilities given as targets, whose sums are rounded

@@ -20,6 +20,8 @@ from tensorgrad.ops.activations import masked
 from tensorgrad.ops.reduce import max, mean
 from tensorgrad.ops.windows import Axis, Shape, Sides, Size, boolean, remembered, require_images, slide
 
+__all__ = ["avg_pool", "global_avg_pool", "global_max_pool", "max_pool"]
+
 
 @remembered
 def _windows(

@@ -16,6 +16,12 @@ from tensorgrad.core import Array, implements, op
 from tensorgrad.ops.indexing import along, getitem, scatter_add, take
 from tensorgrad.ops.shape import Axes, atleast_1d, atleast_2d, atleast_3d, moveaxis, ravel, reshape
 
+__all__ = [
+    "append", "array_split", "block", "column_stack", "concatenate", "diag", "diagflat", "diagonal", "dsplit",
+    "dstack", "flip", "fliplr", "flipud", "hsplit", "hstack", "pad", "repeat", "resize", "roll", "rot90",
+    "split", "stack", "trace", "tril", "triu", "vsplit", "vstack",
+]  # fmt: skip
+
 
 def _moved(rule: Callable[..., Any], x: Array, *args: Any, **kwargs: Any) -> Array:
     """What a NumPy function that only moves elements makes of ``x``: it tells where it puts their numbers."""

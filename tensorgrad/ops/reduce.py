@@ -16,6 +16,12 @@ import numpy as np
 from tensorgrad.core import Array, Tensor, broadcast_to, implements, op, sum_to
 from tensorgrad.core.registry import NUMPY
 
+__all__ = [
+    "amax", "amin", "average", "cumprod", "cumsum", "log_softmax", "logsumexp", "max", "mean", "median",
+    "min", "nanmax", "nanmean", "nanmin", "nanprod", "nanstd", "nansum", "nanvar", "normalize", "prod", "ptp",
+    "softmax", "std", "sum", "var",
+]  # fmt: skip
+
 Axis: TypeAlias = int | tuple[int, ...] | None
 
 

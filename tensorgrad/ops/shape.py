@@ -9,6 +9,11 @@ import numpy as np
 
 from tensorgrad.core import Array, broadcast_to, implements, op
 
+__all__ = [
+    "atleast_1d", "atleast_2d", "atleast_3d", "broadcast_arrays", "expand_dims", "matrix_transpose",
+    "meshgrid", "moveaxis", "ravel", "reshape", "rollaxis", "squeeze", "swapaxes", "tile", "transpose",
+]  # fmt: skip
+
 Axes: TypeAlias = int | Sequence[int]
 
 
