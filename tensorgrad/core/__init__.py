@@ -15,6 +15,7 @@ from tensorgrad.core.op import implements as implements
 from tensorgrad.core.op import nondifferentiable as nondifferentiable
 from tensorgrad.core.op import op as op
 from tensorgrad.core.recording import no_grad as no_grad
+from tensorgrad.core.registry import NUMPY as NUMPY
 from tensorgrad.core.registry import OPS as OPS
 from tensorgrad.core.steps import BackwardStep as BackwardStep
 from tensorgrad.core.steps import BackwardSteps as BackwardSteps

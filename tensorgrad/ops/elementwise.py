@@ -19,8 +19,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from tensorgrad.core import Array, differentiate, implements, nondifferentiable, op
-from tensorgrad.core.registry import NUMPY
+from tensorgrad.core import NUMPY, Array, differentiate, implements, nondifferentiable, op
 
 __all__ = [
     "abs", "absolute", "acos", "acosh", "add", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2",

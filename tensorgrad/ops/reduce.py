@@ -13,8 +13,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from tensorgrad.core import Array, Tensor, broadcast_to, implements, op, sum_to
-from tensorgrad.core.registry import NUMPY
+from tensorgrad.core import NUMPY, Array, Tensor, broadcast_to, implements, op, sum_to
 
 __all__ = [
     "amax", "amin", "average", "cumprod", "cumsum", "log_softmax", "logsumexp", "max", "mean", "median",
