@@ -6,12 +6,13 @@ import numpy as np
 from numpy.random import Generator
 
 from tensorgrad.audit.sample import Draws, Sample, normals, of
+from tensorgrad.core.checks import NDArray
 
 
 def regular(*shape: int) -> Draws:
     """Matrices far from singular, whose eigenvalues (of either triangle) and singular values lie apart."""
 
-    def draw(rng: Generator) -> tuple[np.ndarray, ...]:
+    def draw(rng: Generator) -> tuple[NDArray, ...]:
         n = min(shape[-2:])
         x = 0.3 * rng.standard_normal(shape)
         x[..., range(n), range(n)] += np.arange(1.0, n + 1)
@@ -23,7 +24,7 @@ def regular(*shape: int) -> Draws:
 def definite(*shape: int) -> Draws:
     """Symmetric positive definite matrices."""
 
-    def draw(rng: Generator) -> tuple[np.ndarray, ...]:
+    def draw(rng: Generator) -> tuple[NDArray, ...]:
         x = 0.3 * rng.standard_normal(shape) + np.eye(shape[-1])
         return (x @ np.swapaxes(x, -1, -2),)
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
 from tensorgrad.core import Array, Tensor, broadcast_to, implements, op
+from tensorgrad.core.checks import NDArray
 from tensorgrad.ops.shape import ravel, reshape
 
 __all__ = [
@@ -109,7 +110,7 @@ def add_at(x: Array, index: Any, value: Array) -> Array:
     return x + scatter_add(value, index=_values(index), shape=np.shape(x))
 
 
-def _fitted(name: str, x: Array, index: Any, value: Array) -> tuple[Array, Array, np.ndarray[Any, Any]]:
+def _fitted(name: str, x: Array, index: Any, value: Array) -> tuple[Array, Array, NDArray]:
     """``x``, the value broadcast to ``x[index]`` in the dtype of ``x``, and an array of the shape of that."""
     weak = type(value) in (float, int, bool)  # a Python number takes the dtype of x
     x = x if isinstance(x, Tensor) else np.asarray(x)
