@@ -1,4 +1,4 @@
-"""Samples of the losses ops."""
+"""Samples of the losses."""
 
 from __future__ import annotations
 

@@ -15,12 +15,9 @@ from tensorgrad.core import OPS, Array, Op, Tensor, gradcheck, vjp
 
 #: The sample calls of every op, by its name.
 SAMPLES: dict[str, tuple[Sample, ...]] = {
-    **elementwise.SAMPLES,
-    **reduce.SAMPLES,
-    **shape.SAMPLES,
-    **linalg.SAMPLES,
-    **losses.SAMPLES,
-    **images.SAMPLES,
+    name: samples
+    for family in (elementwise, reduce, shape, linalg, losses, images)
+    for name, samples in family.SAMPLES.items()
 }
 
 
