@@ -13,6 +13,8 @@ from tensorgrad.audit import elementwise, images, linalg, losses, reduce, shape
 from tensorgrad.audit.sample import Sample
 from tensorgrad.core import OPS, Array, Op, Tensor, gradcheck, vjp
 
+__all__ = ["SAMPLES", "Row", "run", "table"]
+
 #: The sample calls of every op, by its name.
 SAMPLES: dict[str, tuple[Sample, ...]] = {
     name: samples
