@@ -89,7 +89,7 @@ def test_every_op_and_composition_is_in_the_all_of_its_module():
         if not module.startswith("tensorgrad.ops.") or name.endswith("_") or name in INSIDE:
             continue
         file = f"{module.replace('.', '/')}.py"
-        hint = f"add it to __all__ in {file}; if it is for other ops alone, to INSIDE in {__file__}"
+        hint = f"add it to __all__ of {file}, or to INSIDE here if it is for other ops alone"
         assert name in import_module(module).__all__, f"{name} is not handed out: {hint}"
 
 
