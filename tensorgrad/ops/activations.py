@@ -39,7 +39,7 @@ def relu(x: Array) -> Array:
     return np.maximum(x, 0)
 
 
-def masked(x: Array, hit: Array, out: Array = None) -> Array:
+def keep(x: Array, hit: Array, out: Array = None) -> Array:
     """``x`` where ``hit``, elsewhere 0: as bits times 0 or 1, for numpy.where branches on each element."""
     if x.dtype.itemsize > 8:
         return np.where(hit, x, x.dtype.type(0))
@@ -58,7 +58,7 @@ def gate(x: Array, condition: Array) -> Array:
     if getattr(condition, "dtype", None) != np.bool_ or np.shape(condition) != np.shape(x):
         came = f"{getattr(condition, 'dtype', type(condition).__name__)} {np.shape(condition)}"
         raise ValueError(f"gate: expected a condition of booleans of shape {np.shape(x)}, got {came}")
-    return masked(x, condition)
+    return keep(x, condition)
 
 
 gate.defvjp(x=lambda g, out, x, condition: gate(g, condition), condition=None)

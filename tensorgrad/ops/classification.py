@@ -14,9 +14,9 @@ from tensorgrad.ops.losses import (
     Reduction,
     constants,
     exactly,
-    named_place,
+    name_place,
     per_element,
-    reduced,
+    reduce,
     require_equal_shapes,
     require_logits,
     require_loss,
@@ -96,7 +96,7 @@ def cross_entropy(
         flat = log_shares.reshape(-1, log_shares.shape[-1])
         losses = -flat[np.arange(target.size), target.ravel()].reshape(target.shape)
     else:
-        mixed = _mixed(prediction, target, class_weights, label_smoothing)
+        mixed = _mix(prediction, target, class_weights, label_smoothing)
         with np.errstate(invalid="ignore"):  # where it is no target, a class of logit -inf costs nothing
             losses = -np.sum(np.where(mixed == 0, 0, mixed * log_shares), axis=-1)
     counted = losses * _counts(prediction, target, weights, class_weights, reduction)
@@ -113,7 +113,7 @@ def _cross_entropy_vjp(
     label_smoothing: float,
     reduction: Reduction,
 ) -> Array:
-    mixed = _mixed(prediction, target, class_weights, label_smoothing)
+    mixed = _mix(prediction, target, class_weights, label_smoothing)
     found = softmax(prediction, axis=-1)
     if class_weights is not None or not _are_labels(prediction, target):  # else the sum is 1
         found = found * np.sum(mixed, axis=-1, keepdims=True)
@@ -160,7 +160,7 @@ def _require_probabilities(target: Array) -> None:
         place = tuple(map(int, np.argwhere(wrong)[0]))
         raise ValueError(
             "cross_entropy: expected targets that are probabilities and sum to 1, got "
-            f"{np.array2string(target[place], threshold=8)} in row {named_place(place)}"
+            f"{np.array2string(target[place], threshold=8)} in row {name_place(place)}"
         )
 
 
@@ -179,7 +179,7 @@ def _require_labels(prediction: Array, target: Array) -> None:
     place = tuple(map(int, np.argwhere((labels < 0) | (labels >= shape[-1]))[0]))
     raise ValueError(
         f"cross_entropy: expected labels from 0 to {shape[-1] - 1}, "
-        f"got {labels[place]} in row {named_place(place)}"
+        f"got {labels[place]} in row {name_place(place)}"
     )
 
 
@@ -208,7 +208,7 @@ def _probabilities(prediction: Array, target: Array) -> Array:
     return np.equal(labels[..., None], np.arange(prediction.shape[-1])).astype(prediction.dtype)
 
 
-def _mixed(prediction: Array, target: Array, class_weights: Array, label_smoothing: float) -> Array:
+def _mix(prediction: Array, target: Array, class_weights: Array, label_smoothing: float) -> Array:
     """The factors of the logarithms: the target, smoothed, times the weights of classes."""
     mixed = _probabilities(prediction, target)
     if label_smoothing:
@@ -288,7 +288,7 @@ def binary_cross_entropy(
     if np.any((target < -TOLERANCE) | (target > 1 + TOLERANCE)):
         place = tuple(map(int, np.argwhere((target < -TOLERANCE) | (target > 1 + TOLERANCE))[0]))
         raise ValueError(
-            f"binary_cross_entropy: expected targets from 0 to 1, got {target[place]} at {named_place(place)}"
+            f"binary_cross_entropy: expected targets from 0 to 1, got {target[place]} at {name_place(place)}"
         )
     _require_positive_weight(prediction, positive_weight)
     yes, no = constants(positive_weight, prediction) * target, 1 - target
@@ -297,7 +297,7 @@ def binary_cross_entropy(
         + no * np.maximum(prediction, 0)
         + (yes + no) * np.log1p(np.exp(-np.abs(prediction)))
     )
-    return reduced(losses, weights, reduction)
+    return reduce(losses, weights, reduction)
 
 
 def _binary_vjp(

@@ -24,7 +24,7 @@ from tensorgrad.ops.windows import (
     Shape,
     Sides,
     Size,
-    remembered,
+    remember,
     require_images,
     require_shape,
     sides,
@@ -34,7 +34,7 @@ from tensorgrad.ops.windows import (
 __all__ = ["conv1d", "conv2d", "conv_transpose2d"]
 
 
-@remembered
+@remember
 def _windows(
     name: str, shapes: tuple[Shape, Shape], stride: Size, padding: Padding, dilation: Size, groups: int
 ) -> tuple[Axis, Axis]:
@@ -64,7 +64,7 @@ def _batch_innermost(x: Array) -> Array:
     return x if x.flags.c_contiguous else x.copy()
 
 
-def _padded(x: Array, rows: Axis, columns: Axis) -> Array:
+def _pad(x: Array, rows: Axis, columns: Axis) -> Array:
     """Images x (C, H, W, N) with zeros around them; x itself if there is no padding."""
     if not (rows.before or rows.after or columns.before or columns.after):
         return x
@@ -183,7 +183,7 @@ def conv2d(
         raise ValueError(f"conv2d: expected a bias of shape {(filters,)}, {x.dtype}, got {np.shape(bias)}")
     if bias is not None and bias.dtype != x.dtype:
         raise TypeError(f"conv2d: expected a bias of {x.dtype}, got {bias.dtype}")
-    x = _padded(_batch_innermost(x), rows, columns)
+    x = _pad(_batch_innermost(x), rows, columns)
     batch = x.shape[3]
     out = np.empty_like(x, shape=(filters, rows.count, columns.count, batch), order="C")
     # (F, C/G, KH, KW) -> (F, KH, C/G * KW): the order of the strips
@@ -321,7 +321,7 @@ def conv2d_filters(
     shape = tuple(shape)
     rows, columns = _windows("conv2d_filters", (x.shape, shape), stride, padding, dilation, groups)
     require_shape("conv2d_filters", y, (x.shape[0], rows.count, columns.count, shape[0]))
-    x, y = _padded(_batch_innermost(x), rows, columns), _batch_innermost(y)
+    x, y = _pad(_batch_innermost(x), rows, columns), _batch_innermost(y)
     channels, filters = shape[1], shape[0] // groups
     blocks = parts(rows.count, row_bytes(x, shape[0], rows, columns))
     sums = np.empty_like(x, shape=(len(blocks), groups, shape[2] * channels * shape[3], filters), order="C")

@@ -41,7 +41,7 @@ square = differentiate(np.square, x=lambda g, out, x: g * (2 * x))
 reciprocal = differentiate(np.reciprocal, x=lambda g, out, x: -g * out * out)
 
 
-def _lowered(y: Array) -> Array:
+def _lower_exponent(y: Array) -> Array:
     """The exponent y - 1; 1 where y is 0, since d/dx x^0 = 0 x is 0 even at x = 0, where 0 x^-1 is not."""
     if isinstance(y, (int, float)):  # kept a Python scalar, which promotes nothing
         return y - 1 if y else 1
@@ -57,7 +57,7 @@ def _log_of_base(x: Array) -> Array:
 
 power = differentiate(
     np.power,
-    x=lambda g, out, x, y: g * y * x ** _lowered(y),
+    x=lambda g, out, x, y: g * y * x ** _lower_exponent(y),
     y=lambda g, out, x, y: g * out * _log_of_base(x),
 )
 

@@ -90,7 +90,7 @@ def set_at(x: Array, index: Any, value: Array) -> Array:
     >>> tg.set_at(np.array([1.0, 2.0, 3.0]), slice(0, 2), 0.0)
     array([0., 0., 3.])
     """
-    x, value, places = _fitted("set_at", x, index, value)
+    x, value, places = _fit("set_at", x, index, value)
     if not places.size:
         return x if isinstance(x, Tensor) else x.copy()
     winner = np.full(np.shape(x), -1)
@@ -106,11 +106,11 @@ def add_at(x: Array, index: Any, value: Array) -> Array:
     >>> tg.add_at(np.array([1.0, 2.0, 3.0]), [0, 0, 2], 10.0)
     array([21.,  2., 13.])
     """
-    x, value, _ = _fitted("add_at", x, index, value)
+    x, value, _ = _fit("add_at", x, index, value)
     return x + scatter_add(value, index=_values(index), shape=np.shape(x))
 
 
-def _fitted(name: str, x: Array, index: Any, value: Array) -> tuple[Array, Array, NDArray]:
+def _fit(name: str, x: Array, index: Any, value: Array) -> tuple[Array, Array, NDArray]:
     """``x``, the value broadcast to ``x[index]`` in the dtype of ``x``, and an array of the shape of that."""
     weak = type(value) in (float, int, bool)  # a Python number takes the dtype of x
     x = x if isinstance(x, Tensor) else np.asarray(x)

@@ -17,14 +17,14 @@ import numpy as np
 from tensorgrad.core import Array, Tensor, op
 from tensorgrad.core.checks import flag
 from tensorgrad.core.parallel import parts, share
-from tensorgrad.ops.activations import masked
+from tensorgrad.ops.activations import keep
 from tensorgrad.ops.reduce import max, mean
-from tensorgrad.ops.windows import Axis, Shape, Sides, Size, remembered, require_images, require_shape, slide
+from tensorgrad.ops.windows import Axis, Shape, Sides, Size, remember, require_images, require_shape, slide
 
 __all__ = ["avg_pool", "global_avg_pool", "global_max_pool", "max_pool"]
 
 
-@remembered
+@remember
 def _windows(
     name: str, shape: Shape, size: Size, stride: Size | None, padding: Sides, dilation: Size, ceil_mode: bool
 ) -> tuple[Axis, Axis]:
@@ -218,7 +218,7 @@ def gather_windows(
     out = np.zeros_like(index, dtype=x.dtype)
     for k, windows, pixels in _taps(rows, columns):
         part = out[windows]
-        part += masked(x[pixels], index[windows] == k)
+        part += keep(x[pixels], index[windows] == k)
     return out
 
 
@@ -258,7 +258,7 @@ def scatter_windows(
         part_of_x, part_of_y, part_of_index = x[some], y[some], index[some]
         for k, windows, pixels in _taps(rows, columns):
             hit, part = part_of_index[windows] == k, part_of_x[pixels]
-            chosen = masked(part_of_y[windows], hit)
+            chosen = keep(part_of_y[windows], hit)
             if disjoint:
                 _copy(part, chosen)
             else:
@@ -323,7 +323,7 @@ def _to_maxima_of_tiles(y: Array, x: Array, maxima: Array, rows: Axis, columns: 
                 np.equal(part, largest, out=hit)
                 hit |= np.isnan(part)
             _keep_the_first(hit, columns.size)
-        masked(np.repeat(y[some], columns.size, axis=2)[:, :, None], hit, out=out.reshape(shape))
+        keep(np.repeat(y[some], columns.size, axis=2)[:, :, None], hit, out=out.reshape(shape))
 
     share(route, parts(len(x), x.nbytes // len(x)))
     return result

@@ -23,7 +23,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-def _moved(rule: Callable[..., Any], x: Array, *args: Any, **kwargs: Any) -> Array:
+def _move(rule: Callable[..., Any], x: Array, *args: Any, **kwargs: Any) -> Array:
     """What a NumPy function that only moves elements makes of ``x``: it tells where it puts their numbers."""
     numbers = np.arange(np.size(x)).reshape(np.shape(x))
     return ravel(x)[rule(numbers, *args, **kwargs)]
@@ -75,7 +75,7 @@ def rot90(m: Array, k: int = 1, axes: tuple[int, int] = (0, 1)) -> Array:
     array([[2., 4.],
            [1., 3.]])
     """
-    return _moved(np.rot90, m, k, axes)
+    return _move(np.rot90, m, k, axes)
 
 
 @implements(np.repeat)
@@ -110,7 +110,7 @@ def pad(array: Array, pad_width: Any, mode: Any = "constant", *, constant_values
     if mode in ("edge", "reflect", "symmetric", "wrap"):
         if constant_values is not None:
             raise TypeError(f"pad: mode {mode!r} has no option constant_values")
-        return _moved(np.pad, array, pad_width, mode)
+        return _move(np.pad, array, pad_width, mode)
     if mode != "constant":
         raise TypeError(f"pad: mode {mode!r} has no derivative rule; edge, reflect, symmetric, wrap have one")
     if isinstance(pad_width, dict):

@@ -24,15 +24,15 @@ __all__ = [
 Axis: TypeAlias = int | tuple[int, ...] | None
 
 
-def _expanded(reduced: Array, x: Array, axis: Axis, keepdims: bool) -> Array:
+def _expand(reduced: Array, x: Array, axis: Axis, keepdims: bool) -> Array:
     """A reduction's result or cotangent with the reduced axes back, as axes of length 1."""
     if keepdims:
         return reduced
-    axes = _reduced(x, axis)
+    axes = _reduced_axes(x, axis)
     return reduced.reshape(tuple(1 if i in axes else n for i, n in enumerate(x.shape)))
 
 
-def _reduced(x: Array, axis: Axis) -> set[int]:
+def _reduced_axes(x: Array, axis: Axis) -> set[int]:
     """The axes that a reduction over ``axis`` takes away."""
     ndim = np.ndim(x)
     if axis is None:
@@ -42,10 +42,10 @@ def _reduced(x: Array, axis: Axis) -> set[int]:
 
 def _elements(x: Array, axis: Axis) -> int:
     """How many elements go into each result."""
-    return math.prod(np.shape(x)[i] for i in _reduced(x, axis))
+    return math.prod(np.shape(x)[i] for i in _reduced_axes(x, axis))
 
 
-def _shared(g: Array, chosen: Array, axis: Axis) -> Array:
+def _share(g: Array, chosen: Array, axis: Axis) -> Array:
     """A cotangent divided equally among the chosen elements."""
     return np.where(chosen, g / np.sum(chosen, axis=axis, keepdims=True).astype(g.dtype), 0)
 
@@ -60,7 +60,7 @@ def sum(x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
     return np.sum(x, axis=axis, keepdims=keepdims)
 
 
-sum.defvjp(x=lambda g, out, x, axis, keepdims: broadcast_to(_expanded(g, x, axis, keepdims), shape=x.shape))
+sum.defvjp(x=lambda g, out, x, axis, keepdims: broadcast_to(_expand(g, x, axis, keepdims), shape=x.shape))
 
 
 @op(numpy=np.mean)
@@ -77,7 +77,7 @@ def mean(x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
 
 mean.defvjp(
     x=lambda g, out, x, axis, keepdims: broadcast_to(
-        _expanded(g, x, axis, keepdims) / _elements(x, axis), shape=x.shape
+        _expand(g, x, axis, keepdims) / _elements(x, axis), shape=x.shape
     )
 )
 
@@ -96,7 +96,7 @@ def var(x: Array, *, axis: Axis = None, ddof: float = 0, keepdims: bool = False)
 
 
 def _var_vjp(g: Array, out: Array, x: Array, axis: Axis, ddof: float, keepdims: bool) -> Array:
-    share = _expanded(g, x, axis, keepdims) * (2 / (_elements(x, axis) - float(ddof)))
+    share = _expand(g, x, axis, keepdims) * (2 / (_elements(x, axis) - float(ddof)))
     return share * (x - np.mean(x, axis=axis, keepdims=True))
 
 
@@ -116,12 +116,12 @@ def prod(x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
 
 
 def _prod_vjp(g: Array, out: Array, x: Array, axis: Axis, keepdims: bool) -> Array:
-    g, out = _expanded(g, x, axis, keepdims), _expanded(out, x, axis, keepdims)
+    g, out = _expand(g, x, axis, keepdims), _expand(out, x, axis, keepdims)
     size = np.abs(out)
     if np.all((size >= np.finfo(x.dtype).tiny) & (size < np.inf)):
         return g * (out / x)
     # With a zero (or overflow): the last of the cumulative products over the axes laid behind one another.
-    axes = _reduced(x, axis)
+    axes = _reduced_axes(x, axis)
     order = (*(i for i in range(x.ndim) if i not in axes), *sorted(axes))
     laid = np.transpose(x, order)
     lines = laid.reshape((*laid.shape[: x.ndim - len(axes)], -1))
@@ -134,8 +134,8 @@ prod.defvjp(x=_prod_vjp)
 
 
 def _extremum_vjp(g: Array, out: Array, x: Array, axis: Axis, keepdims: bool) -> Array:
-    chosen = (x == _expanded(out, x, axis, keepdims)) | np.isnan(x)  # a NaN, if there is one, is the result
-    return _shared(_expanded(g, x, axis, keepdims), chosen, axis)
+    chosen = (x == _expand(out, x, axis, keepdims)) | np.isnan(x)  # a NaN, if there is one, is the result
+    return _share(_expand(g, x, axis, keepdims), chosen, axis)
 
 
 @op(numpy=np.max)
@@ -181,10 +181,10 @@ def median(x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
 
 
 def _median_vjp(g: Array, out: Array, x: Array, axis: Axis, keepdims: bool) -> Array:
-    half = 0.5 * _expanded(g, x, axis, keepdims)
+    half = 0.5 * _expand(g, x, axis, keepdims)
     x = x.data if isinstance(x, Tensor) else x
     middle = [np.quantile(x, 0.5, axis=axis, keepdims=True, method=m) for m in ("lower", "higher")]
-    lower, higher = (_shared(half, (x == m) | np.isnan(x), axis) for m in middle)
+    lower, higher = (_share(half, (x == m) | np.isnan(x), axis) for m in middle)
     return lower + higher
 
 
@@ -271,9 +271,9 @@ def logsumexp(x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
 
 
 def _logsumexp_vjp(g: Array, out: Array, x: Array, axis: Axis, keepdims: bool) -> Array:
-    nothing = _expanded(out, x, axis, keepdims) == -np.inf
+    nothing = _expand(out, x, axis, keepdims) == -np.inf
     shares = np.where(nothing, 0, softmax(np.where(nothing, 0, x), axis=axis))
-    return _expanded(g, x, axis, keepdims) * shares
+    return _expand(g, x, axis, keepdims) * shares
 
 
 logsumexp.defvjp(x=_logsumexp_vjp)

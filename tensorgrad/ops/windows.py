@@ -23,7 +23,7 @@ def _is_plain(value: Any) -> bool:
     return kind is int or (kind is tuple and all(map(_is_plain, value)))
 
 
-def remembered(function: Callable[..., Geometry]) -> Callable[..., Geometry]:
+def remember(function: Callable[..., Geometry]) -> Callable[..., Geometry]:
     """A function of (name, shapes, *options) that keeps its results: each training step asks the same."""
     known = lru_cache(maxsize=512, typed=True)(function)
     words = frozenset({bool, str, type(None)})  # which ``typed`` tells apart from integers
