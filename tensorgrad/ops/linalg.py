@@ -264,7 +264,7 @@ def _differences(x: Array) -> Array:
     return x[..., None, :] - x[..., :, None]
 
 
-def _plain(x: Array) -> Any:
+def _magnitudes(x: Array) -> Any:
     return abs(x.data) if isinstance(x, Tensor) else abs(x)
 
 
@@ -283,7 +283,7 @@ def eigh_(x: Array, *, UPLO: Literal["L", "U"] = "L") -> Array:  # noqa: N803 - 
 
 def _eigh_vjp(g: Array, out: Array, x: Array, UPLO: Literal["L", "U"]) -> Array:  # noqa: N803
     w, v, gw, gv = out[..., 0, :], out[..., 1:, :], g[..., 0, :], g[..., 1:, :]
-    gaps = _reciprocal("eigh", _differences(w), _plain(w), gv, besides=np.eye(x.shape[-1], dtype=bool))
+    gaps = _reciprocal("eigh", _differences(w), _magnitudes(w), gv, besides=np.eye(x.shape[-1], dtype=bool))
     s = v @ (_t(v) @ gv * gaps + _diagonal(gw)) @ _t(v)
     lower = _lower(s + _t(s))
     return lower if UPLO in "Ll" else _t(lower)
@@ -337,16 +337,16 @@ def _svd_vjp(g: Array, out: Array, x: Array) -> Array:
     u, s, v = out[..., :m, :], out[..., m, :], out[..., m + 1 :, :]
     gu, gs, gv = g[..., :m, :], g[..., m, :], g[..., m + 1 :, :]
     sums = s[..., None, :] + s[..., :, None]
-    gaps = _reciprocal("svd", _differences(s), _plain(s), gu, gv, besides=np.eye(min(m, n), dtype=bool))
+    gaps = _reciprocal("svd", _differences(s), _magnitudes(s), gu, gv, besides=np.eye(min(m, n), dtype=bool))
     gaps = gaps / np.where(sums == 0, 1, sums)  # 1 / (s_j^2 - s_i^2)
     of_u, of_v = gaps * (_t(u) @ gu), gaps * (_t(v) @ gv)
     inner = (of_u + _t(of_u)) * s[..., None, :] + s[..., :, None] * (of_v + _t(of_v)) + _diagonal(gs)
     gx = u @ inner @ _t(v)
     if m > n:  # what moves U out of the space that its columns span
-        w = gu * _reciprocal("svd", s, _plain(s), gu)[..., None, :]
+        w = gu * _reciprocal("svd", s, _magnitudes(s), gu)[..., None, :]
         gx = gx + (w - u @ (_t(u) @ w)) @ _t(v)
     if n > m:
-        w = gv * _reciprocal("svd", s, _plain(s), gv)[..., None, :]
+        w = gv * _reciprocal("svd", s, _magnitudes(s), gv)[..., None, :]
         gx = gx + u @ _t(w - v @ (_t(v) @ w))
     return gx
 

@@ -21,7 +21,7 @@ __all__ = [
     "softmax", "std", "sum", "var",
 ]  # fmt: skip
 
-Axis: TypeAlias = int | tuple[int, ...] | None
+Axis: TypeAlias = int | tuple[int, ...] | None  #: the axes that a reduction takes away, None for all
 
 
 def _expand(reduced: Array, x: Array, axis: Axis, keepdims: bool) -> Array:
@@ -317,9 +317,16 @@ def std(a: Array, axis: Axis = None, *, ddof: float = 0, keepdims: bool = False)
     >>> print(tg.std(np.array([1.0, 2.0, 3.0]), ddof=1))
     1.0
     """
-    # Rounding of the mean can make the variance of equal elements positive, and its root's slope arbitrary.
-    constant = np.max(a, axis=axis, keepdims=keepdims) == np.min(a, axis=axis, keepdims=keepdims)
-    variance = var(a, axis=axis, ddof=ddof, keepdims=keepdims)
+    largest, smallest = (f(a, axis=axis, keepdims=keepdims) for f in (np.max, np.min))
+    return _root(var(a, axis=axis, ddof=ddof, keepdims=keepdims), largest, smallest)
+
+
+def _root(variance: Array, largest: Array, smallest: Array) -> Array:
+    """The square root of a variance, 0 where all elements are equal.
+
+    Rounding of the mean can make the variance positive there, and the slope of its root arbitrary.
+    """
+    constant = largest == smallest
     return np.where(constant, 0, np.sqrt(np.where(constant, 1, variance)))
 
 
@@ -421,8 +428,7 @@ def nanstd(a: Array, axis: Axis = None, *, ddof: float = 0, keepdims: bool = Fal
     1.0
     """
     variance = nanvar(a, axis, ddof=ddof, keepdims=keepdims)
-    constant = nanmax(a, axis, keepdims=keepdims) == nanmin(a, axis, keepdims=keepdims)
-    return np.where(constant, 0, np.sqrt(np.where(constant, 1, variance)))
+    return _root(variance, nanmax(a, axis, keepdims=keepdims), nanmin(a, axis, keepdims=keepdims))
 
 
 @implements(np.nanmax)
