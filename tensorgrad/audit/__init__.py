@@ -3,8 +3,5 @@
 `SAMPLES` is the one table of calls that the tests and the audit share. An op not in it is reported by name.
 """
 
-from tensorgrad.audit.sample import Sample as Sample
-from tensorgrad.audit.sweep import SAMPLES as SAMPLES
-from tensorgrad.audit.sweep import Row as Row
-from tensorgrad.audit.sweep import run as run
-from tensorgrad.audit.sweep import table as table
+from tensorgrad.audit.sample import *
+from tensorgrad.audit.sweep import *

@@ -77,13 +77,6 @@ SAMPLES: dict[str, tuple[Sample, ...]] = {
     "leaky_relu": (*unary(nonzero), Sample("steep", of(nonzero(4)), {"slope": 0.5})),
     "elu": (*unary(nonzero), Sample("deep", of(nonzero(4)), {"alpha": 2.0})),
     "gelu": (*unary(normal), Sample("approximate", of(normal(4)), {"approximate": "tanh"})),
-    "normalize": (
-        Sample("same shape", of(normal(2, 3), normal(2, 3), normal(2, 3), normal(2, 3))),
-        Sample("channels", of(normal(2, 2, 3), normal(3), normal(3), normal(3))),
-        Sample("examples", of(normal(2, 3), normal(2, 1), normal(2, 3), normal(3))),
-        Sample("0d", of(normal(), normal(), normal(), normal())),
-        Sample("scalars", of(normal(2, 3), 0.5, 2.0, 1.5)),
-    ),
     "astype": (Sample("to float64", of(normal(2, 3)), {"dtype": "float64"}, dtype="float64"),),
     "power": (
         *binary(positive, normal),

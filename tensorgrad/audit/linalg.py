@@ -1,4 +1,4 @@
-"""Samples of the products and of the linalg ops."""
+"""Samples of the products and of linear algebra."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import numpy as np
 from numpy.random import Generator
 
 from tensorgrad.audit.sample import Draws, Sample, normals, of
+from tensorgrad.core.checks import NDArray
 
 
 def regular(*shape: int) -> Draws:
     """Matrices far from singular, whose eigenvalues (of either triangle) and singular values lie apart."""
 
-    def draw(rng: Generator) -> tuple[np.ndarray, ...]:
+    def draw(rng: Generator) -> tuple[NDArray, ...]:
         n = min(shape[-2:])
         x = 0.3 * rng.standard_normal(shape)
         x[..., range(n), range(n)] += np.arange(1.0, n + 1)
@@ -23,7 +24,7 @@ def regular(*shape: int) -> Draws:
 def definite(*shape: int) -> Draws:
     """Symmetric positive definite matrices."""
 
-    def draw(rng: Generator) -> tuple[np.ndarray, ...]:
+    def draw(rng: Generator) -> tuple[NDArray, ...]:
         x = 0.3 * rng.standard_normal(shape) + np.eye(shape[-1])
         return (x @ np.swapaxes(x, -1, -2),)
 
@@ -53,6 +54,13 @@ EINSUMS = (
     ("i,i,i->", (3,), (3,), (3,)),
     (",i->i", (), (3,)),
 )
+
+_SQUARES = (
+    Sample("3 by 3", regular(3, 3)),
+    Sample("stack", regular(2, 2, 2)),
+    Sample("1 by 1", regular(1, 1)),
+)
+
 SAMPLES: dict[str, tuple[Sample, ...]] = {
     "matmul": tuple(
         Sample(f"{len(x)}d by {len(y)}d{note}", normals(x, y))
@@ -89,23 +97,15 @@ SAMPLES: dict[str, tuple[Sample, ...]] = {
             ("broadcast right", (2, 1, 2, 2), (2, 2)),
         )
     ),
-    "inv": (
-        Sample("3 by 3", regular(3, 3)),
-        Sample("stack", regular(2, 2, 2)),
-        Sample("1 by 1", regular(1, 1)),
-    ),
+    "inv": _SQUARES,
     "pinv": (
         Sample("high", regular(3, 2)),
         Sample("wide", regular(2, 3)),
         Sample("square, with cutoff", regular(2, 2), {"rcond": 1e-3}),
         Sample("stack", regular(2, 3, 2), {"rtol": 1e-3}),
     ),
-    "det": (
-        Sample("3 by 3", regular(3, 3)),
-        Sample("stack", regular(2, 2, 2)),
-        Sample("1 by 1", regular(1, 1)),
-    ),
-    "slogdet_": (Sample("3 by 3", regular(3, 3)), Sample("stack", regular(2, 2, 2))),
+    "det": _SQUARES,
+    "slogdet_": _SQUARES[:2],
     "cholesky_": (Sample("3 by 3", definite(3, 3)), Sample("stack", definite(2, 2, 2))),
     "eigh_": (
         Sample("3 by 3", regular(3, 3)),

@@ -1,10 +1,10 @@
-"""Samples of the losses ops."""
+"""Samples of the losses."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from tensorgrad.audit.sample import Draw, Sample, apart, normal, normals, of, positive
+from tensorgrad.audit.sample import Draw, Draws, Sample, apart, normal, normals, of, positive
 
 
 def labels(*shape: int) -> Draw:
@@ -22,6 +22,11 @@ def probabilities(*shape: int) -> Draw:
     return lambda rng: np.asarray(rng.dirichlet(np.ones(shape[-1]), shape[:-1]))
 
 
+def _apart_and_weighted(*shape: int) -> Draws:
+    """Predictions and targets apart, and weights of rows."""
+    return lambda rng: (*apart(shape, shape)(rng), *of(positive(shape[0]))(rng))
+
+
 _CLASS_WEIGHTS = np.array([0.5, 1.0, 2.0])
 
 SAMPLES: dict[str, tuple[Sample, ...]] = {
@@ -37,18 +42,14 @@ SAMPLES: dict[str, tuple[Sample, ...]] = {
     "mae": (
         Sample("mean", apart((2, 3), (2, 3))),
         Sample("0d", apart((), ()), {"reduction": "sum"}),
-        Sample("weighted mean", lambda rng: (*apart((3, 2), (3, 2))(rng), positive(3)(rng))),
-        Sample(
-            "weighted, none", lambda rng: (*apart((3,), (3,))(rng), positive(3)(rng)), {"reduction": "none"}
-        ),
+        Sample("weighted mean", _apart_and_weighted(3, 2)),
+        Sample("weighted, none", _apart_and_weighted(3), {"reduction": "none"}),
     ),
     "huber": (
         Sample("mean", apart((2, 3), (2, 3)), {"delta": 0.5}),
         Sample("0d", apart((), ()), {"reduction": "sum"}),
-        Sample("weighted mean", lambda rng: (*apart((3, 2), (3, 2))(rng), positive(3)(rng)), {"delta": 0.5}),
-        Sample(
-            "weighted, none", lambda rng: (*apart((3,), (3,))(rng), positive(3)(rng)), {"reduction": "none"}
-        ),
+        Sample("weighted mean", _apart_and_weighted(3, 2), {"delta": 0.5}),
+        Sample("weighted, none", _apart_and_weighted(3), {"reduction": "none"}),
     ),
     "l2": (
         Sample("one", normals((2, 3)), {"strength": 0.1}),

@@ -1,10 +1,10 @@
-"""Samples of the reduce ops."""
+"""Samples of the reductions, and of what is made with them."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from tensorgrad.audit.sample import Sample, apart, normals, of, reduction
+from tensorgrad.audit.sample import Sample, apart, normal, normals, of, reduction
 
 _WITH_ZEROS = np.array([[0.0, 2.0, 3.0], [0.0, 0.0, -1.5], [0.5, -4.0, 1.5]])
 
@@ -47,4 +47,11 @@ SAMPLES: dict[str, tuple[Sample, ...]] = {
     "log_softmax": _ALONG_ONE,
     "cumsum": _CUMULATIVE,
     "cumprod": (*_CUMULATIVE, *_ZEROS),
+    "normalize": (
+        Sample("same shape", normals((2, 3), (2, 3), (2, 3), (2, 3))),
+        Sample("channels", normals((2, 2, 3), (3,), (3,), (3,))),
+        Sample("examples", normals((2, 3), (2, 1), (2, 3), (3,))),
+        Sample("0d", normals((), (), (), ())),
+        Sample("scalars", of(normal(2, 3), 0.5, 2.0, 1.5)),
+    ),
 }

@@ -9,6 +9,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.random import Generator
 
+__all__ = ["Sample"]
+
 Draw: TypeAlias = Callable[[Generator], Any]
 Draws: TypeAlias = Callable[[Generator], tuple[Any, ...]]
 

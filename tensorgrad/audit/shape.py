@@ -1,4 +1,4 @@
-"""Samples of the shape ops."""
+"""Samples of the ops of shape, indexing and joining."""
 
 from __future__ import annotations
 

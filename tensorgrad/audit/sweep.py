@@ -13,14 +13,13 @@ from tensorgrad.audit import elementwise, images, linalg, losses, reduce, shape
 from tensorgrad.audit.sample import Sample
 from tensorgrad.core import OPS, Array, Op, Tensor, gradcheck, vjp
 
+__all__ = ["SAMPLES", "Row", "run", "table"]
+
 #: The sample calls of every op, by its name.
 SAMPLES: dict[str, tuple[Sample, ...]] = {
-    **elementwise.SAMPLES,
-    **reduce.SAMPLES,
-    **shape.SAMPLES,
-    **linalg.SAMPLES,
-    **losses.SAMPLES,
-    **images.SAMPLES,
+    name: samples
+    for family in (elementwise, reduce, shape, linalg, losses, images)
+    for name, samples in family.SAMPLES.items()
 }
 
 

@@ -17,7 +17,7 @@ from tensorgrad.core.parallel import parts
 from tensorgrad.graph import numpy_conv_source as source
 from tensorgrad.graph.numpy_steps import Lines
 from tensorgrad.graph.numpy_trace import Script, Traced
-from tensorgrad.ops.conv import _patch_row_bytes, _row_bytes
+from tensorgrad.ops.conv import patch_row_bytes, row_bytes
 from tensorgrad.ops.windows import Axis, slide
 
 Options = dict[str, Any]
@@ -75,7 +75,7 @@ def conv2d(script: Script, x: Any, w: Any, bias: Any = None, **options: Any) -> 
 def conv2d_filters(script: Script, x: Any, y: Any, *, shape: Any, **options: Any) -> Any:
     groups = options.get("groups", 1)
     rows, columns = axes = _axes(x.shape, shape, options)
-    row = _row_bytes(x.swapaxes(0, 3), shape[0], rows, columns)
+    row = row_bytes(x.swapaxes(0, 3), shape[0], rows, columns)
     plain = _is_plain(axes, groups)
     name = "conv2d_filters" + ("" if plain else "_general")
     helpers = (source.PLAIN_WINDOWS, source.PLAIN_FILTERS) if plain else (source.WINDOWS, source.FILTERS)
@@ -95,7 +95,7 @@ def conv2d_images(script: Script, y: Any, w: Any, *, shape: Any, **options: Any)
         name = "conv2d_images" + ("" if plain else "_general")
         helpers: tuple[str, ...] = (source.PLAIN_IMAGES,) if plain else (source.TAP, source.IMAGES)
     else:
-        row = _patch_row_bytes(y.swapaxes(0, 3), shape[3], rows, columns)
+        row = patch_row_bytes(y.swapaxes(0, 3), shape[3], rows, columns)
         how = f", blocks={_blocks(parts(rows.count, row))}{how}"
         name, helpers = "conv2d_images_by_patch", (source.TAP, source.IMAGES_BY_PATCH)
     call = f"{name}({{a0}}, {{a1}}, shape={tuple(shape)}{how})"

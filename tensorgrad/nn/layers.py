@@ -9,6 +9,7 @@ from numpy.typing import DTypeLike
 
 from tensorgrad import ops
 from tensorgrad.core import Array, Parameter, Tensor
+from tensorgrad.core.checks import pair
 from tensorgrad.nn.checks import (
     Pair,
     Seed,
@@ -116,7 +117,7 @@ class Conv2D(Layer):
                 f"Conv2D: expected channels and filters to be multiples of groups={groups}, "
                 f"got {channels} and {filters}"
             )
-        height, width = ops.windows.pair("Conv2D", "kernel_size", kernel_size, 1)
+        height, width = pair("Conv2D", "kernel_size", kernel_size, 1)
         self.channels, self.stride, self.padding = channels, stride, padding
         self.dilation, self.groups = dilation, groups
         rng = np.random.default_rng(rng)

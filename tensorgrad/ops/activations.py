@@ -1,6 +1,6 @@
-"""Activations, elementwise; sigmoid and relu are in `tensorgrad.ops.elementwise`, softmax in `ops.reduce`.
+"""Activations, elementwise; softmax is in `tensorgrad.ops.reduce`.
 
-At 0, leaky_relu has the derivative of its left side, ``slope``, and elu that of its left side, ``alpha``.
+At 0, relu has derivative 0, leaky_relu that of its left side, ``slope``, and elu that of its left, ``alpha``.
 """
 
 from __future__ import annotations
@@ -11,8 +11,58 @@ from typing import Literal
 import numpy as np
 
 from tensorgrad.core import Array, op
-from tensorgrad.ops.elementwise import sigmoid
-from tensorgrad.ops.special import erfc
+from tensorgrad.ops.elementwise import erfc
+
+__all__ = ["elu", "gelu", "leaky_relu", "relu", "sigmoid", "silu", "softplus"]
+
+
+@op(elementwise=True)
+def sigmoid(x: Array) -> Array:
+    """Logistic function 1 / (1 + exp(-x)), in the tanh form that never overflows.
+
+    >>> tg.sigmoid(np.array([-1000.0, 0.0, 1000.0]))
+    array([0. , 0.5, 1. ])
+    """
+    return 0.5 * np.tanh(0.5 * x) + 0.5
+
+
+sigmoid.defvjp(x=lambda g, out, x: g * out * (1 - out))
+
+
+@op(elementwise=True)
+def relu(x: Array) -> Array:
+    """Rectified linear unit max(x, 0); its derivative at 0 is taken to be 0.
+
+    >>> tg.relu(np.array([-1.0, 0.0, 2.0]))
+    array([0., 0., 2.])
+    """
+    return np.maximum(x, 0)
+
+
+def keep(x: Array, hit: Array, out: Array = None) -> Array:
+    """``x`` where ``hit``, elsewhere 0: as bits times 0 or 1, for numpy.where branches on each element."""
+    if x.dtype.itemsize > 8:
+        return np.where(hit, x, x.dtype.type(0))
+    bits = f"i{x.dtype.itemsize}"
+    out = None if out is None else out.view(bits)
+    return np.multiply(x.view(bits), hit.view(np.int8), out=out).view(x.dtype)
+
+
+@op
+def gate(x: Array, condition: Array) -> Array:
+    """``x`` where the boolean ``condition``, of the same shape, holds; elsewhere 0, whatever ``x`` is there.
+
+    >>> tg.ops.activations.gate(np.array([1.0, np.nan]), np.array([True, False]))
+    array([1., 0.])
+    """
+    if getattr(condition, "dtype", None) != np.bool_ or np.shape(condition) != np.shape(x):
+        came = f"{getattr(condition, 'dtype', type(condition).__name__)} {np.shape(condition)}"
+        raise ValueError(f"gate: expected a condition of booleans of shape {np.shape(x)}, got {came}")
+    return keep(x, condition)
+
+
+gate.defvjp(x=lambda g, out, x, condition: gate(g, condition), condition=None)
+relu.defvjp(x=lambda g, out, x: gate(g, ~(x <= 0)))  # NaN lets the cotangent pass
 
 
 @op(elementwise=True)

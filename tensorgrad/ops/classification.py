@@ -1,4 +1,4 @@
-"""Cross-entropy of one class out of several. Weights and reductions follow the rule of `ops.losses`."""
+"""Cross-entropy: of one class out of several, and of yes-or-no answers. The rule of `ops.losses` holds."""
 
 from __future__ import annotations
 
@@ -7,19 +7,25 @@ from typing import Any
 import numpy as np
 
 from tensorgrad.core import Array, Tensor, op
+from tensorgrad.core.checks import between
+from tensorgrad.ops.activations import sigmoid, softplus
 from tensorgrad.ops.losses import (
     TOLERANCE,
     Reduction,
     constants,
     exactly,
-    is_number,
-    named_place,
+    name_place,
     per_element,
+    reduce,
+    require_equal_shapes,
     require_logits,
     require_loss,
     shares,
+    weights_vjp,
 )
 from tensorgrad.ops.reduce import log_softmax, softmax
+
+__all__ = ["binary_cross_entropy", "cross_entropy"]
 
 
 @op
@@ -84,14 +90,13 @@ def cross_entropy(
     require_loss("cross_entropy", prediction, weights, reduction)
     if class_weights is not None:
         _require_class_weights(prediction, class_weights)
-    if not is_number(label_smoothing) or not 0 <= label_smoothing <= 1:
-        raise ValueError(f"cross_entropy: expected label_smoothing from 0 to 1, got {label_smoothing!r}")
+    between("cross_entropy", "label_smoothing", label_smoothing, 0, 1)
     log_shares = log_softmax(prediction, axis=-1)
     if _are_labels(prediction, target) and class_weights is None and not label_smoothing:
         flat = log_shares.reshape(-1, log_shares.shape[-1])
         losses = -flat[np.arange(target.size), target.ravel()].reshape(target.shape)
     else:
-        mixed = _mixed(prediction, target, class_weights, label_smoothing)
+        mixed = _mix(prediction, target, class_weights, label_smoothing)
         with np.errstate(invalid="ignore"):  # where it is no target, a class of logit -inf costs nothing
             losses = -np.sum(np.where(mixed == 0, 0, mixed * log_shares), axis=-1)
     counted = losses * _counts(prediction, target, weights, class_weights, reduction)
@@ -108,7 +113,7 @@ def _cross_entropy_vjp(
     label_smoothing: float,
     reduction: Reduction,
 ) -> Array:
-    mixed = _mixed(prediction, target, class_weights, label_smoothing)
+    mixed = _mix(prediction, target, class_weights, label_smoothing)
     found = softmax(prediction, axis=-1)
     if class_weights is not None or not _are_labels(prediction, target):  # else the sum is 1
         found = found * np.sum(mixed, axis=-1, keepdims=True)
@@ -155,7 +160,7 @@ def _require_probabilities(target: Array) -> None:
         place = tuple(map(int, np.argwhere(wrong)[0]))
         raise ValueError(
             "cross_entropy: expected targets that are probabilities and sum to 1, got "
-            f"{np.array2string(target[place], threshold=8)} in row {named_place(place)}"
+            f"{np.array2string(target[place], threshold=8)} in row {name_place(place)}"
         )
 
 
@@ -174,7 +179,7 @@ def _require_labels(prediction: Array, target: Array) -> None:
     place = tuple(map(int, np.argwhere((labels < 0) | (labels >= shape[-1]))[0]))
     raise ValueError(
         f"cross_entropy: expected labels from 0 to {shape[-1] - 1}, "
-        f"got {labels[place]} in row {named_place(place)}"
+        f"got {labels[place]} in row {name_place(place)}"
     )
 
 
@@ -203,7 +208,7 @@ def _probabilities(prediction: Array, target: Array) -> Array:
     return np.equal(labels[..., None], np.arange(prediction.shape[-1])).astype(prediction.dtype)
 
 
-def _mixed(prediction: Array, target: Array, class_weights: Array, label_smoothing: float) -> Array:
+def _mix(prediction: Array, target: Array, class_weights: Array, label_smoothing: float) -> Array:
     """The factors of the logarithms: the target, smoothed, times the weights of classes."""
     mixed = _probabilities(prediction, target)
     if label_smoothing:
@@ -238,3 +243,106 @@ def _counts(
 
 def _for_each_class(cotangents: Array) -> Array:
     return cotangents.reshape((*cotangents.shape, 1)) if cotangents.ndim else cotangents
+
+
+@op
+def binary_cross_entropy(
+    prediction: Array,
+    target: Array,
+    weights: Array = None,
+    *,
+    positive_weight: Array = 1.0,
+    reduction: Reduction = "mean",
+) -> Array:
+    """Cross-entropy of independent yes-or-no answers, -p t log s(x) - (1 - t) log(1 - s(x)), from logits x.
+
+    s is the sigmoid, which is not computed: t softplus(-x) and (1 - t) softplus(x) neither overflow nor round
+    a small loss to 0.
+
+    Parameters
+    ----------
+    prediction : array
+        Logits: any real numbers, not probabilities.
+    target : array
+        Of the same shape, from 0 to 1; booleans and integers too.
+    weights, reduction
+        As in `mse`.
+    positive_weight : float or array (C,)
+        p, how much the positive answers count: one number, or one for each place of the last axis. Constants;
+        the mean is not divided by them, as with PyTorch's ``pos_weight``.
+
+    Raises
+    ------
+    ValueError
+        If a target is outside 0 to 1, a positive weight is not positive, and as in `mse`.
+    TypeError
+        If the logits are not floating.
+
+    >>> tg.binary_cross_entropy(np.array([0.0, 1000.0]), np.array([1, 0]), reduction="none")
+    array([6.93147181e-01, 1.00000000e+03])
+    """
+    require_logits("binary_cross_entropy", prediction)
+    require_equal_shapes("binary_cross_entropy", prediction, target)
+    require_loss("binary_cross_entropy", prediction, weights, reduction)
+    target = exactly(target, prediction)
+    if np.any((target < -TOLERANCE) | (target > 1 + TOLERANCE)):
+        place = tuple(map(int, np.argwhere((target < -TOLERANCE) | (target > 1 + TOLERANCE))[0]))
+        raise ValueError(
+            f"binary_cross_entropy: expected targets from 0 to 1, got {target[place]} at {name_place(place)}"
+        )
+    _require_positive_weight(prediction, positive_weight)
+    yes, no = constants(positive_weight, prediction) * target, 1 - target
+    losses = (
+        yes * np.maximum(-prediction, 0)
+        + no * np.maximum(prediction, 0)
+        + (yes + no) * np.log1p(np.exp(-np.abs(prediction)))
+    )
+    return reduce(losses, weights, reduction)
+
+
+def _binary_vjp(
+    g: Array,
+    out: Array,
+    prediction: Array,
+    target: Array,
+    weights: Array,
+    positive_weight: Array,
+    reduction: Reduction,
+) -> Array:
+    target = exactly(target, prediction)
+    yes, no = constants(positive_weight, prediction) * target, 1 - target
+    found = no * sigmoid(prediction) - yes * sigmoid(-prediction)
+    return shares(g, prediction, weights, reduction) * found
+
+
+def _binary_target_vjp(
+    g: Array,
+    out: Array,
+    prediction: Array,
+    target: Array,
+    weights: Array,
+    positive_weight: Array,
+    reduction: Reduction,
+) -> Array:
+    found = constants(positive_weight, prediction) * softplus(-prediction) - np.logaddexp(prediction, 0)
+    return shares(g, prediction, weights, reduction) * found
+
+
+binary_cross_entropy.defvjp(
+    prediction=_binary_vjp, target=_binary_target_vjp, weights=weights_vjp(binary_cross_entropy)
+)
+
+
+def _require_positive_weight(prediction: Array, positive_weight: Array) -> None:
+    if isinstance(positive_weight, Tensor) and positive_weight.requires_grad:
+        raise TypeError(
+            "binary_cross_entropy: positive_weight is a constant, got a tensor that requires grad"
+        )
+    shape = np.shape(positive_weight)
+    if shape and shape != np.shape(prediction)[-1:]:
+        raise ValueError(
+            "binary_cross_entropy: expected one positive_weight, or one for each place of the last axis of "
+            f"logits {np.shape(prediction)}, got shape {shape}"
+        )
+    if not np.all(np.greater(positive_weight, 0) & np.less(positive_weight, np.inf)):
+        raise ValueError(f"binary_cross_entropy: expected a positive_weight above 0, got {positive_weight}")

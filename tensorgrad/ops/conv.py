@@ -16,6 +16,7 @@ from typing import Literal
 import numpy as np
 
 from tensorgrad.core import Array, op
+from tensorgrad.core.checks import integer, pair
 from tensorgrad.core.parallel import parts, share
 from tensorgrad.ops.windows import (
     Axis,
@@ -23,16 +24,17 @@ from tensorgrad.ops.windows import (
     Shape,
     Sides,
     Size,
-    integer,
-    pair,
-    remembered,
+    remember,
     require_images,
+    require_shape,
     sides,
     slide,
 )
 
+__all__ = ["conv1d", "conv2d", "conv_transpose2d"]
 
-@remembered
+
+@remember
 def _windows(
     name: str, shapes: tuple[Shape, Shape], stride: Size, padding: Padding, dilation: Size, groups: int
 ) -> tuple[Axis, Axis]:
@@ -42,7 +44,7 @@ def _windows(
     for shape in (images, filters):
         if len(shape) != 4 or min(shape) < 1:
             raise ValueError(f"{name}: expected shapes of four positive lengths, got {both}")
-    groups = integer(name, "groups", groups)
+    groups = integer(name, "groups", groups, 1)
     if images[3] % groups or filters[0] % groups:
         raise ValueError(
             f"{name}: {groups} groups do not divide {images[3]} channels and {filters[0]} filters ({both})"
@@ -62,7 +64,7 @@ def _batch_innermost(x: Array) -> Array:
     return x if x.flags.c_contiguous else x.copy()
 
 
-def _padded(x: Array, rows: Axis, columns: Axis) -> Array:
+def _pad(x: Array, rows: Axis, columns: Axis) -> Array:
     """Images x (C, H, W, N) with zeros around them; x itself if there is no padding."""
     if not (rows.before or rows.after or columns.before or columns.after):
         return x
@@ -181,7 +183,7 @@ def conv2d(
         raise ValueError(f"conv2d: expected a bias of shape {(filters,)}, {x.dtype}, got {np.shape(bias)}")
     if bias is not None and bias.dtype != x.dtype:
         raise TypeError(f"conv2d: expected a bias of {x.dtype}, got {bias.dtype}")
-    x = _padded(_batch_innermost(x), rows, columns)
+    x = _pad(_batch_innermost(x), rows, columns)
     batch = x.shape[3]
     out = np.empty_like(x, shape=(filters, rows.count, columns.count, batch), order="C")
     # (F, C/G, KH, KW) -> (F, KH, C/G * KW): the order of the strips
@@ -197,12 +199,15 @@ def conv2d(
         # (G, 1, F/G, KH*C/G*KW) @ (G, R, KH*C/G*KW, OW*N) -> (G, R, F/G, OW*N)
         np.matmul(weights, windows, out=_by_rows(out, groups, down))
 
-    share(convolve, parts(rows.count, _row_bytes(x, filters, rows, columns)))
+    share(convolve, parts(rows.count, row_bytes(x, filters, rows, columns)))
     return out.swapaxes(0, 3)
 
 
-def _row_bytes(x: Array, filters: int, rows: Axis, columns: Axis) -> int:
-    """Bytes that the windows and the results of one output row take, for images x (C, H, W, N)."""
+def row_bytes(x: Array, filters: int, rows: Axis, columns: Axis) -> int:
+    """Bytes that the windows and the results of one output row take, for images x (C, H, W, N).
+
+    `share` cuts the rows by it; so does whatever is to add up in the same order.
+    """
     strips = rows.stride if _shares_strips(rows) else rows.size
     lines = strips * x.shape[0] * columns.size + filters
     return int(lines * columns.count * x.shape[3] * x.itemsize)
@@ -230,7 +235,7 @@ def conv2d_images(
     require_images("conv2d_images", cotangent=y, filters=w)
     shape = tuple(shape)
     rows, columns = _windows("conv2d_images", (shape, w.shape), stride, padding, dilation, groups)
-    _require_output("conv2d_images", y, (shape[0], rows.count, columns.count, w.shape[0]))
+    require_shape("conv2d_images", y, (shape[0], rows.count, columns.count, w.shape[0]))
     y = _batch_innermost(y)
     x = np.zeros_like(y, shape=(shape[3], shape[1], shape[2], shape[0]), order="C")
     spread = _spread_rows if rows.stride == rows.dilation == 1 else _spread_patches
@@ -276,7 +281,7 @@ def _spread_patches(x: Array, y: Array, w: Array, groups: int, rows: Axis, colum
     each = channels // groups
     w = w.reshape(groups, 1, len(y) // groups, -1).swapaxes(2, 3)
     x = x.reshape(groups, each, *x.shape[1:])
-    for down in parts(rows.count, _patch_row_bytes(y, channels, rows, columns)):
+    for down in parts(rows.count, patch_row_bytes(y, channels, rows, columns)):
         # (G, 1, C/G*KH*KW, F/G) @ (G, R, F/G, OW*N) -> (G, R, C/G*KH*KW, OW*N)
         patches = np.matmul(w, _by_rows(y, groups, down))
         patches = patches.reshape(groups, -1, each, rows.size, columns.size, columns.count, batch)
@@ -287,8 +292,8 @@ def _spread_patches(x: Array, y: Array, w: Array, groups: int, rows: Axis, colum
             target += patches[:, some, :, i, j, across].swapaxes(1, 2)
 
 
-def _patch_row_bytes(y: Array, channels: int, rows: Axis, columns: Axis) -> int:
-    """Bytes that a row of y (F, OH, OW, N) takes, and its patches."""
+def patch_row_bytes(y: Array, channels: int, rows: Axis, columns: Axis) -> int:
+    """Bytes that a row of y (F, OH, OW, N) takes, and its patches: as `row_bytes`, for `conv2d_images`."""
     lines = channels * rows.size * columns.size + y.shape[0]
     return int(lines * columns.count * y.shape[3] * y.itemsize)
 
@@ -315,10 +320,10 @@ def conv2d_filters(
     require_images("conv2d_filters", images=x, cotangent=y)
     shape = tuple(shape)
     rows, columns = _windows("conv2d_filters", (x.shape, shape), stride, padding, dilation, groups)
-    _require_output("conv2d_filters", y, (x.shape[0], rows.count, columns.count, shape[0]))
-    x, y = _padded(_batch_innermost(x), rows, columns), _batch_innermost(y)
+    require_shape("conv2d_filters", y, (x.shape[0], rows.count, columns.count, shape[0]))
+    x, y = _pad(_batch_innermost(x), rows, columns), _batch_innermost(y)
     channels, filters = shape[1], shape[0] // groups
-    blocks = parts(rows.count, _row_bytes(x, shape[0], rows, columns))
+    blocks = parts(rows.count, row_bytes(x, shape[0], rows, columns))
     sums = np.empty_like(x, shape=(len(blocks), groups, shape[2] * channels * shape[3], filters), order="C")
 
     def correlate(i: int) -> None:
@@ -329,11 +334,6 @@ def conv2d_filters(
     share(correlate, range(len(blocks)))
     w = np.sum(sums, axis=0).reshape(groups, shape[2], channels, shape[3], filters)
     return w.transpose(0, 4, 2, 1, 3).reshape(shape)
-
-
-def _require_output(name: str, y: Array, expected: Shape) -> None:
-    if y.shape != expected:
-        raise ValueError(f"{name}: expected a cotangent of shape {expected}, got {y.shape}")
 
 
 conv2d.defvjp(
@@ -401,7 +401,7 @@ def conv_transpose2d(
     shapes = f"images {x.shape}, filters {w.shape}"
     if x.shape[3] != w.shape[0]:
         raise ValueError(f"{name}: images have {x.shape[3]} channels, filters expect {w.shape[0]} ({shapes})")
-    channels = w.shape[1] * integer(name, "groups", groups)
+    channels = w.shape[1] * integer(name, "groups", groups, 1)
     if bias is not None and np.shape(bias) != (channels,):
         raise ValueError(f"{name}: expected a bias of shape {(channels,)}, got {np.shape(bias)}")
     if isinstance(padding, str):
@@ -448,9 +448,9 @@ def conv1d(
         x.reshape((x.shape[0], 1, *x.shape[1:])),
         w.reshape((*w.shape[:2], 1, w.shape[2])),
         bias,
-        stride=(1, integer("conv1d", "stride", stride)),
+        stride=(1, integer("conv1d", "stride", stride, 1)),
         padding=sides,
-        dilation=(1, integer("conv1d", "dilation", dilation)),
+        dilation=(1, integer("conv1d", "dilation", dilation, 1)),
         groups=groups,
     )
     return out.reshape((out.shape[0], *out.shape[2:]))

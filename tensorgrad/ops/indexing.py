@@ -8,7 +8,13 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
 from tensorgrad.core import Array, Tensor, broadcast_to, implements, op
+from tensorgrad.core.checks import NDArray
 from tensorgrad.ops.shape import ravel, reshape
+
+__all__ = [
+    "add_at", "compress", "delete", "diff", "extract", "getitem", "partition", "scatter_add", "set_at",
+    "sort", "take", "take_along_axis",
+]  # fmt: skip
 
 
 @op
@@ -84,11 +90,11 @@ def set_at(x: Array, index: Any, value: Array) -> Array:
     >>> tg.set_at(np.array([1.0, 2.0, 3.0]), slice(0, 2), 0.0)
     array([0., 0., 3.])
     """
-    x, value, places = _fitted("set_at", x, index, value)
+    x, value, places = _fit("set_at", x, index, value)
     if not places.size:
         return x if isinstance(x, Tensor) else x.copy()
     winner = np.full(np.shape(x), -1)
-    winner[_values(index)] = np.arange(places.size).reshape(places.shape)
+    winner[_plain_index(index)] = np.arange(places.size).reshape(places.shape)
     return np.where(winner < 0, x, ravel(value)[winner])
 
 
@@ -100,18 +106,18 @@ def add_at(x: Array, index: Any, value: Array) -> Array:
     >>> tg.add_at(np.array([1.0, 2.0, 3.0]), [0, 0, 2], 10.0)
     array([21.,  2., 13.])
     """
-    x, value, _ = _fitted("add_at", x, index, value)
-    return x + scatter_add(value, index=_values(index), shape=np.shape(x))
+    x, value, _ = _fit("add_at", x, index, value)
+    return x + scatter_add(value, index=_plain_index(index), shape=np.shape(x))
 
 
-def _fitted(name: str, x: Array, index: Any, value: Array) -> tuple[Array, Array, np.ndarray[Any, Any]]:
+def _fit(name: str, x: Array, index: Any, value: Array) -> tuple[Array, Array, NDArray]:
     """``x``, the value broadcast to ``x[index]`` in the dtype of ``x``, and an array of the shape of that."""
     weak = type(value) in (float, int, bool)  # a Python number takes the dtype of x
     x = x if isinstance(x, Tensor) else np.asarray(x)
     value = value if isinstance(value, Tensor) else np.asarray(value, x.dtype if weak else None)
     came = f"x {x.dtype} {x.shape}"
     try:
-        places = np.broadcast_to(False, x.shape)[_values(index)]
+        places = np.broadcast_to(False, x.shape)[_plain_index(index)]
     except (IndexError, TypeError) as error:
         raise type(error)(f"{name}: {error} ({came})") from None
     came = f"{came}, x[index] {places.shape}, value {value.dtype} {value.shape}"
@@ -128,10 +134,10 @@ def _fitted(name: str, x: Array, index: Any, value: Array) -> tuple[Array, Array
     return x, value if isinstance(value, Tensor) else value.astype(x.dtype), places
 
 
-def _values(index: Any) -> Any:
+def _plain_index(index: Any) -> Any:
     """An index in which tensors are arrays."""
     if isinstance(index, tuple):
-        return tuple(_values(part) for part in index)
+        return tuple(_plain_index(part) for part in index)
     return index.data if isinstance(index, Tensor) else index
 
 
@@ -157,7 +163,7 @@ def take(
     if axis is None:
         a, axis = ravel(a), 0
     n = a.shape[axis]
-    numbers = np.asarray(_values(indices)).astype(np.intp, casting="same_kind")
+    numbers = np.asarray(_plain_index(indices)).astype(np.intp, casting="same_kind")
     if mode == "wrap":
         numbers = numbers % n
     elif mode == "clip":
@@ -176,7 +182,7 @@ def take_along_axis(arr: Array, indices: Any, axis: int | None = -1) -> Array:
     array([[1., 3.],
            [2., 4.]])
     """
-    numbers = np.asarray(_values(indices))
+    numbers = np.asarray(_plain_index(indices))
     if axis is None:
         arr, axis = ravel(arr), 0
     if numbers.ndim != arr.ndim or numbers.dtype.kind not in "iu":
@@ -216,13 +222,13 @@ def partition(a: Array, kth: Any, axis: int | None = -1, kind: Any = "introselec
 @implements(np.compress)
 def compress(condition: Any, a: Array, axis: int | None = None) -> Array:
     """The slices along ``axis`` for which a condition holds; see `numpy.compress`."""
-    return take(a, np.flatnonzero(_values(condition)), axis)
+    return take(a, np.flatnonzero(_plain_index(condition)), axis)
 
 
 @implements(np.extract)
 def extract(condition: Any, arr: Array) -> Array:
     """The elements for which a condition holds; see `numpy.extract`."""
-    return ravel(arr)[np.flatnonzero(_values(condition))]
+    return ravel(arr)[np.flatnonzero(_plain_index(condition))]
 
 
 @implements(np.delete)
@@ -234,7 +240,7 @@ def delete(arr: Array, obj: Any, axis: int | None = None) -> Array:
     """
     if axis is None:
         arr, axis = ravel(arr), 0
-    return take(arr, np.delete(np.arange(arr.shape[axis]), _values(obj)), axis)
+    return take(arr, np.delete(np.arange(arr.shape[axis]), _plain_index(obj)), axis)
 
 
 @implements(np.diff)

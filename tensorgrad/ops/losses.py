@@ -19,7 +19,10 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from tensorgrad.core import Array, Op, op
+from tensorgrad.core.checks import is_number
 from tensorgrad.ops.elementwise import astype
+
+__all__ = ["huber", "l2", "mae", "mse"]
 
 Reduction: TypeAlias = Literal["mean", "sum", "none"]
 
@@ -62,12 +65,7 @@ def require_logits(loss: str, prediction: Array) -> None:
         raise TypeError(f"{loss}: expected a floating array of logits, got {came}")
 
 
-def is_number(value: object) -> bool:
-    """Whether an option is a real number."""
-    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-
-
-def named_place(place: tuple[int, ...]) -> str:
+def name_place(place: tuple[int, ...]) -> str:
     """Where an element is: its row, or its full index."""
     return str(place[0]) if len(place) == 1 else str(place)
 
@@ -88,7 +86,7 @@ def per_element(weights: Array, losses: Array) -> Array:
     return exactly(weights, losses).reshape(-1, *[1] * (losses.ndim - 1))
 
 
-def reduced(losses: Array, weights: Array, reduction: Reduction) -> Array:
+def reduce(losses: Array, weights: Array, reduction: Reduction) -> Array:
     """The losses of elements, weighted and reduced by the rule above."""
     if weights is None and reduction == "mean":
         return np.mean(losses)
@@ -100,7 +98,7 @@ def reduced(losses: Array, weights: Array, reduction: Reduction) -> Array:
 
 
 def shares(g: Array, like: Array, weights: Array, reduction: Reduction) -> Array:
-    """The cotangents of the losses of elements: the vjp of `reduced`. It broadcasts against ``like``."""
+    """The cotangents of the losses of elements: the vjp of `reduce`. It broadcasts against ``like``."""
     if weights is None:
         return g * (1 / np.size(like)) if reduction == "mean" else g
     weighted = g * per_element(weights, like)
@@ -154,7 +152,7 @@ def mse(prediction: Array, target: Array, weights: Array = None, *, reduction: R
     """
     require_equal_shapes("mse", prediction, target)
     require_loss("mse", prediction, weights, reduction)
-    return reduced(np.square(prediction - target), weights, reduction)
+    return reduce(np.square(prediction - target), weights, reduction)
 
 
 def _mse_vjp(
@@ -184,7 +182,7 @@ def mae(prediction: Array, target: Array, weights: Array = None, *, reduction: R
     """
     require_equal_shapes("mae", prediction, target)
     require_loss("mae", prediction, weights, reduction)
-    return reduced(np.abs(prediction - target), weights, reduction)
+    return reduce(np.abs(prediction - target), weights, reduction)
 
 
 def _mae_vjp(
@@ -225,7 +223,7 @@ def huber(
     if not is_number(delta) or not 0 < delta < np.inf:
         raise ValueError(f"huber: expected delta to be a positive number, got {delta!r}")
     near = np.minimum(far, float(delta))
-    return reduced(near * (far - 0.5 * near), weights, reduction)
+    return reduce(near * (far - 0.5 * near), weights, reduction)
 
 
 def _huber_vjp(

@@ -15,26 +15,23 @@ from typing import Any
 import numpy as np
 
 from tensorgrad.core import Array, Tensor, op
+from tensorgrad.core.checks import flag
 from tensorgrad.core.parallel import parts, share
-from tensorgrad.ops.elementwise import masked
+from tensorgrad.ops.activations import keep
 from tensorgrad.ops.reduce import max, mean
-from tensorgrad.ops.windows import Axis, Shape, Sides, Size, boolean, remembered, require_images, slide
+from tensorgrad.ops.windows import Axis, Shape, Sides, Size, remember, require_images, require_shape, slide
+
+__all__ = ["avg_pool", "global_avg_pool", "global_max_pool", "max_pool"]
 
 
-@remembered
+@remember
 def _windows(
-    name: str,
-    shape: Shape,
-    size: Size = 2,
-    stride: Size | None = None,
-    padding: Sides = 0,
-    dilation: Size = 1,
-    ceil_mode: bool = False,
+    name: str, shape: Shape, size: Size, stride: Size | None, padding: Sides, dilation: Size, ceil_mode: bool
 ) -> tuple[Axis, Axis]:
     """The two axes of a pooling; ValueError if a window would lie in the padding altogether."""
     if len(shape) != 4 or min(shape) < 1:
         raise ValueError(f"{name}: expected images (N, H, W, C), no axis empty, got {shape}")
-    boolean(name, "ceil_mode", ceil_mode)
+    flag(name, "ceil_mode", ceil_mode)
     stride = size if stride is None else stride
     shapes = f"images {shape}"
     axes = slide(name, shape[1:3], size, stride, padding, dilation, ceil_mode=ceil_mode, shapes=shapes)
@@ -221,7 +218,7 @@ def gather_windows(
     out = np.zeros_like(index, dtype=x.dtype)
     for k, windows, pixels in _taps(rows, columns):
         part = out[windows]
-        part += masked(x[pixels], index[windows] == k)
+        part += keep(x[pixels], index[windows] == k)
     return out
 
 
@@ -249,7 +246,7 @@ def scatter_windows(
     require_images("scatter_windows", cotangent=y)
     rows, columns = _windows("scatter_windows", shape, size, stride, padding, dilation, ceil_mode)
     _require_index("scatter_windows", index, shape, rows, columns)
-    _require_output("scatter_windows", y, shape, rows, columns)
+    require_shape("scatter_windows", y, _results(shape, rows, columns))
     if y.swapaxes(0, 3).flags.c_contiguous != index.swapaxes(0, 3).flags.c_contiguous:
         y = np.add(y, 0, out=np.empty_like(index, dtype=y.dtype))  # one slow pass instead of one a tap
     disjoint = all(axis.stride > axis.dilation * (axis.size - 1) for axis in (rows, columns))
@@ -261,7 +258,7 @@ def scatter_windows(
         part_of_x, part_of_y, part_of_index = x[some], y[some], index[some]
         for k, windows, pixels in _taps(rows, columns):
             hit, part = part_of_index[windows] == k, part_of_x[pixels]
-            chosen = masked(part_of_y[windows], hit)
+            chosen = keep(part_of_y[windows], hit)
             if disjoint:
                 _copy(part, chosen)
             else:
@@ -296,8 +293,8 @@ def max_pool_images(
     require_images("max_pool_images", images=images, maxima=maxima)  # of any dtype: they only say where
     options = (size, stride, padding, dilation, ceil_mode)
     rows, columns = _windows("max_pool_images", images.shape, *options)
-    _require_output("max_pool_images", y, images.shape, rows, columns)
-    _require_output("max_pool_images", maxima, images.shape, rows, columns, "maxima")
+    require_shape("max_pool_images", y, _results(images.shape, rows, columns))
+    require_shape("max_pool_images", maxima, _results(images.shape, rows, columns), "maxima")
     if rows.is_tiled and columns.is_tiled:
         return _to_maxima_of_tiles(y, images, maxima, rows, columns)
     index = _first_maximum(images, maxima, rows, columns)
@@ -326,7 +323,7 @@ def _to_maxima_of_tiles(y: Array, x: Array, maxima: Array, rows: Axis, columns: 
                 np.equal(part, largest, out=hit)
                 hit |= np.isnan(part)
             _keep_the_first(hit, columns.size)
-        masked(np.repeat(y[some], columns.size, axis=2)[:, :, None], hit, out=out.reshape(shape))
+        keep(np.repeat(y[some], columns.size, axis=2)[:, :, None], hit, out=out.reshape(shape))
 
     share(route, parts(len(x), x.nbytes // len(x)))
     return result
@@ -348,21 +345,16 @@ def _keep_the_first(hit: Array, width: int) -> None:
         pixels[:, :, i, :, j] = of_tap
 
 
-def _require_output(
-    name: str, y: Array, shape: Shape, rows: Axis, columns: Axis, what: str = "a cotangent"
-) -> None:
-    expected = (shape[0], rows.count, columns.count, shape[3])
-    if y.shape != expected:
-        raise ValueError(f"{name}: expected {what} of shape {expected}, got {y.shape}")
+def _results(shape: Shape, rows: Axis, columns: Axis) -> Shape:
+    """The shape of what pooling makes of images of ``shape``."""
+    return shape[0], rows.count, columns.count, shape[3]
 
 
 def _require_index(name: str, index: Array, shape: Shape, rows: Axis, columns: Axis) -> None:
     dtype = getattr(index, "dtype", None)
     if dtype is None or dtype.kind not in "iu":
         raise TypeError(f"{name}: expected an index of integers, got {dtype or type(index).__name__}")
-    expected = (shape[0], rows.count, columns.count, shape[3])
-    if index.shape != expected:
-        raise ValueError(f"{name}: expected an index of shape {expected}, got {index.shape}")
+    require_shape(name, index, _results(shape, rows, columns), "an index")
 
 
 def _max_pool_vjp(g: Array, out: Array, x: Array, **options: Any) -> Array:
@@ -390,7 +382,7 @@ scatter_windows.defvjp(
 
 def _pixels_in(axis: Axis, count_include_pad: bool) -> Array:
     """How many pixels each window has along an axis, padding among them or not."""
-    boolean("avg_pool", "count_include_pad", count_include_pad)
+    flag("avg_pool", "count_include_pad", count_include_pad)
     start = np.arange(axis.count) * axis.stride - axis.before
     low, high = (-axis.before, axis.length + axis.after) if count_include_pad else (0, axis.length)
     return np.minimum(start + axis.size, high) - np.maximum(start, low)
@@ -461,7 +453,7 @@ def avg_pool_images(
     """
     require_images("avg_pool_images", cotangent=y)
     rows, columns = _windows("avg_pool_images", shape, size, stride, padding, 1, ceil_mode)
-    _require_output("avg_pool_images", y, shape, rows, columns)
+    require_shape("avg_pool_images", y, _results(shape, rows, columns))
     y = y / _divisor(rows, columns, count_include_pad, y.dtype)
     x = np.zeros_like(y, shape=shape)
     for _, windows, pixels in _taps(rows, columns):

@@ -13,6 +13,8 @@ from numpy.lib.array_utils import normalize_axis_tuple
 from tensorgrad.core import Array, differentiate, implements, op, sum_to
 from tensorgrad.ops.shape import moveaxis, ravel, reshape, transpose
 
+__all__ = ["cross", "dot", "einsum", "inner", "kron", "matmul", "outer", "tensordot", "vdot", "vecdot"]
+
 LETTERS = "".join(sorted(ascii_letters))  # the order in which einsum sorts an implied output
 
 

@@ -9,6 +9,11 @@ import numpy as np
 
 from tensorgrad.core import Array, broadcast_to, implements, op
 
+__all__ = [
+    "atleast_1d", "atleast_2d", "atleast_3d", "broadcast_arrays", "expand_dims", "matrix_transpose",
+    "meshgrid", "moveaxis", "ravel", "reshape", "rollaxis", "squeeze", "swapaxes", "tile", "transpose",
+]  # fmt: skip
+
 Axes: TypeAlias = int | Sequence[int]
 
 
@@ -75,7 +80,7 @@ swapaxes.defvjp(x=lambda g, out, x, axis1, axis2: swapaxes(g, axis1=axis1, axis2
 # Permutations. An empty array of shape (0, 1, 2, ...) tells by its shape where NumPy puts each axis.
 
 
-def _permuted(rule: Callable[..., Any], x: Array, *args: Any) -> Array:
+def _permute(rule: Callable[..., Any], x: Array, *args: Any) -> Array:
     return transpose(x, axes=rule(np.empty(range(np.ndim(x))), *args).shape)
 
 
@@ -86,26 +91,26 @@ def moveaxis(a: Array, source: Axes, destination: Axes) -> Array:
     >>> tg.moveaxis(np.zeros((2, 3, 4)), 0, -1).shape
     (3, 4, 2)
     """
-    return _permuted(np.moveaxis, a, source, destination)
+    return _permute(np.moveaxis, a, source, destination)
 
 
 @implements(np.rollaxis)
 def rollaxis(a: Array, axis: int, start: int = 0) -> Array:
     """An axis moved to before another; see `numpy.rollaxis`."""
-    return _permuted(np.rollaxis, a, axis, start)
+    return _permute(np.rollaxis, a, axis, start)
 
 
 @implements(np.matrix_transpose)
 @implements(np.linalg.matrix_transpose)
 def matrix_transpose(x: Array, /) -> Array:
     """The last two axes interchanged; see `numpy.matrix_transpose`."""
-    return _permuted(np.matrix_transpose, x)
+    return _permute(np.matrix_transpose, x)
 
 
 # New shapes. A stand-in of no memory tells by its shape what NumPy makes of the real array.
 
 
-def _reshaped(rule: Callable[..., Any], x: Array, *args: Any) -> Array:
+def _reshape_as(rule: Callable[..., Any], x: Array, *args: Any) -> Array:
     return reshape(x, shape=rule(np.broadcast_to(False, np.shape(x)), *args).shape)
 
 
@@ -118,17 +123,17 @@ def ravel(a: Array, order: Literal["C", "F"] = "C") -> Array:
 @implements(np.squeeze)
 def squeeze(a: Array, axis: Axes | None = None) -> Array:
     """Axes of length 1 removed; see `numpy.squeeze`."""
-    return _reshaped(np.squeeze, a, axis)
+    return _reshape_as(np.squeeze, a, axis)
 
 
 @implements(np.expand_dims)
 def expand_dims(a: Array, axis: Axes) -> Array:
     """Axes of length 1 put in; see `numpy.expand_dims`."""
-    return _reshaped(np.expand_dims, a, axis)
+    return _reshape_as(np.expand_dims, a, axis)
 
 
 def _each(rule: Callable[..., Any], arrays: tuple[Array, ...]) -> Any:
-    reshaped = tuple(_reshaped(rule, x) for x in arrays)
+    reshaped = tuple(_reshape_as(rule, x) for x in arrays)
     return reshaped[0] if len(arrays) == 1 else reshaped
 
 

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from functools import lru_cache, wraps
 from typing import Any, Literal, TypeAlias, TypeVar
 
-import numpy as np
-
 from tensorgrad.core import Array
+from tensorgrad.core.checks import pair
 
 Shape: TypeAlias = tuple[int, ...]
 Size: TypeAlias = int | tuple[int, int]
@@ -24,7 +23,7 @@ def _is_plain(value: Any) -> bool:
     return kind is int or (kind is tuple and all(map(_is_plain, value)))
 
 
-def remembered(function: Callable[..., Geometry]) -> Callable[..., Geometry]:
+def remember(function: Callable[..., Geometry]) -> Callable[..., Geometry]:
     """A function of (name, shapes, *options) that keeps its results: each training step asks the same."""
     known = lru_cache(maxsize=512, typed=True)(function)
     words = frozenset({bool, str, type(None)})  # which ``typed`` tells apart from integers
@@ -72,32 +71,6 @@ class Axis:
         start = low * self.stride + offset
         stop = start + (high - low - 1) * self.stride + 1
         return slice(low - first, high - first), slice(start, stop, self.stride)
-
-
-def pair(name: str, what: str, value: Any, least: int) -> tuple[int, int]:
-    """``value`` as two integers from ``least`` up; TypeError or ValueError if it is something else."""
-    if type(value) is int and value >= least:  # nearly always
-        return value, value
-    values = value if isinstance(value, (tuple, list)) else (value, value)
-    if len(values) != 2 or any(isinstance(v, bool) or not isinstance(v, (int, np.integer)) for v in values):
-        raise TypeError(f"{name}: expected {what} to be an integer or a pair of them, got {value!r}")
-    if min(values) < least:
-        raise ValueError(f"{name}: expected {what} to be at least {least}, got {value!r}")
-    return int(values[0]), int(values[1])
-
-
-def integer(name: str, what: str, value: Any) -> int:
-    """``value`` as an integer from 1 up; TypeError or ValueError if it is something else."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise TypeError(f"{name}: expected {what} to be an integer, got {value!r}")
-    return pair(name, what, value, 1)[0]
-
-
-def boolean(name: str, what: str, value: Any) -> bool:
-    """``value`` if it is True or False; TypeError otherwise."""
-    if not isinstance(value, bool):
-        raise TypeError(f"{name}: expected {what} to be True or False, got {value!r}")
-    return value
 
 
 def sides(name: str, padding: Any) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -164,3 +137,9 @@ def require_images(name: str, **arrays: Array) -> None:
             f"{name}: expected {' and '.join(arrays)} of one floating dtype, "
             f"got {' and '.join(str(x.dtype) for x in arrays.values())}"
         )
+
+
+def require_shape(name: str, y: Array, expected: Shape, what: str = "a cotangent") -> None:
+    """ValueError unless ``y`` has the shape ``expected``."""
+    if y.shape != expected:
+        raise ValueError(f"{name}: expected {what} of shape {expected}, got {y.shape}")

@@ -9,7 +9,7 @@ from helpers import evaluate, leaf
 
 import tensorgrad as tg
 from tensorgrad.core import OPS
-from tensorgrad.ops import elementwise
+from tensorgrad.ops import activations
 
 # A user's op
 
@@ -169,8 +169,8 @@ def test_an_op_is_a_function_to_help_doctest_and_classes():
 
 
 def test_the_examples_of_ops_are_found_by_doctest():
-    found = {test.name.split(".")[-1] for test in doctest.DocTestFinder().find(elementwise) if test.examples}
-    ours = {name for name, op in OPS.items() if op.__module__ == elementwise.__name__ and ">>>" in op.__doc__}
+    found = {test.name.split(".")[-1] for test in doctest.DocTestFinder().find(activations) if test.examples}
+    ours = {name for name, op in OPS.items() if op.__module__ == activations.__name__ and ">>>" in op.__doc__}
     assert "sigmoid" in ours
     assert ours <= found
 
@@ -180,7 +180,7 @@ def test_the_examples_of_ops_are_found_by_doctest():
 
 def test_a_name_is_taken_once():
     with pytest.raises(
-        ValueError, match=r"an op named sigmoid exists already \(tensorgrad.ops.elementwise\)"
+        ValueError, match=r"an op named sigmoid exists already \(tensorgrad.ops.activations\)"
     ):
 
         @tg.op

@@ -1,12 +1,8 @@
-"""Values, gradients and Hessian-vector products held against PyTorch, to 1e-9, in one case or in many."""
-
-import warnings
+"""Values, gradients and Hessian-vector products held against PyTorch, to 1e-9."""
 
 import numpy as np
 import pytest
 from helpers import cotangent_of
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 import tensorgrad as tg
 
@@ -43,20 +39,3 @@ def _gradients(torch, scalar, leaves):
         return [torch.zeros_like(x) for x in leaves]
     found = torch.autograd.grad(scalar, leaves, create_graph=True, allow_unused=True)
     return [torch.zeros_like(x) if g is None else g for g, x in zip(found, leaves, strict=True)]
-
-
-def many(check, cases, examples):
-    """Run ``check(rng, case)`` for so many examples of the strategy ``cases``; how many that were."""
-    seen = 0
-
-    @settings(max_examples=examples)
-    @given(case=cases, seed=st.integers(0, 2**32 - 1))
-    def run(case, seed):
-        nonlocal seen
-        check(np.random.default_rng(seed), case)
-        seen += 1
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        run()
-    return seen

@@ -402,10 +402,10 @@ def test_gate_lets_nothing_of_what_is_left_out_through():
     x = np.array([1.0, np.nan, np.inf, -0.0])
     keep = np.array([True, False, False, True])
     for dtype in (np.float16, np.float32, np.float64, np.longdouble):
-        out = tg.ops.elementwise.gate(x.astype(dtype), keep)
+        out = tg.ops.activations.gate(x.astype(dtype), keep)
         assert out.dtype == dtype
         np.testing.assert_array_equal(out, [1, 0, 0, 0])
         assert np.signbit(out).tolist() == [False, False, False, True]
     for condition in (np.array([1, 0, 0, 1]), keep[:2], True):
         with pytest.raises(ValueError, match=r"gate: expected a condition of booleans of shape \(4,\), got"):
-            tg.ops.elementwise.gate(x, condition)
+            tg.ops.activations.gate(x, condition)

@@ -3,7 +3,8 @@
 import hypothesis.extra.numpy as hnp
 import numpy as np
 import pytest
-from against_torch import assert_agrees_with_torch, many
+from against_torch import assert_agrees_with_torch
+from random_cases import many
 
 torch = pytest.importorskip("torch", reason="PyTorch, the oracle, is not installed")
 

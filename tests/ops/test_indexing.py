@@ -3,10 +3,10 @@
 import hypothesis.extra.numpy as hnp
 import numpy as np
 import pytest
-from against_torch import many
 from helpers import assert_agrees_with_autograd, evaluate, leaf
 from hypothesis import given
 from hypothesis import strategies as st
+from random_cases import many
 
 import tensorgrad as tg
 

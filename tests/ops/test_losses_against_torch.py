@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from against_torch import assert_agrees_with_torch, many
+from against_torch import assert_agrees_with_torch
 from hypothesis import strategies as st
+from random_cases import many
 
 import tensorgrad as tg
 

@@ -5,10 +5,10 @@ from operator import attrgetter
 import hypothesis.extra.numpy as hnp
 import numpy as np
 import pytest
-from against_torch import many
 from helpers import assert_agrees_with_autograd, cotangent_of, evaluate, leaf
 from hypothesis import given
 from hypothesis import strategies as st
+from random_cases import many
 
 import tensorgrad as tg
 

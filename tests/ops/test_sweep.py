@@ -1,16 +1,18 @@
 """Every op of the package held against its samples, its oracle and finite differences, by one table."""
 
+from importlib import import_module
+
 import helpers
 import numpy as np
 import pytest
 from helpers import SHIPPED, cotangent_of, floating, gradients, is_floating
-from oracles import ORACLES
+from oracles import FAMILIES, ORACLES
 
 import tensorgrad as tg
 from tensorgrad import audit
 from tensorgrad.audit import SAMPLES, Sample
 from tensorgrad.audit.sample import of, positive
-from tensorgrad.core import OPS
+from tensorgrad.core import NUMPY, OPS
 
 CASES = [
     pytest.param(name, sample, id=f"{name}: {sample.label}")
@@ -45,14 +47,50 @@ def undeclared(op):
     return [argument for argument in op.arrays if argument not in op.vjps]
 
 
+SAMPLED = {family: import_module(f"tensorgrad.audit.{family}").SAMPLES for family in FAMILIES}
+
+
+def family_of(name):
+    """The name of the two files for an op's samples and its oracle: those of the ops of the same module."""
+    home = OPS[name].__module__
+    for family, samples in SAMPLED.items():
+        if any(sampled in OPS and OPS[sampled].__module__ == home for sampled in samples):
+            return family
+    return home.rpartition(".")[2]
+
+
 @pytest.mark.parametrize("name", SHIPPED)
 def test_every_op_has_samples(name):
-    assert not without([name], SAMPLES), f"{name} has no samples in tensorgrad/audit"
+    file = f"tensorgrad/audit/{family_of(name)}.py"
+    assert not without([name], SAMPLES), f"{name} has no samples: give it a line in SAMPLES of {file}"
 
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_every_op_has_an_oracle(name):
-    assert not without([name], ORACLES), f"{name} has no oracle in tests/ops/oracles.py"
+    file = f"tests/ops/oracles/{family_of(name)}.py"
+    assert not without([name], ORACLES), f"{name} has no oracle: give it a line in ORACLES of {file}"
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_samples_and_oracles_are_in_files_of_one_name(family):
+    assert sorted(SAMPLED[family]) == sorted(FAMILIES[family])
+
+
+#: Ops that other ops are made of; an underscore at the end of a name says the same.
+INSIDE = {
+    "gate", "conv2d_images", "conv2d_filters", "max_pool_images", "gather_windows", "scatter_windows",
+    "avg_pool_images",
+}  # fmt: skip
+
+
+def test_every_op_and_composition_is_in_the_all_of_its_module():
+    made = [OPS[name] for name in SHIPPED] + [f for f in NUMPY.values() if hasattr(f, "__name__")]
+    for module, name in sorted({(f.__module__, f.__name__) for f in made}):
+        if not module.startswith("tensorgrad.ops.") or name.endswith("_") or name in INSIDE:
+            continue
+        file = f"{module.replace('.', '/')}.py"
+        hint = f"add it to __all__ of {file}, or to INSIDE here if it is for other ops alone"
+        assert name in import_module(module).__all__, f"{name} is not handed out: {hint}"
 
 
 @pytest.mark.parametrize("name", SHIPPED)

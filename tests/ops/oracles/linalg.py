@@ -1,4 +1,4 @@
-"""What ops of shape, indexing, products and linalg should compute: loops over elements in plain Python.
+"""What the products and the ops of linalg should compute: sums of products, and algorithms of their own.
 
 LAPACK is free to choose the signs of eigenvectors, singular vectors and the columns of Q. The factors are
 found here by other algorithms; their signs alone are taken from NumPy.
@@ -9,74 +9,22 @@ import math
 
 import numpy as np
 
-
-def each_matrix(f):
-    """The function ``f`` of one matrix, for every matrix of a stack."""
-
-    def oracle(x, **params):
-        results = {place: f(x[place], **params) for place in np.ndindex(x.shape[:-2])}
-        shape = np.shape(next(iter(results.values())))
-        out = np.empty(x.shape[:-2] + shape)
-        for place, result in results.items():
-            out[place] = result
-        return out
-
-    return oracle
+from oracles.loops import behind, filled, flat
 
 
-def roll(x, *, shift, axis=None):
-    out = np.empty(x.shape)
-    if axis is None:
-        places = list(np.ndindex(x.shape))
-        for i, place in enumerate(places):
-            out[places[(i + shift) % x.size]] = x[place]
-        return out
-    axes = axis if isinstance(axis, tuple) else (axis,)
-    shifts = shift if isinstance(shift, tuple) else (shift,) * len(axes)
-    for place in np.ndindex(x.shape):
-        moved = list(place)
-        for s, k in zip(shifts, axes, strict=True):
-            moved[k] = (moved[k] + s) % x.shape[k]
-        out[tuple(moved)] = x[place]
-    return out
-
-
-def reshape(x, *, shape, order="C"):
-    shape = [shape] if isinstance(shape, int) else list(shape)
-    if -1 in shape:
-        shape[shape.index(-1)] = x.size // -math.prod(shape)
-
-    def places(shape):
-        if order == "C":
-            return list(np.ndindex(*shape))
-        return [place[::-1] for place in np.ndindex(*shape[::-1])]
-
-    out = np.empty(shape)
-    for place, source in zip(places(shape), places(x.shape), strict=True):
-        out[place] = x[source]
-    return out
-
-
-def concatenate(*arrays, axis=0):
-    axis %= arrays[0].ndim
-    shape = list(arrays[0].shape)
-    shape[axis] = sum(x.shape[axis] for x in arrays)
-    out, before = np.empty(shape), 0
-    for x in arrays:
-        for place in np.ndindex(x.shape):
-            out[(*place[:axis], place[axis] + before, *place[axis + 1 :])] = x[place]
-        before += x.shape[axis]
-    return out
-
-
-def stack(*arrays, axis=0):
-    axis %= arrays[0].ndim + 1
-    shape = arrays[0].shape
-    out = np.empty((*shape[:axis], len(arrays), *shape[axis:]))
-    for i, x in enumerate(arrays):
-        for place in np.ndindex(shape):
-            out[(*place[:axis], i, *place[axis:])] = x[place]
-    return out
+def matmul(x, y):
+    """Each element a sum of products; a vector is a matrix of one row (left) or one column (right)."""
+    a = x if x.ndim > 1 else filled((1, *x.shape), flat(x))
+    b = y if y.ndim > 1 else filled((*y.shape, 1), flat(y))
+    batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    out = np.empty((*batch, a.shape[-2], b.shape[-1]))
+    for *place, i, j in np.ndindex(out.shape):
+        left, right = behind(a.shape[:-2], place), behind(b.shape[:-2], place)
+        out[(*place, i, j)] = math.fsum(
+            a[(*map(int, left), i, k)] * b[(*map(int, right), k, j)] for k in range(a.shape[-1])
+        )
+    kept = batch + ((a.shape[-2],) if x.ndim > 1 else ()) + ((b.shape[-1],) if y.ndim > 1 else ())
+    return filled(kept, flat(out))
 
 
 def einsum(*operands, subscripts, optimize=False):
@@ -95,6 +43,20 @@ def einsum(*operands, subscripts, optimize=False):
             product *= x[tuple(at[letter] if n > 1 else 0 for letter, n in zip(term, x.shape, strict=True))]
         out[tuple(at[letter] for letter in result)] += product
     return out
+
+
+def each_matrix(f):
+    """The function ``f`` of one matrix, for every matrix of a stack."""
+
+    def oracle(x, **params):
+        results = {place: f(x[place], **params) for place in np.ndindex(x.shape[:-2])}
+        shape = np.shape(next(iter(results.values())))
+        out = np.empty(x.shape[:-2] + shape)
+        for place, result in results.items():
+            out[place] = result
+        return out
+
+    return oracle
 
 
 def gauss(a, b):
@@ -231,12 +193,9 @@ def norm(x, *, axis, ord=2, keepdims=False):
     return out if keepdims else out.reshape([n for i, n in enumerate(x.shape) if i not in axes])
 
 
-#: name of the op: its oracle. `scatter_add` is what `add_at` was; `reshape` now has an order.
+#: The oracle of each op, by its name.
 ORACLES = {
-    "reshape": reshape,
-    "roll": roll,
-    "concatenate_": concatenate,
-    "stack_": stack,
+    "matmul": matmul,
     "einsum_": einsum,
     "solve_": solve,
     "inv": each_matrix(inv),
