@@ -171,6 +171,16 @@ class Tensor(Operators):
         return dict(self._params)
 
     @property
+    def serial(self) -> int:
+        """When it was made or last assigned, by the clock of all tensors; inputs are older than results."""
+        return self._serial
+
+    @property
+    def calls(self) -> tuple[tuple[int, Any, Any], ...]:
+        """The calls of layers, and of vjps that were recorded, that ended in this tensor."""
+        return getattr(self, "_calls", ())
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """Length of each axis."""
         return tuple(self._array.shape)
@@ -266,6 +276,10 @@ class Tensor(Operators):
         out = np.empty_like(old) if seen else old
         write(old, out)
         self._array = out
+
+    def label(self) -> str:
+        """What an error calls this tensor."""
+        return self._label()
 
     def _label(self) -> str:
         kind = type(self).__name__ if self.name is None else f"{type(self).__name__} {self.name!r}"
