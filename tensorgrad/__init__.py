@@ -9,8 +9,6 @@ theirs is first asked for, so that `import tensorgrad` takes little longer than 
 
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 
-from tensorgrad.core import BackwardStep as BackwardStep
-from tensorgrad.core import BackwardSteps as BackwardSteps
 from tensorgrad.core import GradcheckError as GradcheckError
 from tensorgrad.core import GradcheckReport as GradcheckReport
 from tensorgrad.core import Op as Op
@@ -224,8 +222,11 @@ if _TYPE_CHECKING:
     from tensorgrad.data import minibatches as minibatches
     from tensorgrad.estimators import TensorgradClassifier as TensorgradClassifier
     from tensorgrad.estimators import TensorgradRegressor as TensorgradRegressor
+    from tensorgrad.graph import BackwardStep as BackwardStep
+    from tensorgrad.graph import BackwardSteps as BackwardSteps
     from tensorgrad.graph import Drawing as Drawing
     from tensorgrad.graph import NumpyCode as NumpyCode
+    from tensorgrad.graph import backward_steps as backward_steps
     from tensorgrad.graph import draw as draw
     from tensorgrad.graph import player as player
     from tensorgrad.graph import to_numpy as to_numpy
@@ -288,7 +289,9 @@ else:
     _ON_DEMAND = {
         "tensorgrad.data": ("minibatches"),
         "tensorgrad.estimators": ("TensorgradClassifier TensorgradRegressor"),
-        "tensorgrad.graph": ("Drawing NumpyCode draw player to_numpy"),
+        "tensorgrad.graph": (
+            "BackwardStep BackwardSteps Drawing NumpyCode backward_steps draw player to_numpy"
+        ),
         "tensorgrad.nn": (
             "Adam AdamW AvgPool2D BatchNorm Callback CheckpointError Conv2D CosineDecay Dense Dropout ELU "
             "EarlyStopping Embedding ExponentialDecay Flatten GELU GlobalAvgPool2D GlobalMaxPool2D Layer "

@@ -16,8 +16,6 @@ from tensorgrad.core.op import nondifferentiable as nondifferentiable
 from tensorgrad.core.op import op as op
 from tensorgrad.core.recording import no_grad as no_grad
 from tensorgrad.core.registry import OPS as OPS
-from tensorgrad.core.steps import BackwardStep as BackwardStep
-from tensorgrad.core.steps import BackwardSteps as BackwardSteps
 from tensorgrad.core.tensor import Array as Array
 from tensorgrad.core.tensor import Parameter as Parameter
 from tensorgrad.core.tensor import Tensor as Tensor

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
     from tensorgrad.core.op import Op
-    from tensorgrad.core.steps import BackwardSteps
+    from tensorgrad.graph.steps import BackwardSteps
 
 #: What an op takes and gives: anything that speaks NumPy's protocols, a Tensor included.
 Array: TypeAlias = Any
@@ -263,7 +263,7 @@ class Tensor(Operators):
         2. exp: g = 3.0
            x: g * out = 60.2566
         """
-        from tensorgrad.core.steps import backward_steps
+        from tensorgrad.graph.steps import backward_steps
 
         return backward_steps(self, grad)
 

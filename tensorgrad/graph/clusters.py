@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from tensorgrad.core import Op, Parameter, Tensor
-from tensorgrad.core.formula import formula_text
-from tensorgrad.core.steps import argument_names
+from tensorgrad.graph.formulas import argument_names, formula_text
 
 
 @dataclass(eq=False)

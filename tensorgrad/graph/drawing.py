@@ -9,12 +9,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tensorgrad.core import BackwardStep, BackwardSteps, Tensor
-from tensorgrad.core.steps import norm, short
+from tensorgrad.core import Tensor
 from tensorgrad.graph.dot import Overlay, dot_text
 from tensorgrad.graph.engines import bare_svg, laid_out
 from tensorgrad.graph.folding import Folding
+from tensorgrad.graph.steps import BackwardStep, BackwardSteps, backward_steps
 from tensorgrad.graph.tracing import named_copy, recording, zeros_for
+from tensorgrad.graph.values import norm, short
 
 MOST = 500  # nodes that a reader, and dot, can take in
 
@@ -96,7 +97,7 @@ def draw(
     gradients : "direction" or "norms", optional
         A second arrow along each edge that a gradient comes back along; with "norms", the Euclidean norm of
         what comes (where one arrow stands for several uses, the least and the largest). The walk is that of
-        `Tensor.backward_steps`, which needs a scalar and leaves ``.grad`` alone.
+        `backward_steps`, which needs a scalar and leaves ``.grad`` alone.
     highlight : Tensor or str, optional
         A tensor in the graph, or the name of one or several: what depends on it stands out, the rest fades.
     step : int, optional
@@ -135,7 +136,7 @@ def draw(
     if gradients == "direction":
         overlay.back = _directions(folding.nodes)
     if gradients == "norms" or step is not None:
-        steps = output.backward_steps()
+        steps = backward_steps(output)
         if gradients == "norms":
             overlay.back = _came_back(steps, norms=True)
         if step is not None:

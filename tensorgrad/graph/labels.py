@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from tensorgrad.core import Tensor
-from tensorgrad.core.steps import argument_names, number, short
 from tensorgrad.graph.clusters import leaf_kind
+from tensorgrad.graph.formulas import argument_names
+from tensorgrad.graph.values import number, short
 
 
 def op_lines(node: Tensor) -> list[str]:

@@ -12,13 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from tensorgrad.core import Array, BackwardStep, BackwardSteps, Tensor
-from tensorgrad.core.steps import argument_names, norm, number
+from tensorgrad.core import Array, Tensor
 from tensorgrad.graph.dot import Overlay, dot_text
 from tensorgrad.graph.engines import bare_svg, laid_out
 from tensorgrad.graph.folding import Folding
+from tensorgrad.graph.formulas import argument_names
 from tensorgrad.graph.labels import constant_lines, params_shown, size
 from tensorgrad.graph.layered import layered_svg
+from tensorgrad.graph.steps import BackwardStep, BackwardSteps, backward_steps
+from tensorgrad.graph.values import norm, number
 
 MOST = 300  # nodes that can be followed step by step
 PRINTED = 48  # numbers of an array that are printed; larger ones are summarised
@@ -69,7 +71,7 @@ def player(
             f"player: {folding.size():,} nodes are too many to follow (the limit is {MOST}); "
             "play an earlier tensor, or a smaller batch of layers"
         )
-    steps = output.backward_steps(grad)
+    steps = backward_steps(output, grad)
     script = _Script(folding, steps)
     template = Path(__file__).with_name("player.html").read_text(encoding="utf-8")
     parts = {

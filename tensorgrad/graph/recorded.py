@@ -9,8 +9,7 @@ from functools import cached_property
 from typing import Any, TypeAlias
 
 from tensorgrad.core import Op, Parameter, Tensor
-from tensorgrad.core.formula import formula_text
-from tensorgrad.core.steps import argument_names
+from tensorgrad.graph.formulas import argument_names, formula_text
 
 
 def ancestors(*outputs: Tensor) -> list[Tensor]:
