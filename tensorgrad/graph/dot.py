@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from tensorgrad.core import Tensor
-from tensorgrad.graph.clusters import Group, leaf_kind
 from tensorgrad.graph.folding import Folding
 from tensorgrad.graph.labels import constant_lines, count, leaf_lines, op_lines, size, value_line
+from tensorgrad.graph.recorded import Group, leaf_kind
 
 # The colours of Okabe and Ito, which colour-blind readers tell apart, as borders of light tints; for print,
 # each kind has a shape of its own too. What lies on the page itself is a grey for white and for black pages.
@@ -89,15 +89,15 @@ class _Writer:
     def _group(self, group: Group, depth: int) -> Iterator[str]:
         indent = "  " * (depth + 1)
         for leaf in self.folding.leaves.get(id(group), ()):
-            name = self.folding.names[id(leaf)]
-            lines = leaf_lines(leaf, self.folding.titles.get(id(leaf)))
+            name = self.folding.ids[id(leaf)]
+            lines = leaf_lines(leaf, self.folding.recorded.paths.get(id(leaf)))
             yield indent + self._node(name, leaf_kind(leaf), lines, leaf)
             user = self.folding.only_user(leaf, group)
             if user is not None:
-                yield from (indent + line for line in self._beside(name, self.folding.names[id(user)]))
+                yield from (indent + line for line in self._beside(name, self.folding.ids[id(user)]))
         for part in group.parts:
             if isinstance(part, Tensor):
-                name = self.folding.names[id(part)]
+                name = self.folding.ids[id(part)]
                 for position, _ in self.folding.constants(part):
                     yield indent + self._constant(f"{name}c{position}", part, position)
                 yield indent + self._node(name, "op", op_lines(part), part)
@@ -133,7 +133,7 @@ class _Writer:
             style.append("penwidth=3" if id(x) in overlay.influenced else FADED)
         if id(x) in overlay.states:
             style.append(STATES[overlay.states[id(x)]])
-        if x is self.folding.output:
+        if x is self.folding.recorded.output:
             style.append("peripheries=2")
         return _statement(name, kind, lines, style)
 
@@ -159,9 +159,9 @@ class _Writer:
             if state in states:
                 style.append(STATES[state])
                 break
-        if id(self.folding.output) in ids:
+        if id(self.folding.recorded.output) in ids:
             style.append("peripheries=2")
-        return _statement(self.folding.names[id(group)], group.kind, [*lines, inside], style)
+        return _statement(self.folding.ids[id(group)], group.kind, [*lines, inside], style)
 
     def _fading(self, ids: set[int]) -> list[str]:
         if self.overlay.influenced is None:

@@ -130,11 +130,14 @@ def draw(
             f"draw: {drawn:,} nodes are too many for a picture (the limit is {limit:,}); fold layers with "
             "depth=0 or 1, draw an earlier tensor, or pass a larger limit"
         )
+    nodes = folding.recorded.nodes
     overlay = Overlay(values=values)
     if highlight is not None:
-        overlay.influenced = _influenced(folding.nodes, _looked_up(folding.nodes, highlight, thing))
+        overlay.influenced = _influenced(
+            folding.recorded.nodes, _looked_up(folding.recorded.nodes, highlight, thing)
+        )
     if gradients == "direction":
-        overlay.back = _directions(folding.nodes)
+        overlay.back = _directions(nodes)
     if gradients == "norms" or step is not None:
         steps = backward_steps(output)
         if gradients == "norms":

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tensorgrad.core import Parameter, Tensor
-from tensorgrad.graph.clusters import Group, Part, clustered, leaf_kind, parameter_titles, recorded
+from tensorgrad.graph.recorded import Group, Part, Recorded, leaf_kind
 from tensorgrad.graph.repeats import Repeats
 
 
@@ -32,30 +32,22 @@ class Folding:
 
     Attributes
     ----------
-    nodes : list of Tensor
-        The whole graph, leaves first, then in the order of computation.
+    recorded : Recorded
+        The whole graph.
     graph : Group
-        The clusters.
+        Its clusters, with repeats folded.
     boxes : set of Group
         The clusters that are folded into one node.
     leaves : dict of lists
         The leaves drawn in each group, by its id.
-    titles : dict
-        What to call leaves that share their names, by their ids.
-    names : dict
-        The names of the drawn nodes, counted through, by the ids of tensors and boxes.
+    ids : dict
+        The identifiers of the drawn nodes in DOT, counted through, by the ids of tensors and boxes.
     """
 
     def __init__(self, output: Tensor, depth: int | None, repeats: bool) -> None:
-        self.output = output
-        self.nodes = recorded(output)
-        self._users: dict[int, list[Tensor]] = {id(x): [] for x in self.nodes}
-        for node in self.nodes:
-            for x in node._inputs:
-                if isinstance(x, Tensor):
-                    self._users[id(x)].append(node)
-        self.graph = clustered(self.nodes)
-        self._repeats = Repeats(self._users)
+        self.recorded = Recorded(output)
+        self.graph = self.recorded.clusters
+        self._repeats = Repeats(self.recorded.users)
         if repeats:
             self._repeats.fold(self.graph)
         self.boxes: set[Group] = set()
@@ -64,9 +56,8 @@ class Folding:
         self._locate(self.graph, [self.graph], depth)
         self.leaves: dict[int, list[Tensor]] = {}
         self._place_leaves()
-        self.titles = parameter_titles(self.nodes)
-        self.names: dict[int, str] = {}
-        self._name()
+        self.ids: dict[int, str] = {}
+        self._number()
 
     def drawn(self, x: Tensor) -> Part:
         """What stands in the drawing for ``x``: itself, the like of it in a first round, or a box."""
@@ -81,7 +72,7 @@ class Folding:
         """Every use of a tensor or constant that crosses from one drawn node to another."""
         hidden = []
         met = set()
-        for node in self.nodes:
+        for node in self.recorded.nodes:
             if self._repeats.first(node) is not node:
                 hidden.append(node)
                 continue
@@ -101,14 +92,14 @@ class Folding:
                 if source is target and isinstance(source, Group):
                     continue
                 place = i if isinstance(source, Tensor) and isinstance(target, Tensor) else -1
-                yield Edge(self.names[id(source)], self.names[id(target)], place, carried, x, node, i)
+                yield Edge(self.ids[id(source)], self.ids[id(target)], place, carried, x, node, i)
             elif x is not None and isinstance(target, Tensor):
-                name = self.names[id(target)]
+                name = self.ids[id(target)]
                 yield Edge(f"{name}c{i}", name, i, carried, x, node, i)
 
     def only_user(self, leaf: Tensor, group: Group) -> Tensor | None:
         """The drawn op that alone reads a parameter or buffer, if both stand in ``group``."""
-        users = {id(user): user for user in map(self.drawn, self._users[id(leaf)])}
+        users = {id(user): user for user in map(self.drawn, self.recorded.users[id(leaf)])}
         if leaf_kind(leaf) == "input" or len(users) != 1:
             return None
         (user,) = users.values()
@@ -120,7 +111,7 @@ class Folding:
         return [
             x
             for x in inside.values()
-            if x is self.output or any(id(user) not in inside for user in self._users[id(x)])
+            if x is self.recorded.output or any(id(user) not in inside for user in self.recorded.users[id(x)])
         ]
 
     def parameters_in(self, group: Group) -> int:
@@ -130,8 +121,8 @@ class Folding:
 
     def size(self) -> int:
         """How many nodes are drawn."""
-        return len(self.names) + sum(
-            1 for node in self.nodes if self.drawn(node) is node for _ in self.constants(node)
+        return len(self.ids) + sum(
+            1 for node in self.recorded.nodes if self.drawn(node) is node for _ in self.constants(node)
         )
 
     def _locate(self, group: Group, around: list[Group], depth: int | None) -> None:
@@ -150,12 +141,12 @@ class Folding:
     def _place_leaves(self) -> None:
         """Parameters and buffers go into the innermost group around all who read them, inputs outside."""
         own = {id(first) for first in self._repeats.drawn_leaves()}  # which every round has its own of
-        for leaf in self.nodes:
+        for leaf in self.recorded.nodes:
             if leaf._op is not None or self._repeats.first(leaf) is not leaf:
                 continue
             around = [self.graph]
             if id(leaf) in own or leaf_kind(leaf) != "input":
-                around = self._around_all(self._users[id(leaf)]) or around
+                around = self._around_all(self.recorded.users[id(leaf)]) or around
                 while id(leaf) not in own and any(group.kind == "repeat" for group in around):
                     around = around[:-1]
             box = next((group for group in around if group in self.boxes), None)
@@ -175,14 +166,14 @@ class Folding:
                 common = [a for a, b in zip(common, around, strict=False) if a is b]
         return common or []
 
-    def _name(self) -> None:
+    def _number(self) -> None:
         boxes = 0
-        for node in self.nodes:
+        for node in self.recorded.nodes:
             part = self.drawn(node)
-            if id(part) in self.names:
+            if id(part) in self.ids:
                 continue
             if isinstance(part, Group):
-                self.names[id(part)] = f"g{boxes}"
+                self.ids[id(part)] = f"g{boxes}"
                 boxes += 1
             else:
-                self.names[id(part)] = f"n{len(self.names) - boxes}"
+                self.ids[id(part)] = f"n{len(self.ids) - boxes}"

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from tensorgrad.core import Tensor
-from tensorgrad.graph.clusters import leaf_kind
 from tensorgrad.graph.formulas import argument_names
+from tensorgrad.graph.recorded import leaf_kind
 from tensorgrad.graph.values import number, short
 
 

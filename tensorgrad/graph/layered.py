@@ -5,9 +5,9 @@ from __future__ import annotations
 import html
 
 from tensorgrad.core import Tensor
-from tensorgrad.graph.clusters import leaf_kind
 from tensorgrad.graph.folding import Folding
 from tensorgrad.graph.labels import constant_lines, leaf_lines, op_lines
+from tensorgrad.graph.recorded import leaf_kind
 
 LETTER, LINE, MARGIN, GAP = 7.0, 15, 8, 44  # pixels
 SVG = "http://www.w3.org/2000/svg"
@@ -71,8 +71,8 @@ def _contents(
     lines: dict[str, list[str]] = {}
     kinds: dict[str, str] = {}
     edges = []
-    for node in folding.nodes:
-        name = folding.names[id(node)]
+    for node in folding.recorded.nodes:
+        name = folding.ids[id(node)]
         for i, _ in folding.constants(node):
             lines[f"{name}c{i}"], kinds[f"{name}c{i}"] = constant_lines(node, i), "constant"
         own = op_lines(node) if node._op else leaf_lines(node)
@@ -80,7 +80,7 @@ def _contents(
         kinds[name] = "op" if node._op else leaf_kind(node)
         for i, x in enumerate(node._inputs):
             if x is not None:
-                edges.append((folding.names[id(x)] if isinstance(x, Tensor) else f"{name}c{i}", name))
+                edges.append((folding.ids[id(x)] if isinstance(x, Tensor) else f"{name}c{i}", name))
     split = {name: [line for text in texts for line in text.split("\n")] for name, texts in lines.items()}
     return split, kinds, edges
 

@@ -6,7 +6,6 @@ import html
 import json
 import os
 import re
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -98,29 +97,26 @@ class _Script:
 
     def __init__(self, folding: Folding, steps: BackwardSteps) -> None:
         self._folding, self._steps = folding, steps
-        self._ids = folding.names
-        self.titles = _titles(folding.nodes) | folding.titles
+        self._ids = folding.ids
+        self.titles = folding.recorded.names
 
     def contents(self) -> dict[str, Any]:
-        leaves = [self._ids[id(x)] for x in self._folding.nodes if x._op is None]
+        leaves = [self._ids[id(x)] for x in self._folding.recorded.leaves]
         constants = {
             f"{self._ids[id(node)]}c{i}": {
                 "title": constant_lines(node, i)[0],
                 "size": size_of(x),
                 "value": value_text(x),
             }
-            for node in self._folding.nodes
+            for node in self._folding.recorded.nodes
             for i, x in self._folding.constants(node)
         }
         nodes = {
             self._ids[id(x)]: {"title": self.titles[id(x)], "size": size(x), "value": value_text(x._array)}
-            for x in self._folding.nodes
+            for x in self._folding.recorded.nodes
         }
-        frames = [self._start(), *map(self._forward, self._ops()), *self._backward()]
+        frames = [self._start(), *map(self._forward, self._folding.recorded.results), *self._backward()]
         return {"leaves": [*leaves, *constants], "nodes": {**nodes, **constants}, "frames": frames}
-
-    def _ops(self) -> list[Tensor]:
-        return [node for node in self._folding.nodes if node._op is not None]
 
     def _frame(self, phase: str, title: str, rows: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
         plain = {"text": "", "call": "", "node": "", "edges": [], "op": False, "incoming": ""}
@@ -131,7 +127,9 @@ class _Script:
         return {"name": name, "size": size_of(x), "value": value_text(x), **more}
 
     def _start(self) -> dict[str, Any]:
-        rows = [self._row(self.titles[id(x)], x._array) for x in self._folding.nodes if x._op is None]
+        rows = [
+            self._row(self.titles[id(x)], x._array) for x in self._folding.recorded.nodes if x._op is None
+        ]
         text = "Inputs, parameters and constants are given. Each op computes its result from them."
         return self._frame("forward", "What is given", rows, text=text)
 
@@ -217,18 +215,6 @@ class _Script:
             for i, x in enumerate(node._inputs)
             if x is not None and (step is None or step.outgoing[i] is not None)
         ]
-
-
-def _titles(nodes: list[Tensor]) -> dict[int, str]:
-    """What to call each tensor: its name, or its op or kind, numbered if there are several."""
-    plain = {id(x): str(x.name or "") or (x._op.name.removesuffix("_") if x._op else "input") for x in nodes}
-    uses = Counter(plain.values())
-    met: Counter[str] = Counter()
-    titles = {}
-    for key, name in plain.items():
-        met[name] += 1
-        titles[key] = name if uses[name] == 1 else f"{name} {met[name]}"
-    return titles
 
 
 def size_of(x: Any) -> str:

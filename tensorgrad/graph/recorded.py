@@ -60,8 +60,6 @@ class Group:
         The layer that was called, if it is still there.
     outputs : list of Tensor
         What the call gave.
-    within : Group, optional
-        The group of the call inside of which this one was made.
     """
 
     kind: str
@@ -72,7 +70,6 @@ class Group:
     name: str = ""
     layer: Any = None
     outputs: list[Tensor] = field(default_factory=list)
-    within: Group | None = None
 
     def tensors(self) -> Iterator[Tensor]:
         """All results in it, those of hidden rounds too."""
@@ -167,18 +164,18 @@ class Recorded:
     @cached_property
     def clusters(self) -> Group:
         """The results in groups, nested as layers and vjps called one another."""
-        return _nest(self.results, self._owners)
+        return _nest(self.results, *self._owners)
 
     def group_of(self, node: Tensor) -> Group:
         """The innermost group that a result is in: of a layer or vjp, or else of the whole graph."""
         graph = self.clusters
-        return self._owners.get(id(node), graph)
+        return self._owners[0].get(id(node), graph)
 
     def layer_of(self, node: Tensor) -> Group | None:
         """The group of the innermost layer that made a result; None where none did."""
         group: Group | None = self.group_of(node)
         while group is not None and group.kind != "layer":
-            group = group.within
+            group = self._owners[1].get(group)
         return group
 
     @cached_property
@@ -193,34 +190,36 @@ class Recorded:
         return {group: start for (start, _), group in calls.items()}
 
     @cached_property
-    def _owners(self) -> dict[int, Group]:
-        """The group of the innermost call that made each result.
+    def _owners(self) -> tuple[dict[int, Group], dict[Group, Group]]:
+        """The group of the innermost call that made each result, and of the call that made each call.
 
         What a call made are the ancestors of its results that are younger than the call's beginning.
         """
         owners: dict[int, Group] = {}
+        around: dict[Group, Group] = {}
         for group, start in sorted(self._calls.items(), key=lambda call: -call[1]):  # inner ones begin later
             seen = {id(node) for node in group.outputs}
             stack = list(group.outputs)
             while stack:
                 node = stack.pop()
                 inner = owners.setdefault(id(node), group)
-                while inner.within is not None:
-                    inner = inner.within
+                while inner in around:
+                    inner = around[inner]
                 if inner is not group:
-                    inner.within = group
+                    around[inner] = group
                 for x in node.inputs:
                     made = isinstance(x, Tensor) and x.op is not None and x.serial > start
                     if made and id(x) not in seen:
                         seen.add(id(x))
                         stack.append(x)
-        return owners
+        return owners, around
 
 
 def _group_for(maker: Any, label: Any) -> Group:
     """A group for a call: of an op's vjp for the argument at the position ``label``, or of a layer."""
     if not isinstance(maker, Op):
-        return Group("layer", name=label, layer=maker())
+        layer = maker()
+        return Group("layer", name=label, layer=layer, note="" if layer is None else _describe(layer))
     arguments = argument_names(maker, label + 1)
     formula = maker.joint or maker.formulas_for(label + 1)[label]
     note = formula_text(formula, (), {}) if formula else ""
@@ -230,33 +229,31 @@ def _group_for(maker: Any, label: Any) -> Group:
     return Group("vjp", name=name, note=_brief(note))
 
 
-def _nest(results: list[Tensor], owners: dict[int, Group]) -> Group:
+def _nest(results: list[Tensor], owners: dict[int, Group], around: dict[Group, Group]) -> Group:
     """The group of the whole graph, with the groups of all calls in it, each under its title."""
     graph = Group("graph")
     paths: dict[int, dict[int, str]] = {}
     times: Counter[tuple[int, int]] = Counter()
-
-    def put(group: Group) -> None:
-        parent = group.within or graph
-        if parent is not graph and not parent.title:
-            put(parent)
-        if parent.layer is not None and group.layer is not None:
-            if id(parent) not in paths:
-                paths[id(parent)] = {id(x): path for path, x in _ask(parent.layer, "named_layers").items()}
-            group.name = paths[id(parent)].get(id(group.layer)) or group.name
-        group.title = group.name
-        if group.layer is not None:
-            times[id(parent), id(group.layer)] += 1
-            if times[id(parent), id(group.layer)] > 1:
-                group.title += f" (call {times[id(parent), id(group.layer)]})"
-            group.note = _describe(group.layer)
-        parent.parts.append(group)
-
     for node in results:
-        group = owners.get(id(node), graph)
-        if group is not graph and not group.title:
-            put(group)
-        group.parts.append(node)
+        owner = owners.get(id(node), graph)
+        new = []  # the owner and the groups around it, as far as they are not in the whole yet
+        group: Group | None = owner
+        while group is not None and group is not graph and not group.title:
+            new.append(group)
+            group = around.get(group)
+        for group in reversed(new):
+            parent = around.get(group, graph)
+            parent.parts.append(group)
+            if group.layer is not None and parent.layer is not None:
+                if id(parent) not in paths:
+                    paths[id(parent)] = {
+                        id(x): path for path, x in _ask(parent.layer, "named_layers").items()
+                    }
+                group.name = paths[id(parent)].get(id(group.layer)) or group.name
+            times[id(parent), id(group.layer)] += 1
+            time = times[id(parent), id(group.layer)]
+            group.title = group.name if time == 1 or group.layer is None else f"{group.name} (call {time})"
+        owner.parts.append(node)
     return graph
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from tensorgrad.core import Parameter, Tensor
-from tensorgrad.graph.clusters import Group, Part, tensors_of
 from tensorgrad.graph.labels import params_shown
+from tensorgrad.graph.recorded import Group, Part, tensors_of
 
 LONGEST = 128  # parts in a round
 HIDDEN = 8  # results that folding must hide to be worth while

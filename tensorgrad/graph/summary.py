@@ -10,7 +10,7 @@ import numpy as np
 
 from tensorgrad.core import Parameter, Tensor
 from tensorgrad.core.recording import _clock
-from tensorgrad.graph.clusters import recorded
+from tensorgrad.graph.recorded import ancestors
 from tensorgrad.graph.tracing import named_copy, recording, zeros_for
 
 
@@ -42,7 +42,7 @@ def layer_costs(network: Any, input_shape: tuple[int, ...], batch_size: int) -> 
         for i, layer in enumerate(twin.layers):
             start = next(_clock)
             x = twin._apply(i, x)
-            nodes = [x for x in recorded(x) if x._op is not None and x._serial > start]
+            nodes = [x for x in ancestors(x) if x._op is not None and x._serial > start]
             costs.append(
                 LayerCost(
                     layer=repr(layer),
@@ -135,7 +135,7 @@ def multiply_adds(node: Tensor) -> int:
     """How many products an op adds up; 0 for ops that are no products of matrices or convolutions."""
     assert node._op is not None
     if node._op.name == "recompute":  # a checkpoint has forgotten its ops
-        inside = recorded(node._params["f"]())
+        inside = ancestors(node._params["f"]())
         return sum(multiply_adds(x) for x in inside if x._op is not None and x._serial > node._serial)
     count = node._op.multiply_adds
     return 0 if count is None else count(node, *node._inputs, **node._params)
