@@ -14,8 +14,8 @@ from tensorgrad.graph.dot import Overlay, dot_text
 from tensorgrad.graph.engines import bare_svg, laid_out
 from tensorgrad.graph.folding import Folding
 from tensorgrad.graph.steps import BackwardStep, BackwardSteps, backward_steps
-from tensorgrad.graph.tracing import named_copy, recording, zeros_for
 from tensorgrad.graph.values import norm, short
+from tensorgrad.graph.zeros import rehearse
 
 MOST = 500  # nodes that a reader, and dot, can take in
 
@@ -166,9 +166,8 @@ def _recorded(thing: Any, input_shape: tuple[int, ...] | None) -> tuple[Tensor, 
         raise TypeError(f"draw: expected a Tensor or a Layer, got a {type(thing).__name__}")
     if input_shape is None:
         raise ValueError(f"draw: a {type(thing).__name__} needs input_shape, the shape of one input")
-    layer = named_copy(thing)
-    with recording(), np.errstate(all="ignore"):  # zeros are no typical input
-        out = layer(zeros_for(layer, tuple(input_shape), 2))
+    with rehearse(thing, tuple(input_shape), 2) as (layer, zeros):
+        out = layer(zeros)
     if not isinstance(out, Tensor):
         raise TypeError(f"draw: expected {type(thing).__name__} to give a Tensor, got a {type(out).__name__}")
     return out, layer

@@ -11,7 +11,7 @@ import numpy as np
 from tensorgrad.core import Parameter, Tensor
 from tensorgrad.core.recording import _clock
 from tensorgrad.graph.recorded import ancestors
-from tensorgrad.graph.tracing import named_copy, recording, zeros_for
+from tensorgrad.graph.zeros import rehearse
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,8 @@ def layer_costs(network: Any, input_shape: tuple[int, ...], batch_size: int) -> 
     each array once, in the layer that first holds it: results of ops that depend on a parameter, and what
     else these ops read, the input of the network included, but not the parameters.
     """
-    twin = named_copy(network).train()
-    with recording(), np.errstate(all="ignore"):  # zeros are no typical input
-        x = zeros_for(twin, input_shape, batch_size)
+    with rehearse(network, input_shape, batch_size) as (twin, x):
+        twin.train()
         held = _Held(twin.parameters())
         costs = []
         for i, layer in enumerate(twin.layers):
