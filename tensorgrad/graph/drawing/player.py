@@ -12,14 +12,16 @@ from typing import Any
 import numpy as np
 
 from tensorgrad.core import Array, Tensor
-from tensorgrad.graph.dot import Overlay, dot_text
-from tensorgrad.graph.engines import bare_svg, laid_out
-from tensorgrad.graph.folding import Folding
+from tensorgrad.graph.drawing.dot import Overlay, dot_text
+from tensorgrad.graph.drawing.folding import Folding
+from tensorgrad.graph.drawing.graphviz import bare_svg, lay_out
+from tensorgrad.graph.drawing.labels import constant_lines, params_shown, size
+from tensorgrad.graph.drawing.layered import layered_svg
 from tensorgrad.graph.formulas import argument_names
-from tensorgrad.graph.labels import constant_lines, params_shown, size
-from tensorgrad.graph.layered import layered_svg
 from tensorgrad.graph.steps import BackwardStep, BackwardSteps, backward_steps
 from tensorgrad.graph.values import norm, number
+
+__all__ = ["player"]
 
 MOST = 300  # nodes that can be followed step by step
 PRINTED = 48  # numbers of an array that are printed; larger ones are summarised
@@ -87,7 +89,7 @@ def player(
 
 def _svg(folding: Folding, titles: dict[int, str]) -> str:
     try:
-        return bare_svg(laid_out(dot_text(folding, Overlay(titles=titles), "TB"), "svg"))
+        return bare_svg(lay_out(dot_text(folding, Overlay(titles=titles), "TB"), "svg"))
     except RuntimeError:
         return layered_svg(folding, titles)
 

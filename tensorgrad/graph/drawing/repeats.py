@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tensorgrad.core import Parameter, Tensor
-from tensorgrad.graph.labels import params_shown
+from tensorgrad.graph.drawing.labels import params_shown
 from tensorgrad.graph.recorded import Group, Part, tensors_of
 
 LONGEST = 128  # parts in a round

@@ -10,12 +10,14 @@ from typing import Any, Literal
 import numpy as np
 
 from tensorgrad.core import Tensor
-from tensorgrad.graph.dot import Overlay, dot_text
-from tensorgrad.graph.engines import bare_svg, laid_out
-from tensorgrad.graph.folding import Folding
+from tensorgrad.graph.drawing.dot import Overlay, dot_text
+from tensorgrad.graph.drawing.folding import Folding
+from tensorgrad.graph.drawing.graphviz import bare_svg, lay_out
 from tensorgrad.graph.steps import BackwardStep, BackwardSteps, backward_steps
 from tensorgrad.graph.values import norm, short
 from tensorgrad.graph.zeros import rehearse
+
+__all__ = ["Drawing", "draw"]
 
 MOST = 500  # nodes that a reader, and dot, can take in
 
@@ -46,13 +48,13 @@ class Drawing:
         form = path.suffix.lower().removeprefix(".")
         if form not in ("svg", "png", "pdf", "dot"):
             raise ValueError(f"render: expected a path ending in .svg, .png, .pdf or .dot, got {path}")
-        picture = self.source.encode() if form == "dot" else laid_out(self.source, form)
+        picture = self.source.encode() if form == "dot" else lay_out(self.source, form)
         path.write_bytes(picture)
         return path
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         try:
-            return {"image/svg+xml": bare_svg(laid_out(self.source, "svg")), "text/plain": repr(self)}
+            return {"image/svg+xml": bare_svg(lay_out(self.source, "svg")), "text/plain": repr(self)}
         except Exception as error:  # a notebook is shown something whatever happens
             return {"text/plain": f"{self.source}\n# {error}"}
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tensorgrad.core import Parameter, Tensor
+from tensorgrad.graph.drawing.repeats import Repeats
 from tensorgrad.graph.recorded import Group, Part, Recorded, leaf_kind
-from tensorgrad.graph.repeats import Repeats
 
 
 @dataclass(frozen=True)

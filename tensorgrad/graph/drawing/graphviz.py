@@ -10,7 +10,7 @@ TIMEOUT = 60  # seconds
 HINT = "install Graphviz (apt, brew, conda or choco install graphviz), or pip install pygraphviz"
 
 
-def laid_out(source: str, form: str, timeout: float = TIMEOUT) -> bytes:
+def lay_out(source: str, form: str, timeout: float = TIMEOUT) -> bytes:
     """DOT text as a picture: svg, png or pdf.
 
     Raises

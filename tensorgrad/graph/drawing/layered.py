@@ -5,8 +5,8 @@ from __future__ import annotations
 import html
 
 from tensorgrad.core import Tensor
-from tensorgrad.graph.folding import Folding
-from tensorgrad.graph.labels import constant_lines, leaf_lines, op_lines
+from tensorgrad.graph.drawing.folding import Folding
+from tensorgrad.graph.drawing.labels import constant_lines, leaf_lines, op_lines
 from tensorgrad.graph.recorded import leaf_kind
 
 LETTER, LINE, MARGIN, GAP = 7.0, 15, 8, 44  # pixels

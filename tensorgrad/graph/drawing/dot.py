@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from tensorgrad.core import Tensor
-from tensorgrad.graph.folding import Folding
-from tensorgrad.graph.labels import constant_lines, count, leaf_lines, op_lines, size, value_line
+from tensorgrad.graph.drawing.folding import Folding
+from tensorgrad.graph.drawing.labels import constant_lines, count, leaf_lines, op_lines, size, value_line
 from tensorgrad.graph.recorded import Group, leaf_kind
 
 # The colours of Okabe and Ito, which colour-blind readers tell apart, as borders of light tints; for print,
