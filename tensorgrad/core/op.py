@@ -62,7 +62,7 @@ class Op(Generic[P]):
         self._arity = -1 if self.variadic else len(arrays)
         defaults = {p.name: p.default for p in signature if p.default is not p.empty}
         self._optional = {name: default for name, default in defaults.items() if name in arrays}
-        self._defaults = {name: default for name, default in defaults.items() if name not in arrays}
+        self.defaults = {name: default for name, default in defaults.items() if name not in arrays}
 
     def defvjp(self, **formulas: Vjp) -> None:
         """Declare the vjp of each array argument, by the argument's name.
@@ -163,7 +163,7 @@ class Op(Generic[P]):
                 self._check_dtypes(args, arrays, out.dtype)
             node._op = self
             node._inputs = args
-            node._params = self._frozen(params) if params or self._defaults else params
+            node._params = self._frozen(params) if params or self.defaults else params
             watch = _watch.get()
             if watch is not None:
                 watch.after_forward(node, arrays)
@@ -217,7 +217,7 @@ class Op(Generic[P]):
         return copy
 
     def _frozen(self, params: dict[str, Any]) -> dict[str, Any]:
-        frozen = dict(self._defaults)
+        frozen = dict(self.defaults)
         for key, value in params.items():
             frozen[key] = value if type(value) in _ATOMS else _frozen(value)
         return frozen

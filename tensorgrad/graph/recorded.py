@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 from typing import Any, TypeAlias
 
 from tensorgrad.core import Op, Parameter, Tensor
@@ -23,12 +24,28 @@ def ancestors(*outputs: Tensor) -> list[Tensor]:
     found = {id(output): output for output in outputs}
     stack = list(outputs)
     while stack:
-        for x in stack.pop().inputs:
-            if isinstance(x, Tensor) and id(x) not in found:
+        for x in tensors_in(stack.pop()):
+            if id(x) not in found:
                 found[id(x)] = x
                 stack.append(x)
     # Assigning a leaf gives it a new serial number, so leaves are kept apart.
     return sorted(found.values(), key=lambda node: (node.op is not None, node.serial))
+
+
+def tensors_in(node: Tensor) -> list[Tensor]:
+    """The tensors that an op read."""
+    return [x for x in node.inputs if isinstance(x, Tensor)]
+
+
+def constants_in(node: Tensor) -> list[tuple[int, Any]]:
+    """The numbers and plain arrays that an op read, with their places among its inputs."""
+    return [(i, x) for i, x in enumerate(node.inputs) if x is not None and not isinstance(x, Tensor)]
+
+
+def op_name(node: Tensor) -> str:
+    """What the op that made a tensor is called, without the underscore that keeps it from Python's names."""
+    assert node.op is not None
+    return str(node.op.name.removesuffix("_"))
 
 
 def leaf_kind(leaf: Tensor) -> str:
@@ -56,6 +73,8 @@ class Group:
         What is in it: results of ops, and groups.
     rounds : list of lists
         Of a repeat the parts of every round; ``parts`` are those of the first.
+    start : int
+        The serial number before the call.
     layer : Layer, optional
         The layer that was called, if it is still there.
     outputs : list of Tensor
@@ -67,34 +86,22 @@ class Group:
     note: str = ""
     parts: list[Part] = field(default_factory=list)
     rounds: list[list[Part]] = field(default_factory=list)
+    start: int = 0
     name: str = ""
     layer: Any = None
     outputs: list[Tensor] = field(default_factory=list)
-
-    def tensors(self) -> Iterator[Tensor]:
-        """All results in it, those of hidden rounds too."""
-        for parts in self.rounds or [self.parts]:
-            yield from tensors_of(parts)
-
-    def shown(self) -> Iterator[Tensor]:
-        """The results in it without those of hidden rounds."""
-        for part in self.parts:
-            if isinstance(part, Group):
-                yield from part.shown()
-            else:
-                yield part
 
 
 Part: TypeAlias = Tensor | Group
 
 
-def tensors_of(parts: list[Part]) -> Iterator[Tensor]:
-    """All results in some parts of a group."""
-    for part in parts:
-        if isinstance(part, Group):
-            yield from part.tensors()
-        else:
-            yield part
+def results_in(part: Part, *, hidden: bool = True) -> Iterator[Tensor]:
+    """The results in a group, in the order of computation, with or without the rounds that are not drawn."""
+    if isinstance(part, Tensor):
+        yield part
+        return
+    for inner in chain(*part.rounds) if hidden and part.rounds else part.parts:
+        yield from results_in(inner, hidden=hidden)
 
 
 class Recorded:
@@ -126,9 +133,8 @@ class Recorded:
         self.results = [node for node in self.nodes if node.op is not None]
         self.users: dict[int, list[Tensor]] = {id(x): [] for x in self.nodes}
         for node in self.results:
-            for x in node.inputs:
-                if isinstance(x, Tensor):
-                    self.users[id(x)].append(node)
+            for x in tensors_in(node):
+                self.users[id(x)].append(node)
 
     @cached_property
     def names(self) -> dict[int, str]:
@@ -136,9 +142,7 @@ class Recorded:
 
         A leaf that shares its name is called by its path in the outermost layer that holds it; see `paths`.
         """
-        plain = {
-            id(x): str(x.name or "") or (x.op.name.removesuffix("_") if x.op else "input") for x in self.nodes
-        }
+        plain = {id(x): str(x.name or (op_name(x) if x.op else "input")) for x in self.nodes}
         uses = Counter(plain.values())
         met: Counter[str] = Counter()
         names = {}
@@ -155,7 +159,7 @@ class Recorded:
         paths: dict[int, str] = {}
         if not shared:
             return paths
-        for group in sorted(self._calls, key=self._calls.__getitem__):  # the outermost began first
+        for group in sorted(self._calls, key=lambda call: call.start):  # the outermost began first
             for path, parameter in _ask(group.layer, "named_parameters").items():
                 if id(parameter) in shared:
                     paths.setdefault(id(parameter), path)
@@ -166,28 +170,25 @@ class Recorded:
         """The results in groups, nested as layers and vjps called one another."""
         return _nest(self.results, *self._owners)
 
-    def group_of(self, node: Tensor) -> Group:
-        """The innermost group that a result is in: of a layer or vjp, or else of the whole graph."""
-        graph = self.clusters
-        return self._owners[0].get(id(node), graph)
-
     def layer_of(self, node: Tensor) -> Group | None:
         """The group of the innermost layer that made a result; None where none did."""
-        group: Group | None = self.group_of(node)
+        _ = self.clusters  # in which groups have names
+        owners, around = self._owners
+        group = owners.get(id(node))
         while group is not None and group.kind != "layer":
-            group = self._owners[1].get(group)
+            group = around.get(group)
         return group
 
     @cached_property
-    def _calls(self) -> dict[Group, int]:
-        """The calls of layers and vjps, each as a group, with the serial number before which it began."""
+    def _calls(self) -> list[Group]:
+        """A group for each call of a layer or a vjp that ended in the graph."""
         calls: dict[tuple[int, Any], Group] = {}
         for node in self.results:
             for start, maker, label in node.calls:
                 if (start, label) not in calls:
-                    calls[start, label] = _group_for(maker, label)
+                    calls[start, label] = _group_for(start, maker, label)
                 calls[start, label].outputs.append(node)
-        return {group: start for (start, _), group in calls.items()}
+        return list(calls.values())
 
     @cached_property
     def _owners(self) -> tuple[dict[int, Group], dict[Group, Group]]:
@@ -197,7 +198,7 @@ class Recorded:
         """
         owners: dict[int, Group] = {}
         around: dict[Group, Group] = {}
-        for group, start in sorted(self._calls.items(), key=lambda call: -call[1]):  # inner ones begin later
+        for group in sorted(self._calls, key=lambda call: -call.start):  # the inner ones begin later
             seen = {id(node) for node in group.outputs}
             stack = list(group.outputs)
             while stack:
@@ -207,26 +208,25 @@ class Recorded:
                     inner = around[inner]
                 if inner is not group:
                     around[inner] = group
-                for x in node.inputs:
-                    made = isinstance(x, Tensor) and x.op is not None and x.serial > start
-                    if made and id(x) not in seen:
+                for x in tensors_in(node):
+                    if x.op is not None and x.serial > group.start and id(x) not in seen:
                         seen.add(id(x))
                         stack.append(x)
         return owners, around
 
 
-def _group_for(maker: Any, label: Any) -> Group:
+def _group_for(start: int, maker: Any, label: Any) -> Group:
     """A group for a call: of an op's vjp for the argument at the position ``label``, or of a layer."""
     if not isinstance(maker, Op):
         layer = maker()
-        return Group("layer", name=label, layer=layer, note="" if layer is None else _describe(layer))
+        return Group("layer", start=start, name=label, layer=layer, note=_describe(layer))
     arguments = argument_names(maker, label + 1)
     formula = maker.joint or maker.formulas_for(label + 1)[label]
     note = formula_text(formula, (), {}) if formula else ""
     if note.startswith(("_", "a lambda")):  # a name that says nothing here
         note = ""
     name = f"vjp of {maker.name.removesuffix('_')} for {arguments[label]}"
-    return Group("vjp", name=name, note=_brief(note))
+    return Group("vjp", start=start, name=name, note=_shorten(note))
 
 
 def _nest(results: list[Tensor], owners: dict[int, Group], around: dict[Group, Group]) -> Group:
@@ -269,12 +269,12 @@ def _ask(layer: Any, what: str) -> dict[str, Any]:
 def _describe(layer: Any) -> str:
     """How a layer writes itself, if it does so briefly; what is in it has clusters of its own."""
     try:
-        note = "" if any(layer.children()) else repr(layer)
+        note = "" if layer is None or any(layer.children()) else repr(layer)
     except Exception:  # of somebody's layer; the drawing does without
         return ""
     # An address in memory says nothing, nor does the title once more.
-    return "" if " at 0x" in note or note == f"{type(layer).__name__}()" else _brief(note)
+    return "" if " at 0x" in note or note == f"{type(layer).__name__}()" else _shorten(note)
 
 
-def _brief(note: str) -> str:
+def _shorten(note: str) -> str:
     return note if len(note) <= 48 else ""

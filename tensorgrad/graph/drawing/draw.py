@@ -7,12 +7,11 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
 from tensorgrad.core import Tensor
+from tensorgrad.core.checks import NDArray, is_integer
 from tensorgrad.graph.drawing.dot import Overlay, dot_text
 from tensorgrad.graph.drawing.folding import Folding
-from tensorgrad.graph.drawing.graphviz import bare_svg, lay_out
+from tensorgrad.graph.drawing.graphviz import lay_out, strip_svg
 from tensorgrad.graph.steps import BackwardStep, BackwardSteps, backward_steps
 from tensorgrad.graph.values import norm, short
 from tensorgrad.graph.zeros import rehearse
@@ -54,7 +53,7 @@ class Drawing:
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         try:
-            return {"image/svg+xml": bare_svg(lay_out(self.source, "svg")), "text/plain": repr(self)}
+            return {"image/svg+xml": strip_svg(lay_out(self.source, "svg")), "text/plain": repr(self)}
         except Exception as error:  # a notebook is shown something whatever happens
             return {"text/plain": f"{self.source}\n# {error}"}
 
@@ -122,11 +121,16 @@ def draw(
     >>> drawing.source.startswith("digraph {")
     True
     """
-    _check(depth=depth, rankdir=rankdir, gradients=gradients)
-    output, layer = _recorded(thing, input_shape)
+    if depth is not None and not (is_integer(depth) and depth >= 0):
+        raise ValueError(f"draw: expected depth to be an integer of at least 0, got {depth!r}")
+    if rankdir not in ("TB", "LR", "BT", "RL"):
+        raise ValueError(f"draw: expected rankdir to be TB, LR, BT or RL, got {rankdir!r}")
+    if gradients not in (None, "direction", "norms"):
+        raise ValueError(f'draw: expected gradients to be "direction" or "norms", got {gradients!r}')
+    output, layer = _record(thing, input_shape)
     folding = Folding(output, depth, repeats and step is None)
     del layer
-    drawn = folding.size()
+    drawn = folding.count_nodes()
     if drawn > limit:
         raise ValueError(
             f"draw: {drawn:,} nodes are too many for a picture (the limit is {limit:,}); fold layers with "
@@ -135,30 +139,19 @@ def draw(
     nodes = folding.recorded.nodes
     overlay = Overlay(values=values)
     if highlight is not None:
-        overlay.influenced = _influenced(
-            folding.recorded.nodes, _looked_up(folding.recorded.nodes, highlight, thing)
-        )
+        overlay.influenced = _find_influenced(nodes, _look_up(nodes, highlight, thing))
     if gradients == "direction":
-        overlay.back = _directions(nodes)
+        overlay.back = _find_directions(folding.recorded.results)
     if gradients == "norms" or step is not None:
         steps = backward_steps(output)
         if gradients == "norms":
-            overlay.back = _came_back(steps, norms=True)
+            overlay.back = _find_arrivals(steps, norms=True)
         if step is not None:
-            _tell(overlay, steps, step)
+            _lay_over(overlay, steps, step)
     return Drawing(dot_text(folding, overlay, rankdir))
 
 
-def _check(*, depth: Any, rankdir: Any, gradients: Any) -> None:
-    if depth is not None and (type(depth) is bool or not isinstance(depth, (int, np.integer)) or depth < 0):
-        raise ValueError(f"draw: expected depth to be an integer of at least 0, got {depth!r}")
-    if rankdir not in ("TB", "LR", "BT", "RL"):
-        raise ValueError(f"draw: expected rankdir to be TB, LR, BT or RL, got {rankdir!r}")
-    if gradients not in (None, "direction", "norms"):
-        raise ValueError(f'draw: expected gradients to be "direction" or "norms", got {gradients!r}')
-
-
-def _recorded(thing: Any, input_shape: tuple[int, ...] | None) -> tuple[Tensor, Any]:
+def _record(thing: Any, input_shape: tuple[int, ...] | None) -> tuple[Tensor, Any]:
     """The tensor whose graph is drawn, and the copy of the layer that made it, which knows the names."""
     if isinstance(thing, Tensor):
         if input_shape is not None:
@@ -175,14 +168,14 @@ def _recorded(thing: Any, input_shape: tuple[int, ...] | None) -> tuple[Tensor, 
     return out, layer
 
 
-def _looked_up(nodes: list[Tensor], wanted: Tensor | str, thing: Any) -> list[Tensor]:
+def _look_up(nodes: list[Tensor], wanted: Tensor | str, thing: Any) -> list[Tensor]:
     """The tensors in a graph that were meant: themselves, by their name, or as a parameter of the layer."""
     if isinstance(wanted, Tensor) and not isinstance(thing, Tensor):
         paths = {id(parameter): path for path, parameter in thing.named_parameters().items()}
         wanted = paths.get(id(wanted), wanted)
     if isinstance(wanted, Tensor):
         found = [node for node in nodes if node is wanted]
-        what = wanted._label()
+        what = wanted.label()
     elif isinstance(wanted, str):
         found = [node for node in nodes if node.name == wanted]
         what = repr(wanted)
@@ -194,29 +187,27 @@ def _looked_up(nodes: list[Tensor], wanted: Tensor | str, thing: Any) -> list[Te
     return found
 
 
-def _influenced(nodes: list[Tensor], sources: list[Tensor]) -> set[int]:
+def _find_influenced(nodes: list[Tensor], sources: list[Tensor]) -> set[int]:
     """The ids of some tensors and of all that was made of them."""
     found = {id(source) for source in sources}
     for node in nodes:  # what is made of a node comes after it
-        if any(id(x) in found for x in node._inputs):
+        if any(id(x) in found for x in node.inputs):
             found.add(id(node))
     return found
 
 
-def _directions(nodes: list[Tensor]) -> dict[tuple[int, int], float | None]:
+def _find_directions(results: list[Tensor]) -> dict[tuple[int, int], float | None]:
     """The edges along which a gradient can come back."""
     return {
         (id(node), i): None
-        for node in nodes
-        if node._op is not None
-        for i, x in enumerate(node._inputs)
-        if isinstance(x, Tensor)
-        and x._requires_grad
-        and (node._op.joint or node._op.formulas_for(len(node._inputs))[i]) is not None
+        for node in results
+        for i, x in enumerate(node.inputs)
+        if isinstance(x, Tensor) and x.requires_grad and node.op is not None
+        if (node.op.joint or node.op.formulas_for(len(node.inputs))[i]) is not None
     }
 
 
-def _came_back(steps: Iterable[BackwardStep], norms: bool) -> dict[tuple[int, int], float | None]:
+def _find_arrivals(steps: Iterable[BackwardStep], *, norms: bool) -> dict[tuple[int, int], float | None]:
     """The edges along which a gradient came back in some steps."""
     return {
         (id(step.output), i): norm(g) if norms else None
@@ -226,9 +217,9 @@ def _came_back(steps: Iterable[BackwardStep], norms: bool) -> dict[tuple[int, in
     }
 
 
-def _tell(overlay: Overlay, steps: BackwardSteps, k: int) -> None:
+def _lay_over(overlay: Overlay, steps: BackwardSteps, k: int) -> None:
     """Lay the state of a walk after ``k`` steps over the graph."""
-    if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or not 0 <= k <= len(steps):
+    if not (is_integer(k) and 0 <= k <= len(steps)):
         raise ValueError(f"draw: expected step to be an integer from 0 to {len(steps)}, got {k!r}")
     for step in steps[:k]:
         overlay.states[id(step.output)] = "done"
@@ -238,8 +229,8 @@ def _tell(overlay: Overlay, steps: BackwardSteps, k: int) -> None:
     for tensor, g in steps.waiting(k):
         overlay.states[id(tensor)] = "waiting"
         overlay.notes[id(tensor)] = [_cotangent(g)]
-    overlay.back = {**_came_back(steps[:k], norms=False), **overlay.back}
+    overlay.back = {**_find_arrivals(steps[:k], norms=False), **overlay.back}
 
 
-def _cotangent(g: np.ndarray[Any, Any]) -> str:
+def _cotangent(g: NDArray) -> str:
     return f"g = {short(g)}" if g.size <= 4 else f"‖g‖ = {norm(g):.3g}"

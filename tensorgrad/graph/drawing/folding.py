@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import takewhile
 
 from tensorgrad.core import Parameter, Tensor
 from tensorgrad.graph.drawing.repeats import Repeats
-from tensorgrad.graph.recorded import Group, Part, Recorded, leaf_kind
+from tensorgrad.graph.recorded import Group, Part, Recorded, constants_in, leaf_kind, results_in
 
 
-@dataclass(frozen=True)
-class Edge:
-    """The use of a tensor or constant ``x`` by an op, and the arrow that stands for it.
+@dataclass
+class Arrow:
+    """An arrow between two drawn nodes, and the uses that it stands for, as (result, place of the input).
 
-    Uses with the same ``source``, ``target`` and ``place`` have one arrow. ``carried``: to the next round.
+    ``carried``: to the next round of a repeat.
     """
 
     source: str
     target: str
-    place: int
     carried: bool
-    x: Any
-    node: Tensor
-    position: int
+    uses: list[tuple[Tensor, int]] = field(default_factory=list)
 
 
 class Folding:
@@ -64,38 +62,29 @@ class Folding:
         x = self._repeats.first(x)
         return self._box_of.get(id(x), x)
 
-    def constants(self, node: Tensor) -> Iterator[tuple[int, Any]]:
-        """The constants that an op reads, with their places among its inputs."""
-        return ((i, x) for i, x in enumerate(node._inputs) if x is not None and not isinstance(x, Tensor))
-
-    def edges(self) -> Iterator[Edge]:
-        """Every use of a tensor or constant that crosses from one drawn node to another."""
-        hidden = []
-        met = set()
-        for node in self.recorded.nodes:
-            if self._repeats.first(node) is not node:
-                hidden.append(node)
-                continue
-            for edge in self._edges_to(node, carried=False):
-                met.add((edge.source, edge.target, edge.place))
-                yield edge
-        for node in hidden:
-            for edge in self._edges_to(node, carried=True):
-                known = (edge.source, edge.target, edge.place) in met
-                yield edge if not known else Edge(**{**vars(edge), "carried": False})
-
-    def _edges_to(self, node: Tensor, carried: bool) -> Iterator[Edge]:
-        target = self.drawn(node)
-        for i, x in enumerate(node._inputs):
-            if isinstance(x, Tensor):
-                source = self.drawn(x)
-                if source is target and isinstance(source, Group):
+    def arrows(self) -> Iterable[Arrow]:
+        """The arrows for every use of a tensor or constant that crosses from one drawn node to another."""
+        arrows: dict[tuple[str, str, int], Arrow] = {}
+        for hidden in (False, True):  # what only ops of hidden rounds read so is carried there
+            for node in self.recorded.results:
+                if (self._repeats.first(node) is not node) is not hidden:
                     continue
-                place = i if isinstance(source, Tensor) and isinstance(target, Tensor) else -1
-                yield Edge(self.ids[id(source)], self.ids[id(target)], place, carried, x, node, i)
-            elif x is not None and isinstance(target, Tensor):
-                name = self.ids[id(target)]
-                yield Edge(f"{name}c{i}", name, i, carried, x, node, i)
+                for i in range(len(node.inputs)):
+                    ends = self.ends(node, i)
+                    if ends is not None:
+                        arrows.setdefault(ends, Arrow(*ends[:2], hidden)).uses.append((node, i))
+        return arrows.values()
+
+    def ends(self, node: Tensor, i: int) -> tuple[str, str, int] | None:
+        """Where the arrow from an op's input begins and ends, and which it is of those in between, if any."""
+        x, target = node.inputs[i], self.drawn(node)
+        name = self.ids[id(target)]
+        if not isinstance(x, Tensor):
+            return None if x is None or isinstance(target, Group) else (f"{name}c{i}", name, i)
+        source = self.drawn(x)
+        if isinstance(source, Tensor) and isinstance(target, Tensor):
+            return self.ids[id(source)], name, i
+        return None if source is target else (self.ids[id(source)], name, -1)
 
     def only_user(self, leaf: Tensor, group: Group) -> Tensor | None:
         """The drawn op that alone reads a parameter or buffer, if both stand in ``group``."""
@@ -105,25 +94,25 @@ class Folding:
         (user,) = users.values()
         return user if isinstance(user, Tensor) and self._around[id(user)][-1] is group else None
 
-    def results(self, group: Group) -> list[Tensor]:
+    def given_by(self, group: Group) -> list[Tensor]:
         """The results in a group that are used outside of it."""
-        inside = {id(x): x for x in group.tensors()}
+        inside = {id(x): x for x in results_in(group)}
+        users = self.recorded.users
         return [
             x
             for x in inside.values()
-            if x is self.recorded.output or any(id(user) not in inside for user in self.recorded.users[id(x)])
+            if x is self.recorded.output or any(id(user) not in inside for user in users[id(x)])
         ]
 
-    def parameters_in(self, group: Group) -> int:
+    def count_parameters(self, group: Group) -> int:
         """How many numbers the parameters have that a group reads."""
-        read = {id(x): x for node in group.tensors() for x in node._inputs if isinstance(x, Parameter)}
+        read = {id(x): x for node in results_in(group) for x in node.inputs if isinstance(x, Parameter)}
         return sum(x.size for x in read.values())
 
-    def size(self) -> int:
+    def count_nodes(self) -> int:
         """How many nodes are drawn."""
-        return len(self.ids) + sum(
-            1 for node in self.recorded.nodes if self.drawn(node) is node for _ in self.constants(node)
-        )
+        drawn = (node for node in self.recorded.results if self.drawn(node) is node)
+        return len(self.ids) + sum(len(constants_in(node)) for node in drawn)
 
     def _locate(self, group: Group, around: list[Group], depth: int | None) -> None:
         level = sum(outer.kind in ("layer", "vjp") for outer in around)
@@ -132,7 +121,7 @@ class Folding:
                 self._around[id(part)] = around
             elif part.kind != "repeat" and depth is not None and level >= depth:
                 self.boxes.add(part)
-                for x in part.tensors():
+                for x in results_in(part):
                     self._box_of[id(x)] = part
                     self._around[id(x)] = [*around, part]
             else:
@@ -140,40 +129,27 @@ class Folding:
 
     def _place_leaves(self) -> None:
         """Parameters and buffers go into the innermost group around all who read them, inputs outside."""
-        own = {id(first) for first in self._repeats.drawn_leaves()}  # which every round has its own of
-        for leaf in self.recorded.nodes:
-            if leaf._op is not None or self._repeats.first(leaf) is not leaf:
+        for leaf in self.recorded.leaves:
+            if self._repeats.first(leaf) is not leaf:
                 continue
             around = [self.graph]
-            if id(leaf) in own or leaf_kind(leaf) != "input":
-                around = self._around_all(self.recorded.users[id(leaf)]) or around
-                while id(leaf) not in own and any(group.kind == "repeat" for group in around):
-                    around = around[:-1]
+            own = id(leaf) in self._repeats.own_leaves
+            if own or leaf_kind(leaf) != "input":
+                users = map(self._repeats.first, self.recorded.users[id(leaf)])
+                levels = zip(*(self._around[id(user)] for user in users), strict=False)
+                around = [group for group, *others in levels if all(other is group for other in others)]
+                if not own:
+                    around = list(takewhile(lambda group: group.kind != "repeat", around))
             box = next((group for group in around if group in self.boxes), None)
             if box is not None:
                 self._box_of[id(leaf)] = box
             else:
-                self.leaves.setdefault(id(around[-1]), []).append(leaf)
-
-    def _around_all(self, nodes: list[Tensor]) -> list[Group]:
-        """The groups around all of some results."""
-        common: list[Group] | None = None
-        for node in nodes:
-            around = self._around[id(self._repeats.first(node))]
-            if common is None:
-                common = around
-            elif common is not around:
-                common = [a for a, b in zip(common, around, strict=False) if a is b]
-        return common or []
+                self.leaves.setdefault(id(around[-1] if around else self.graph), []).append(leaf)
 
     def _number(self) -> None:
-        boxes = 0
-        for node in self.recorded.nodes:
-            part = self.drawn(node)
-            if id(part) in self.ids:
-                continue
-            if isinstance(part, Group):
-                self.ids[id(part)] = f"g{boxes}"
-                boxes += 1
-            else:
-                self.ids[id(part)] = f"n{len(self.ids) - boxes}"
+        count: Counter[str] = Counter()
+        for part in map(self.drawn, self.recorded.nodes):
+            if id(part) not in self.ids:
+                letter = "g" if isinstance(part, Group) else "n"
+                self.ids[id(part)] = f"{letter}{count[letter]}"
+                count[letter] += 1

@@ -9,50 +9,31 @@ import numpy as np
 
 from tensorgrad.core import Tensor
 from tensorgrad.graph.formulas import argument_names
-from tensorgrad.graph.recorded import leaf_kind
-from tensorgrad.graph.values import number, short
+from tensorgrad.graph.recorded import leaf_kind, op_name
+from tensorgrad.graph.values import number, size
 
 
 def op_lines(node: Tensor) -> list[str]:
     """Op, name if it has one, params worth seeing, shape and dtype."""
-    assert node._op is not None
-    lines = [node._op.name.removesuffix("_")]
-    if node.name:
-        lines.append(_cut(str(node.name), 80))
     params = ", ".join(params_shown(node))
-    if params:
-        lines.append(_cut(params, 60))
-    return [*lines, size(node)]
+    lines = [op_name(node), _cut(str(node.name or ""), 80), _cut(params, 60), size(node)]
+    return [line for line in lines if line]
 
 
-def leaf_lines(leaf: Tensor, title: str | None = None) -> list[str]:
-    """A title if it is given, else name or kind; shape and dtype, and the count of a parameter."""
+def leaf_lines(leaf: Tensor, path: str | None = None) -> list[str]:
+    """A path if it is given, else name or kind; shape and dtype, and the count of a parameter."""
     kind = leaf_kind(leaf)
-    lines = [_cut(str(title or leaf.name or kind), 80), size(leaf)]
-    if kind == "parameter":
-        lines.append(count(leaf.size, "parameter"))
-    return lines
+    lines = [_cut(str(path or leaf.name or kind), 80), size(leaf)]
+    return [*lines, count(leaf.size, kind)] if kind == "parameter" else lines
 
 
 def constant_lines(node: Tensor, position: int) -> list[str]:
     """A number as it is; an array by what the op calls it, if that is a word, its shape and dtype."""
-    x = node._inputs[position]
-    assert node._op is not None
-    if isinstance(x, np.ndarray) and x.ndim:
-        name = argument_names(node._op, len(node._inputs))[position]
-        return [name if len(name) > 2 and name.isidentifier() else "array", f"{x.shape} {x.dtype}"]
+    x = node.inputs[position]
+    if isinstance(x, np.ndarray) and x.ndim and node.op is not None:
+        name = argument_names(node.op, len(node.inputs))[position]
+        return [name if len(name) > 2 and name.isidentifier() else "array", size(x)]
     return [number(x.item()) if isinstance(x, (np.ndarray, np.generic)) else _cut(f"{x!r}", 24)]
-
-
-def value_line(x: Any) -> str:
-    """Few values as they are, many by their shape and norm."""
-    array = np.asarray(x._array if isinstance(x, Tensor) else x)
-    return short(array) if array.dtype.kind in "fiu" or array.size <= 6 else f"{array.dtype} {array.shape}"
-
-
-def size(x: Tensor) -> str:
-    """Shape and dtype."""
-    return f"{x.shape} {x.dtype}"
 
 
 def count(n: int, what: str) -> str:
@@ -62,16 +43,16 @@ def count(n: int, what: str) -> str:
 
 def params_shown(node: Tensor, without: tuple[str, ...] = ()) -> Iterator[str]:
     """The params worth seeing: those that are not at their defaults, and do not say the shape once more."""
-    op = node._op
+    op = node.op
     assert op is not None
     if op.name == "recompute":  # of a checkpoint
-        yield f"{node._params['name']}"
+        yield f"{node.params['name']}"
         return
-    for name, value in node._params.items():
+    for name, value in node.params.items():
         if name in without or name == "shape" or callable(value):
             continue
         # What does not vary goes without saying, but for the size of pooling windows.
-        if name == "size" or name not in op._defaults or shown(value) != shown(op._defaults[name]):
+        if name == "size" or name not in op.defaults or shown(value) != shown(op.defaults[name]):
             yield f"{name}={shown(value)}"
 
 
@@ -91,9 +72,8 @@ def shown(value: Any) -> str:
         parts = [shown(part) for part in value[:8]] + (["..."] if len(value) > 8 else [])
         inside = ", ".join(parts) + ("," if len(parts) == 1 and isinstance(value, tuple) else "")
         return f"({inside})" if isinstance(value, tuple) else f"[{inside}]"
-    if isinstance(value, str):
-        return _cut(value, 30)
-    return _cut(str(value) if isinstance(value, (int, float, bool, type(None))) else type(value).__name__, 30)
+    plain = isinstance(value, (str, int, float, type(None)))
+    return _cut(str(value) if plain else type(value).__name__, 30)
 
 
 def _cut(text: str, length: int) -> str:

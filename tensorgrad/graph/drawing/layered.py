@@ -3,34 +3,46 @@
 from __future__ import annotations
 
 import html
+from dataclasses import dataclass
 
-from tensorgrad.core import Tensor
 from tensorgrad.graph.drawing.folding import Folding
 from tensorgrad.graph.drawing.labels import constant_lines, leaf_lines, op_lines
-from tensorgrad.graph.recorded import leaf_kind
+from tensorgrad.graph.recorded import constants_in, leaf_kind
 
 LETTER, LINE, MARGIN, GAP = 7.0, 15, 8, 44  # pixels
 SVG = "http://www.w3.org/2000/svg"
 
 
-def layered_svg(folding: Folding, titles: dict[int, str]) -> str:
-    """The nodes in rows with arrows between them, with the names and classes that Graphviz would give.
+@dataclass
+class _Box:
+    """A node: its kind, its lines of text, and the place of its centre."""
 
-    ``titles`` are the first lines of the nodes, by the ids of their tensors.
-    """
-    lines, kinds, edges = _contents(folding, titles)
-    rows = _rows(lines, edges)
-    width = {name: max(len(line) for line in text) * LETTER + 2 * MARGIN for name, text in lines.items()}
-    height = {name: len(text) * LINE + 2 * MARGIN for name, text in lines.items()}
-    total = max(sum(width[name] + MARGIN * 2 for name in row) for row in rows)
-    place: dict[str, tuple[float, float]] = {}  # of the centres
+    kind: str
+    lines: list[str]
+    x: float = 0.0
+    y: float = 0.0
+
+    @property
+    def width(self) -> float:
+        return max(map(len, self.lines)) * LETTER + 2 * MARGIN
+
+    @property
+    def height(self) -> int:
+        return len(self.lines) * LINE + 2 * MARGIN
+
+
+def write_svg(folding: Folding) -> str:
+    """The nodes in rows with arrows between them, with the names and classes that Graphviz would give."""
+    boxes, edges = _read(folding)
+    rows = [[boxes[name] for name in row] for row in _make_rows(list(boxes), edges)]
+    total = max(sum(box.width + MARGIN * 2 for box in row) for row in rows)
     top = float(MARGIN)
     for row in rows:
-        deep = max(height[name] for name in row)
-        left = (total - sum(width[name] + MARGIN * 2 for name in row)) / 2
-        for name in row:
-            place[name] = (left + MARGIN + width[name] / 2, top + deep / 2)
-            left += width[name] + MARGIN * 2
+        deep = max(box.height for box in row)
+        left = (total - sum(box.width + MARGIN * 2 for box in row)) / 2
+        for box in row:
+            box.x, box.y = left + MARGIN + box.width / 2, top + deep / 2
+            left += box.width + MARGIN * 2
         top += deep + GAP
     bottom = top - GAP + MARGIN
     parts = [
@@ -38,78 +50,73 @@ def layered_svg(folding: Folding, titles: dict[int, str]) -> str:
         f'viewBox="0 0 {total:.0f} {bottom:.0f}" font-family="Helvetica,Arial,sans-serif" font-size="12">',
         '<g class="graph"><title>laid out without Graphviz</title>',
     ]
-    for source, target in edges:
-        (x0, y0), (x1, y1) = place[source], place[target]
-        y0, y1 = y0 + height[source] / 2, y1 - height[target] / 2
-        middle = (y0 + y1) / 2
-        parts.append(
-            f'<g class="edge"><title>{source}-&gt;{target}</title>'
-            f'<path fill="none" stroke="#767676" d="M{x0:.1f},{y0:.1f}C{x0:.1f},{middle:.1f} '
-            f'{x1:.1f},{middle:.1f} {x1:.1f},{y1 - 7:.1f}"/><polygon fill="#767676" stroke="#767676" '
-            f'points="{x1 - 3.5:.1f},{y1 - 7:.1f} {x1 + 3.5:.1f},{y1 - 7:.1f} {x1:.1f},{y1:.1f}"/></g>'
-        )
-    for name, text in lines.items():
-        x, y = place[name]
-        wide, high, round_ = width[name], height[name], 8 if kinds[name] == "op" else 0
-        words = "".join(
-            f'<text text-anchor="middle" x="{x:.1f}" y="{y - high / 2 + MARGIN + 12 + i * LINE:.1f}" '
-            f'font-weight="{"normal" if i else "bold"}">{html.escape(line)}</text>'
-            for i, line in enumerate(text)
-        )
-        parts.append(
-            f'<g class="node tg-{kinds[name]}"><title>{name}</title><rect x="{x - wide / 2:.1f}" '
-            f'y="{y - high / 2:.1f}" width="{wide:.1f}" height="{high}" rx="{round_}" '
-            f'fill="#f4f4f4" stroke="#767676"/>{words}</g>'
-        )
+    parts += [_write_edge(source, target, boxes) for source, target in edges]
+    parts += [_write_box(name, box) for name, box in boxes.items()]
     return "\n".join([*parts, "</g></svg>"])
 
 
-def _contents(
-    folding: Folding, titles: dict[int, str]
-) -> tuple[dict[str, list[str]], dict[str, str], list[tuple[str, str]]]:
-    """The lines and the kind of every node, and the edges, by name; what is used comes before its users."""
-    lines: dict[str, list[str]] = {}
-    kinds: dict[str, str] = {}
+def _write_edge(source: str, target: str, boxes: dict[str, _Box]) -> str:
+    start, end = boxes[source], boxes[target]
+    x0, y0, x1, y1 = start.x, start.y + start.height / 2, end.x, end.y - end.height / 2
+    middle = (y0 + y1) / 2
+    return (
+        f'<g class="edge"><title>{source}-&gt;{target}</title>'
+        f'<path fill="none" stroke="#767676" d="M{x0:.1f},{y0:.1f}C{x0:.1f},{middle:.1f} '
+        f'{x1:.1f},{middle:.1f} {x1:.1f},{y1 - 7:.1f}"/><polygon fill="#767676" stroke="#767676" '
+        f'points="{x1 - 3.5:.1f},{y1 - 7:.1f} {x1 + 3.5:.1f},{y1 - 7:.1f} {x1:.1f},{y1:.1f}"/></g>'
+    )
+
+
+def _write_box(name: str, box: _Box) -> str:
+    left, top = box.x - box.width / 2, box.y - box.height / 2
+    words = "".join(
+        f'<text text-anchor="middle" x="{box.x:.1f}" y="{top + MARGIN + 12 + i * LINE:.1f}" '
+        f'font-weight="{"normal" if i else "bold"}">{html.escape(line)}</text>'
+        for i, line in enumerate(box.lines)
+    )
+    return (
+        f'<g class="node tg-{box.kind}"><title>{name}</title><rect x="{left:.1f}" '
+        f'y="{top:.1f}" width="{box.width:.1f}" height="{box.height}" rx="{8 if box.kind == "op" else 0}" '
+        f'fill="#f4f4f4" stroke="#767676"/>{words}</g>'
+    )
+
+
+def _read(folding: Folding) -> tuple[dict[str, _Box], list[tuple[str, str]]]:
+    """The nodes by their ids, what is used before its users, and the edges between them."""
+    boxes: dict[str, _Box] = {}
     edges = []
     for node in folding.recorded.nodes:
         name = folding.ids[id(node)]
-        for i, _ in folding.constants(node):
-            lines[f"{name}c{i}"], kinds[f"{name}c{i}"] = constant_lines(node, i), "constant"
-        own = op_lines(node) if node._op else leaf_lines(node)
-        lines[name] = [titles[id(node)], *own[1:]]
-        kinds[name] = "op" if node._op else leaf_kind(node)
-        for i, x in enumerate(node._inputs):
-            if x is not None:
-                edges.append((folding.ids[id(x)] if isinstance(x, Tensor) else f"{name}c{i}", name))
-    split = {name: [line for text in texts for line in text.split("\n")] for name, texts in lines.items()}
-    return split, kinds, edges
+        for i, _ in constants_in(node):
+            boxes[f"{name}c{i}"] = _Box("constant", constant_lines(node, i))
+        _, *lines = op_lines(node) if node.op else leaf_lines(node)
+        title = folding.recorded.names[id(node)]
+        boxes[name] = _Box("op" if node.op else leaf_kind(node), "\n".join([title, *lines]).split("\n"))
+        edges += [ends[:2] for i in range(len(node.inputs)) if (ends := folding.ends(node, i))]
+    return boxes, edges
 
 
-def _rows(lines: dict[str, list[str]], edges: list[tuple[str, str]]) -> list[list[str]]:
+def _make_rows(names: list[str], edges: list[tuple[str, str]]) -> list[list[str]]:
     """The names in rows: results under all they are made of, leaves just above their first user."""
-    row = dict.fromkeys(lines, 0)
-    users: dict[str, list[str]] = {}
-    made = {target for _, target in edges}
+    row = dict.fromkeys(names, 0)
+    users: dict[str, list[str]] = {name: [] for name in names}
+    sources: dict[str, list[str]] = {name: [] for name in names}
     for source, target in edges:  # in the order of computation
         row[target] = max(row[target], row[source] + 1)
-        users.setdefault(source, []).append(target)
-    for name in lines:
-        if name not in made and name in users:
+        users[source].append(target)
+        sources[target].append(source)
+    for name in names:
+        if users[name] and not sources[name]:
             row[name] = min(row[user] for user in users[name]) - 1
-    first = min(row.values())
-    rows: list[list[str]] = [[] for _ in range(max(row.values()) - first + 1)]
-    for name in lines:
-        rows[row[name] - first].append(name)
+    levels = range(min(row.values()), max(row.values()) + 1)
+    rows = [[name for name in names if row[name] == level] for level in levels]
     # Each row in the order of what it is made of, so that fewer arrows cross.
-    sources: dict[str, list[str]] = {}
-    for source, target in edges:
-        sources.setdefault(target, []).append(source)
     column: dict[str, float] = {}
-    for names in rows:
-        means = {
-            name: sum(column.get(x, 0.0) for x in sources.get(name, ())) / len(sources.get(name, "?"))
-            for name in names
-        }
-        names.sort(key=lambda name: means[name])
-        column |= {name: (i + 0.5) / len(names) for i, name in enumerate(names)}
-    return [names for names in rows if names]
+
+    def average(name: str) -> float:
+        return sum(column.get(x, 0.0) for x in sources[name]) / max(len(sources[name]), 1)
+
+    for level in rows:
+        level.sort(key=average)
+        column |= {name: (i + 0.5) / len(level) for i, name in enumerate(level)}
+    return [level for level in rows if level]
