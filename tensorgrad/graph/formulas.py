@@ -16,7 +16,7 @@ from tensorgrad.core import Op
 Place = tuple[int, int]  # line and column
 
 _found: WeakKeyDictionary[CodeType, ast.Lambda | ast.FunctionDef | None] = WeakKeyDictionary()
-_texts: WeakKeyDictionary[ast.expr, str] = WeakKeyDictionary()
+_unparse = lru_cache(maxsize=1024)(ast.unparse)
 
 
 def formula_text(formula: Callable[..., Any], arguments: tuple[Any, ...], params: Mapping[str, Any]) -> str:
@@ -44,9 +44,7 @@ def formula_text(formula: Callable[..., Any], arguments: tuple[Any, ...], params
     if expression is None:
         shown = ", ".join(str(known.get(name, name)) for name in names)
         return f"{formula.__name__}({shown})" if formula.__name__ != "<lambda>" else "a lambda"
-    if expression not in _texts:
-        _texts[expression] = ast.unparse(expression)
-    text = _texts[expression]
+    text = _unparse(expression)
     return ast.unparse(_Known(known).visit(ast.parse(text, mode="eval"))) if known else text
 
 

@@ -215,10 +215,8 @@ class _Recorder:
                 if x.op is not None and x.serial not in self._sent:  # its derivatives are zero everywhere
                     nodes[x.serial] = x
                     came[x.serial] = came[x.serial] + gx if x.serial in came else gx
-        if output.op is None:
-            del nodes[output.serial]
         # The walk takes the youngest node that waits, and all that it finds from there is older.
-        taken = sorted(nodes, reverse=True)
+        taken = sorted((k for k, node in nodes.items() if node.op is not None), reverse=True)
         return [_step(i, nodes[k], came[k], self._sent.get(k, {})) for i, k in enumerate(taken, 1)]
 
 

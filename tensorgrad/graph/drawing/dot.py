@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from tensorgrad.core import Tensor
@@ -137,12 +137,11 @@ class _Writer:
     def _box(self, group: Group) -> str:
         """A folded cluster as one node."""
         ids = {id(x) for x in results_in(group)}
-        note = [group.note] if group.note else []
         inside = count(len(ids), "op")
         parameters = self.folding.count_parameters(group)
         if parameters:
             inside += f", {count(parameters, 'parameter')}"
-        lines = [group.title, *note, *map(size, self.folding.given_by(group)), inside]
+        lines = filter(None, [group.title, group.note, *map(size, self.folding.given_by(group)), inside])
         style = [KINDS[group.kind], *self._fading(ids)]
         states = {self.overlay.states.get(i) for i in ids}
         style += [STATES[state] for state in STATES if state in states][:1]  # the first says most
@@ -178,11 +177,9 @@ class _Writer:
         return f"  {arrow.source} -> {arrow.target}" + (f" [{' '.join(style)}]" if style else "")
 
 
-def _statement(name: str, kind: str, lines: list[str], style: list[str]) -> str:
+def _statement(name: str, kind: str, lines: Iterable[str], style: list[str]) -> str:
     first, *rest = map(_escape, lines)
-    label = f"<B>{first}</B>"
-    if rest:
-        label += "".join(f'<BR/><FONT POINT-SIZE="10">{line}</FONT>' for line in rest)
+    label = f"<B>{first}</B>" + "".join(f'<BR/><FONT POINT-SIZE="10">{line}</FONT>' for line in rest)
     if kind == "constant":
         label = f'<FONT POINT-SIZE="10">{"<BR/>".join([first, *rest])}</FONT>'
     return f'{name} [label=<{label}> {" ".join(style)} class="tg-{kind}"]'

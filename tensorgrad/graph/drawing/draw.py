@@ -221,8 +221,7 @@ def _lay_over(overlay: Overlay, steps: BackwardSteps, k: int) -> None:
     """Lay the state of a walk after ``k`` steps over the graph."""
     if not (is_integer(k) and 0 <= k <= len(steps)):
         raise ValueError(f"draw: expected step to be an integer from 0 to {len(steps)}, got {k!r}")
-    for step in steps[:k]:
-        overlay.states[id(step.output)] = "done"
+    overlay.states = {id(step.output): "done" for step in steps[:k]}
     if k:
         overlay.states[id(steps[k - 1].output)] = "taken"
         overlay.notes[id(steps[k - 1].output)] = [f"step {k}: {_cotangent(steps[k - 1].incoming)}"]

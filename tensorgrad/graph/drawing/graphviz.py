@@ -55,8 +55,7 @@ def _run_pygraphviz(source: str, form: str) -> bytes:
     graph: Any = pygraphviz.AGraph(string=source)
     if form == "png":
         graph.graph_attr["dpi"] = "192"
-    picture: bytes = graph.draw(format=form, prog="dot")
-    return picture
+    return bytes(graph.draw(format=form, prog="dot"))
 
 
 def _explain(error: Exception, timeout: float) -> str:

@@ -59,8 +59,7 @@ def params_shown(node: Tensor, without: tuple[str, ...] = ()) -> Iterator[str]:
 def shown(value: Any) -> str:
     """A param in brief: slices as they are written in an index, arrays by their shape."""
     if isinstance(value, slice):
-        ends = (value.start, value.stop, value.step)
-        start, stop, step = ("" if part is None else str(part) for part in ends)
+        start, stop, step = ("" if x is None else str(x) for x in (value.start, value.stop, value.step))
         return f"{start}:{stop}" + (f":{step}" if step else "")
     if value is Ellipsis:
         return "..."
