@@ -56,7 +56,7 @@ class Overlay:
     back: dict[tuple[int, int], float | None] = field(default_factory=dict)
 
 
-def dot_text(folding: Folding, overlay: Overlay, rankdir: str) -> str:
+def write_dot(folding: Folding, overlay: Overlay, rankdir: str) -> str:
     """The DOT text of a graph."""
     return "\n".join(_Writer(folding, overlay).lines(rankdir)) + "\n"
 
@@ -88,7 +88,7 @@ class _Writer:
             yield indent + self._node(
                 name, leaf_kind(leaf), leaf_lines(leaf, folding.recorded.paths.get(id(leaf))), leaf
             )
-            user = folding.only_user(leaf, group)
+            user = folding.find_only_user(leaf, group)
             if user is not None:
                 yield from (indent + line for line in self._beside(name, folding.ids[id(user)]))
         for part in group.parts:
@@ -141,7 +141,7 @@ class _Writer:
         parameters = self.folding.count_parameters(group)
         if parameters:
             inside += f", {count(parameters, 'parameter')}"
-        lines = filter(None, [group.title, group.note, *map(size, self.folding.given_by(group)), inside])
+        lines = filter(None, [group.title, group.note, *map(size, self.folding.find_outputs(group)), inside])
         style = [KINDS[group.kind], *self._fading(ids)]
         states = {self.overlay.states.get(i) for i in ids}
         style += [STATES[state] for state in STATES if state in states][:1]  # the first says most

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from tensorgrad.core import Tensor
 from tensorgrad.core.checks import NDArray, is_integer
-from tensorgrad.graph.drawing.dot import Overlay, dot_text
+from tensorgrad.graph.drawing.dot import Overlay, write_dot
 from tensorgrad.graph.drawing.folding import Folding
 from tensorgrad.graph.drawing.graphviz import lay_out, strip_svg
 from tensorgrad.graph.steps import BackwardStep, BackwardSteps, backward_steps
@@ -148,7 +148,7 @@ def draw(
             overlay.back = _find_arrivals(steps, norms=True)
         if step is not None:
             _lay_over(overlay, steps, step)
-    return Drawing(dot_text(folding, overlay, rankdir))
+    return Drawing(write_dot(folding, overlay, rankdir))
 
 
 def _record(thing: Any, input_shape: tuple[int, ...] | None) -> tuple[Tensor, Any]:
@@ -224,12 +224,12 @@ def _lay_over(overlay: Overlay, steps: BackwardSteps, k: int) -> None:
     overlay.states = {id(step.output): "done" for step in steps[:k]}
     if k:
         overlay.states[id(steps[k - 1].output)] = "taken"
-        overlay.notes[id(steps[k - 1].output)] = [f"step {k}: {_cotangent(steps[k - 1].incoming)}"]
+        overlay.notes[id(steps[k - 1].output)] = [f"step {k}: {_write_cotangent(steps[k - 1].incoming)}"]
     for tensor, g in steps.waiting(k):
         overlay.states[id(tensor)] = "waiting"
-        overlay.notes[id(tensor)] = [_cotangent(g)]
+        overlay.notes[id(tensor)] = [_write_cotangent(g)]
     overlay.back = {**_find_arrivals(steps[:k], norms=False), **overlay.back}
 
 
-def _cotangent(g: NDArray) -> str:
+def _write_cotangent(g: NDArray) -> str:
     return f"g = {short(g)}" if g.size <= 4 else f"‖g‖ = {norm(g):.3g}"

@@ -57,7 +57,7 @@ class Folding:
         self.ids: dict[int, str] = {}
         self._number()
 
-    def drawn(self, x: Tensor) -> Part:
+    def find_drawn(self, x: Tensor) -> Part:
         """What stands in the drawing for ``x``: itself, the like of it in a first round, or a box."""
         x = self._repeats.first(x)
         return self._box_of.get(id(x), x)
@@ -77,24 +77,24 @@ class Folding:
 
     def ends(self, node: Tensor, i: int) -> tuple[str, str, int] | None:
         """Where the arrow from an op's input begins and ends, and which it is of those in between, if any."""
-        x, target = node.inputs[i], self.drawn(node)
+        x, target = node.inputs[i], self.find_drawn(node)
         name = self.ids[id(target)]
         if not isinstance(x, Tensor):
             return None if x is None or isinstance(target, Group) else (f"{name}c{i}", name, i)
-        source = self.drawn(x)
+        source = self.find_drawn(x)
         if isinstance(source, Tensor) and isinstance(target, Tensor):
             return self.ids[id(source)], name, i
         return None if source is target else (self.ids[id(source)], name, -1)
 
-    def only_user(self, leaf: Tensor, group: Group) -> Tensor | None:
+    def find_only_user(self, leaf: Tensor, group: Group) -> Tensor | None:
         """The drawn op that alone reads a parameter or buffer, if both stand in ``group``."""
-        users = {id(user): user for user in map(self.drawn, self.recorded.users[id(leaf)])}
+        users = {id(user): user for user in map(self.find_drawn, self.recorded.users[id(leaf)])}
         if leaf_kind(leaf) == "input" or len(users) != 1:
             return None
         (user,) = users.values()
         return user if isinstance(user, Tensor) and self._around[id(user)][-1] is group else None
 
-    def given_by(self, group: Group) -> list[Tensor]:
+    def find_outputs(self, group: Group) -> list[Tensor]:
         """The results in a group that are used outside of it."""
         inside = {id(x): x for x in results_in(group)}
         users = self.recorded.users
@@ -111,7 +111,7 @@ class Folding:
 
     def count_nodes(self) -> int:
         """How many nodes are drawn."""
-        drawn = (node for node in self.recorded.results if self.drawn(node) is node)
+        drawn = (node for node in self.recorded.results if self.find_drawn(node) is node)
         return len(self.ids) + sum(len(constants_in(node)) for node in drawn)
 
     def _locate(self, group: Group, around: list[Group], depth: int | None) -> None:
@@ -148,7 +148,7 @@ class Folding:
 
     def _number(self) -> None:
         count: Counter[str] = Counter()
-        for part in map(self.drawn, self.recorded.nodes):
+        for part in map(self.find_drawn, self.recorded.nodes):
             if id(part) not in self.ids:
                 letter = "g" if isinstance(part, Group) else "n"
                 self.ids[id(part)] = f"{letter}{count[letter]}"

@@ -15,7 +15,7 @@ from tensorgrad.graph.values import number, size
 
 def op_lines(node: Tensor) -> list[str]:
     """Op, name if it has one, params worth seeing, shape and dtype."""
-    params = ", ".join(params_shown(node))
+    params = ", ".join(list_params(node))
     lines = [op_name(node), _cut(str(node.name or ""), 80), _cut(params, 60), size(node)]
     return [line for line in lines if line]
 
@@ -41,7 +41,7 @@ def count(n: int, what: str) -> str:
     return f"{n:,} {what}{'' if n == 1 else 's'}"
 
 
-def params_shown(node: Tensor, without: tuple[str, ...] = ()) -> Iterator[str]:
+def list_params(node: Tensor, without: tuple[str, ...] = ()) -> Iterator[str]:
     """The params worth seeing: those that are not at their defaults, and do not say the shape once more."""
     op = node.op
     assert op is not None
@@ -52,11 +52,11 @@ def params_shown(node: Tensor, without: tuple[str, ...] = ()) -> Iterator[str]:
         if name in without or name == "shape" or callable(value):
             continue
         # What does not vary goes without saying, but for the size of pooling windows.
-        if name == "size" or name not in op.defaults or shown(value) != shown(op.defaults[name]):
-            yield f"{name}={shown(value)}"
+        if name == "size" or name not in op.defaults or abbreviate(value) != abbreviate(op.defaults[name]):
+            yield f"{name}={abbreviate(value)}"
 
 
-def shown(value: Any) -> str:
+def abbreviate(value: Any) -> str:
     """A param in brief: slices as they are written in an index, arrays by their shape."""
     if isinstance(value, slice):
         start, stop, step = ("" if x is None else str(x) for x in (value.start, value.stop, value.step))
@@ -68,7 +68,7 @@ def shown(value: Any) -> str:
     if isinstance(value, (np.ndarray, np.generic)):
         return str(value.item())
     if isinstance(value, (tuple, list)):
-        parts = [shown(part) for part in value[:8]] + (["..."] if len(value) > 8 else [])
+        parts = [abbreviate(part) for part in value[:8]] + (["..."] if len(value) > 8 else [])
         inside = ", ".join(parts) + ("," if len(parts) == 1 and isinstance(value, tuple) else "")
         return f"({inside})" if isinstance(value, tuple) else f"[{inside}]"
     plain = isinstance(value, (str, int, float, type(None)))

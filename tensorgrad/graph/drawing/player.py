@@ -12,10 +12,10 @@ from typing import Any
 
 from tensorgrad.core import Array, Tensor
 from tensorgrad.core.checks import NDArray
-from tensorgrad.graph.drawing.dot import Overlay, dot_text
+from tensorgrad.graph.drawing.dot import Overlay, write_dot
 from tensorgrad.graph.drawing.folding import Folding
 from tensorgrad.graph.drawing.graphviz import lay_out, strip_svg
-from tensorgrad.graph.drawing.labels import constant_lines, params_shown
+from tensorgrad.graph.drawing.labels import constant_lines, list_params
 from tensorgrad.graph.drawing.layered import write_svg
 from tensorgrad.graph.formulas import argument_names
 from tensorgrad.graph.recorded import constants_in, op_name
@@ -89,7 +89,7 @@ def player(
 
 def _draw(folding: Folding) -> str:
     try:
-        return strip_svg(lay_out(dot_text(folding, Overlay(titles=folding.recorded.names), "TB"), "svg"))
+        return strip_svg(lay_out(write_dot(folding, Overlay(titles=folding.recorded.names), "TB"), "svg"))
     except RuntimeError:
         return write_svg(folding)
 
@@ -136,7 +136,7 @@ class _Script:
             "forward",
             op_name(node),
             [*rows, _entry("name", "out", node)],
-            call=f"out = {op_name(node)}({', '.join([*inputs.values(), *params_shown(node)])})",
+            call=f"out = {op_name(node)}({', '.join([*inputs.values(), *list_params(node)])})",
             node=self._ids[id(node)],
             edges=self._edges_to(node, inputs),
         )

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tensorgrad.core import Parameter, Tensor
-from tensorgrad.graph.drawing.labels import params_shown
+from tensorgrad.graph.drawing.labels import list_params
 from tensorgrad.graph.recorded import Group, Part, op_name, results_in, tensors_in
 
 LONGEST = 128  # parts in a round
@@ -141,7 +141,7 @@ class Repeats:
                 inside = tuple(self._code(x) for x in part.parts)
                 key: Hashable = (part.kind, part.note, len(part.rounds), inside)
             else:
-                params = tuple(params_shown(part, without=("index",)))
+                params = tuple(list_params(part, without=("index",)))
                 inputs = tuple(_look(x) for x in part.inputs)
                 key = (op_name(part), part.name, part.shape, part.dtype.str, params, inputs)
             self._code_of[id(part)] = self._codes.setdefault(key, len(self._codes))
