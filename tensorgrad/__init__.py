@@ -9,32 +9,12 @@ theirs is first asked for, so that `import tensorgrad` takes little longer than 
 
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 
-from tensorgrad.core import BackwardStep as BackwardStep
-from tensorgrad.core import BackwardSteps as BackwardSteps
-from tensorgrad.core import GradcheckError as GradcheckError
-from tensorgrad.core import GradcheckReport as GradcheckReport
-from tensorgrad.core import Op as Op
-from tensorgrad.core import Parameter as Parameter
-from tensorgrad.core import Tensor as Tensor
-from tensorgrad.core import broadcast_to as broadcast_to
-from tensorgrad.core import checkpoint as checkpoint
-from tensorgrad.core import detect_nan as detect_nan
-from tensorgrad.core import differentiate as differentiate
-from tensorgrad.core import grad as grad
-from tensorgrad.core import gradcheck as gradcheck
-from tensorgrad.core import hessian as hessian
-from tensorgrad.core import hvp as hvp
-from tensorgrad.core import identity as identity
-from tensorgrad.core import implements as implements
-from tensorgrad.core import jacobian as jacobian
-from tensorgrad.core import jvp as jvp
-from tensorgrad.core import no_grad as no_grad
-from tensorgrad.core import nondifferentiable as nondifferentiable
-from tensorgrad.core import op as op
-from tensorgrad.core import stop_gradient as stop_gradient
-from tensorgrad.core import sum_to as sum_to
-from tensorgrad.core import value_and_grad as value_and_grad
-from tensorgrad.core import vjp as vjp
+from tensorgrad.core.detect_nan import *
+from tensorgrad.core.engine import *
+from tensorgrad.core.gradcheck import *
+from tensorgrad.core.operators import READERS as _READERS
+from tensorgrad.core.recompute import *
+from tensorgrad.core.transforms import *
 from tensorgrad.ops import linalg as linalg
 from tensorgrad.ops.activations import *
 from tensorgrad.ops.classification import *
@@ -57,7 +37,9 @@ else:
     _ON_DEMAND = {
         "tensorgrad.data": "minibatches",
         "tensorgrad.estimators": "TensorgradClassifier TensorgradRegressor",
-        "tensorgrad.graph": "Drawing NumpyCode draw player to_numpy",
+        "tensorgrad.graph": (
+            "BackwardStep BackwardSteps Drawing NumpyCode backward_steps draw player to_numpy"
+        ),
         "tensorgrad.nn": (
             "Adam AdamW AvgPool2D BatchNorm Callback CheckpointError Conv2D CosineDecay Dense Dropout ELU "
             "EarlyStopping Embedding ExponentialDecay Flatten GELU GlobalAvgPool2D GlobalMaxPool2D Layer "
@@ -80,6 +62,9 @@ else:
             raise AttributeError(f"module 'tensorgrad' has no attribute {name!r}")
         value = globals()[name] = getattr(import_module(_HOME[name]), name)
         return value
+
+    # A method of the engine's that stands above it.
+    _READERS["backward_steps"] = lambda loss, grad=None: __getattr__("backward_steps")(loss, grad)
 
     def __dir__() -> list[str]:
         return sorted({*globals(), *__all__})

@@ -5,5 +5,4 @@ from tensorgrad.core.engine import *
 from tensorgrad.core.gradcheck import *
 from tensorgrad.core.operators import *
 from tensorgrad.core.recompute import *
-from tensorgrad.core.steps import *
 from tensorgrad.core.transforms import *

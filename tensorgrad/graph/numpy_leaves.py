@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tensorgrad.core import Op, Parameter, Tensor
-from tensorgrad.core.steps import argument_names
+from tensorgrad.graph.formulas import argument_names
 from tensorgrad.graph.numpy_names import CONSTANT, Owner
 from tensorgrad.graph.numpy_trace import Script, Traced
 

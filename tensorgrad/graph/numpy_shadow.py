@@ -11,7 +11,7 @@ from typing import Any, cast
 import numpy as np
 
 from tensorgrad.core import OPS, Op, Tensor
-from tensorgrad.core.steps import argument_names
+from tensorgrad.graph.formulas import argument_names
 from tensorgrad.graph.numpy_expressions import UnwritableError
 from tensorgrad.graph.numpy_kernels import FORMULAS, FORWARDS
 from tensorgrad.graph.numpy_leaves import Leaves

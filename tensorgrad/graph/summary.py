@@ -10,8 +10,8 @@ import numpy as np
 
 from tensorgrad.core import Parameter, Tensor
 from tensorgrad.core.engine import clock
-from tensorgrad.graph.clusters import recorded
-from tensorgrad.graph.tracing import named_copy, recording, zeros_for
+from tensorgrad.graph.recorded import ancestors
+from tensorgrad.graph.zeros import rehearse
 
 
 @dataclass(frozen=True)
@@ -34,15 +34,14 @@ def layer_costs(network: Any, input_shape: tuple[int, ...], batch_size: int) -> 
     each array once, in the layer that first holds it: results of ops that depend on a parameter, and what
     else these ops read, the input of the network included, but not the parameters.
     """
-    twin = named_copy(network).train()
-    with recording(), np.errstate(all="ignore"):  # zeros are no typical input
-        x = zeros_for(twin, input_shape, batch_size)
+    with rehearse(network, input_shape, batch_size) as (twin, x):
+        twin.train()
         held = _Held(twin.parameters())
         costs = []
         for i, layer in enumerate(twin.layers):
             start = next(clock)
             x = twin._apply(i, x)
-            nodes = [x for x in recorded(x) if x._op is not None and x._serial > start]
+            nodes = [x for x in ancestors(x) if x._op is not None and x._serial > start]
             costs.append(
                 LayerCost(
                     layer=repr(layer),
@@ -135,7 +134,7 @@ def multiply_adds(node: Tensor) -> int:
     """How many products an op adds up; 0 for ops that are no products of matrices or convolutions."""
     assert node._op is not None
     if node._op.name == "recompute":  # a checkpoint has forgotten its ops
-        inside = recorded(node._params["f"]())
+        inside = ancestors(node._params["f"]())
         return sum(multiply_adds(x) for x in inside if x._op is not None and x._serial > node._serial)
     count = node._op.multiply_adds
     return 0 if count is None else count(node, *node._inputs, **node._params)

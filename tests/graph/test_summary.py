@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import tensorgrad as tg
-from tensorgrad.graph.clusters import recorded
+from tensorgrad.graph.recorded import ancestors
 from tensorgrad.graph.summary import layer_costs, multiply_adds
 
 
@@ -71,7 +71,7 @@ def test_what_is_kept_is_what_tracemalloc_finds(build, rows):
 def products_of(expression, *shapes):
     leaves = [tg.Tensor(np.ones(shape), requires_grad=True) for shape in shapes]
     out = expression(*leaves)
-    return sum(multiply_adds(node) for node in recorded(out) if node.op is not None)
+    return sum(multiply_adds(node) for node in ancestors(out) if node.op is not None)
 
 
 @pytest.mark.parametrize(

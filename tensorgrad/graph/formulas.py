@@ -1,4 +1,4 @@
-"""The text of a vjp formula, as its author wrote it."""
+"""The text of a vjp formula, as its author wrote it, and what it calls its arguments."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from types import CodeType, FunctionType
 from typing import Any
 from weakref import WeakKeyDictionary
 
-Position = tuple[int, int]  # line and column
+from tensorgrad.core import Op
+
+Place = tuple[int, int]  # line and column
 
 _found: WeakKeyDictionary[CodeType, ast.Lambda | ast.FunctionDef | None] = WeakKeyDictionary()
-_texts: WeakKeyDictionary[ast.expr, str] = WeakKeyDictionary()
+_unparse = lru_cache(maxsize=1024)(ast.unparse)
 
 
 def formula_text(formula: Callable[..., Any], arguments: tuple[Any, ...], params: Mapping[str, Any]) -> str:
@@ -22,7 +24,7 @@ def formula_text(formula: Callable[..., Any], arguments: tuple[Any, ...], params
 
     A function may begin with ``if ...: return ...``: the return that this call takes is given.
 
-    >>> from tensorgrad.core.formula import formula_text
+    >>> from tensorgrad.graph.formulas import formula_text
     >>> formula_text(tg.sin.vjps["x"], (1.0, 0.84, 1.0), {})
     'g * np.cos(x)'
     """
@@ -38,14 +40,20 @@ def formula_text(formula: Callable[..., Any], arguments: tuple[Any, ...], params
     if isinstance(definition, ast.Lambda):
         expression: ast.expr | None = definition.body
     else:
-        expression = _returned(definition, formula, (*first, *arguments), params)
+        expression = _find_return(definition, formula, (*first, *arguments), params)
     if expression is None:
         shown = ", ".join(str(known.get(name, name)) for name in names)
         return f"{formula.__name__}({shown})" if formula.__name__ != "<lambda>" else "a lambda"
-    if expression not in _texts:
-        _texts[expression] = ast.unparse(expression)
-    text = _texts[expression]
+    text = _unparse(expression)
     return ast.unparse(_Known(known).visit(ast.parse(text, mode="eval"))) if known else text
+
+
+def argument_names(op: Op[Any], count: int) -> tuple[str, ...]:
+    """What the formulas of ``op`` call its arguments in a call with so many: x, y or arrays[0], arrays[1]."""
+    if not op.variadic:
+        return op.arrays
+    *first, last = op.arrays
+    return (*first, *(f"{last}[{i}]" for i in range(count - len(first))))
 
 
 class _Known(ast.NodeTransformer):
@@ -62,11 +70,11 @@ def _definition(formula: FunctionType) -> ast.Lambda | ast.FunctionDef | None:
     """The lambda or def in the source, if that is at hand and still says what was compiled."""
     code = formula.__code__
     if code not in _found:
-        _found[code] = _searched(formula)
+        _found[code] = _search(formula)
     return _found[code]
 
 
-def _searched(formula: FunctionType) -> ast.Lambda | ast.FunctionDef | None:
+def _search(formula: FunctionType) -> ast.Lambda | ast.FunctionDef | None:
     code = formula.__code__
     text = "".join(linecache.getlines(code.co_filename, formula.__globals__))
     named = [x for x in _definitions(text) if x.lineno == code.co_firstlineno]
@@ -81,7 +89,7 @@ def _searched(formula: FunctionType) -> ast.Lambda | ast.FunctionDef | None:
     return next((x for x in named if isinstance(x, ast.Lambda) and _span(x.body) == (start, end)), None)
 
 
-def _span(node: ast.expr) -> tuple[Position, Position]:
+def _span(node: ast.expr) -> tuple[Place, Place]:
     return (node.lineno, node.col_offset), (node.end_lineno or 0, node.end_col_offset or 0)
 
 
@@ -94,7 +102,7 @@ def _definitions(source: str) -> tuple[ast.Lambda | ast.FunctionDef, ...]:
     return tuple(node for node in ast.walk(tree) if isinstance(node, (ast.Lambda, ast.FunctionDef)))
 
 
-def _returned(
+def _find_return(
     definition: ast.FunctionDef | None,
     formula: FunctionType,
     arguments: tuple[Any, ...],

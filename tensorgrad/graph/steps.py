@@ -1,4 +1,4 @@
-"""backward_steps: the reverse walk told op by op."""
+"""backward_steps: the reverse walk, told op by op."""
 
 from __future__ import annotations
 
@@ -9,11 +9,54 @@ from typing import Any, cast, overload
 
 import numpy as np
 
-from tensorgrad.core.engine import Op, Tensor, Watch, require_recorded, seed, walk, watching
-from tensorgrad.core.formula import formula_text
-from tensorgrad.core.operators import READERS, Array
+from tensorgrad.core import Array, Op, Tensor
+from tensorgrad.core.checks import NDArray
+from tensorgrad.core.engine import Watch, require_recorded, seed, walk, watching
+from tensorgrad.graph.formulas import argument_names, formula_text
+from tensorgrad.graph.values import short
 
-__all__ = ["BackwardStep", "BackwardSteps"]
+__all__ = ["BackwardStep", "BackwardSteps", "backward_steps"]
+
+
+def backward_steps(loss: Tensor, grad: Array | None = None) -> BackwardSteps:
+    """What `Tensor.backward` does, op by op: a sequence of `BackwardStep`, in the order of the reverse walk.
+
+    The walk is carried out when this is called, by the same code as `Tensor.backward`, and leaves every
+    ``.grad`` as it is; ``.gradients`` of the result are what `Tensor.backward` would add. It keeps all
+    cotangents, which `Tensor.backward` drops as it goes.
+
+    Parameters
+    ----------
+    loss : Tensor
+    grad : array_like, optional
+        Cotangent of ``loss``; needed unless there is one element, as in `Tensor.backward`.
+
+    Raises
+    ------
+    RuntimeError
+        If nothing that ``loss`` was made of requires grad, or a leaf was assigned after an op had read it.
+    ValueError
+        If ``grad`` is missing for a tensor of several elements, or has another shape.
+
+    >>> x = tg.Tensor(3.0, requires_grad=True, name="x")
+    >>> for step in tg.backward_steps(tg.exp(x) * x):
+    ...     print(step)
+    1. multiply: g = 1.0
+       x: g * y = 3.0
+       y: g * x = 20.0855
+    2. exp: g = 3.0
+       x: g * out = 60.2566
+    """
+    require_recorded(loss, "backward_steps")
+    start = seed(loss, grad.numpy() if isinstance(grad, Tensor) else grad, "backward_steps")
+    recorder = _Recorder(watching.get())
+    token = watching.set(recorder)
+    try:
+        found = walk([(loss, start)])
+    finally:
+        watching.reset(token)
+    gradients = [(leaf, _protect(cotangent)) for leaf, cotangent in found]
+    return BackwardSteps(loss, _protect(start), recorder.steps(loss, start), gradients)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -38,8 +81,8 @@ class BackwardStep:
 
     number: int
     output: Tensor
-    incoming: np.ndarray[Any, Any]
-    outgoing: tuple[np.ndarray[Any, Any] | None, ...]
+    incoming: NDArray
+    outgoing: tuple[NDArray | None, ...]
     formulas: tuple[str | None, ...]
 
     @property
@@ -74,7 +117,7 @@ class BackwardStep:
 
 
 class BackwardSteps(Sequence[BackwardStep]):
-    """The steps of one reverse walk, in order; see `Tensor.backward_steps`.
+    """The steps of one reverse walk, in order; see `backward_steps`.
 
     Attributes
     ----------
@@ -89,9 +132,9 @@ class BackwardSteps(Sequence[BackwardStep]):
     def __init__(
         self,
         output: Tensor,
-        seed: np.ndarray[Any, Any],
+        seed: NDArray,
         steps: list[BackwardStep],
-        gradients: list[tuple[Tensor, np.ndarray[Any, Any]]],
+        gradients: list[tuple[Tensor, NDArray]],
     ) -> None:
         self.output, self.seed, self.gradients = output, seed, gradients
         self._steps = steps
@@ -109,11 +152,11 @@ class BackwardSteps(Sequence[BackwardStep]):
     def __repr__(self) -> str:
         return f"<BackwardSteps: {len(self)} from {self.output.label()}>"
 
-    def waiting(self, k: int) -> list[tuple[Tensor, np.ndarray[Any, Any]]]:
+    def waiting(self, k: int) -> list[tuple[Tensor, NDArray]]:
         """The tensors that hold a cotangent after ``k`` steps, with what has come to them so far.
 
         >>> x = tg.Tensor(3.0, requires_grad=True, name="x")
-        >>> steps = (tg.exp(x) * x).backward_steps()
+        >>> steps = tg.backward_steps(tg.exp(x) * x)
         >>> [(tensor.name or tensor.op.name, float(g)) for tensor, g in steps.waiting(1)]
         [('x', 20.085536923187668), ('exp', 3.0)]
         """
@@ -125,24 +168,7 @@ class BackwardSteps(Sequence[BackwardStep]):
             for x, cotangent in zip(step.inputs, step.outgoing, strict=True):
                 if cotangent is not None:
                     held[id(x)] = (x, held[id(x)][1] + cotangent if id(x) in held else cotangent)
-        return sorted(held.values(), key=lambda pair: pair[0]._serial)
-
-
-def backward_steps(output: Tensor, g: Array | None) -> BackwardSteps:
-    """Carry out `Tensor.backward_steps`."""
-    require_recorded(output, "backward_steps")
-    start = seed(output, g.numpy() if isinstance(g, Tensor) else g, "backward_steps")
-    recorder = _Recorder(watching.get())
-    token = watching.set(recorder)
-    try:
-        found = walk([(output, start)])
-    finally:
-        watching.reset(token)
-    gradients = [(leaf, _own(cotangent)) for leaf, cotangent in found]
-    return BackwardSteps(output, _own(start), recorder.steps(output, start), gradients)
-
-
-READERS["backward_steps"] = backward_steps
+        return sorted(held.values(), key=lambda pair: pair[0].serial)
 
 
 class _Recorder:
@@ -151,7 +177,10 @@ class _Recorder:
     def __init__(self, outer: Watch | None) -> None:
         self._outer = outer
         self._depth = 0  # of walks: a checkpoint's vjp has one of its own, whose steps are not told
-        self._given: dict[int, tuple[Tensor, Array, dict[int, Array]]] = {}
+        # By serial number: the nodes, what came to each, and what each sent to its inputs, by position.
+        self._nodes: dict[int, Tensor] = {}
+        self._came: dict[int, Array] = {}
+        self._sent: dict[int, dict[int, Array]] = {}
 
     @contextmanager
     def walking(self) -> Iterator[None]:
@@ -173,72 +202,39 @@ class _Recorder:
         if self._outer:
             self._outer.after_vjp(node, position, g, gx)
         if self._depth == 1:
-            self._given.setdefault(node._serial, (node, g, {}))[2][position] = gx
+            self._nodes[node.serial], self._came[node.serial] = node, g
+            self._sent.setdefault(node.serial, {})[position] = gx
 
     def steps(self, output: Tensor, start: Array) -> list[BackwardStep]:
-        told: list[BackwardStep] = []
-        cotangents = {output._serial: start}
-        visited = {output._serial: output} if output._op is not None else {}
-        for node, g, given in self._given.values():
-            visited[node._serial] = node
-            cotangents[node._serial] = g
-            for position, gx in given.items():
-                x = node._inputs[position]
-                if x._op is not None and x._serial not in self._given:  # its derivatives are zero everywhere
-                    visited[x._serial] = x
-                    before = cotangents.get(x._serial)
-                    cotangents[x._serial] = gx if before is None else before + gx
+        """The steps of the walk that began at ``output`` with the cotangent ``start``."""
+        nodes, came = {output.serial: output, **self._nodes}, {output.serial: start, **self._came}
+        for serial, sent in self._sent.items():
+            for position, gx in sent.items():
+                x = nodes[serial].inputs[position]
+                if x.op is not None and x.serial not in self._sent:  # its derivatives are zero everywhere
+                    nodes[x.serial] = x
+                    came[x.serial] = came[x.serial] + gx if x.serial in came else gx
         # The walk takes the youngest node that waits, and all that it finds from there is older.
-        for serial in sorted(visited, reverse=True):
-            given = self._given[serial][2] if serial in self._given else {}
-            told.append(_step(len(told) + 1, visited[serial], cotangents[serial], given))
-        return told
+        taken = sorted((k for k, node in nodes.items() if node.op is not None), reverse=True)
+        return [_step(i, nodes[k], came[k], self._sent.get(k, {})) for i, k in enumerate(taken, 1)]
 
 
 def _step(number: int, node: Tensor, g: Array, given: dict[int, Array]) -> BackwardStep:
-    op = node._op
-    assert op is not None
-    inputs = node._inputs
-    args = (g, node._array, *(x._array if isinstance(x, Tensor) else x for x in inputs))
-    formulas: list[str | None] = [None] * len(inputs)
-    for position in given:
-        formula = op.joint or op.formulas_for(len(inputs))[position]
-        assert formula is not None
-        formulas[position] = formula_text(formula, args, node._params)
-    outgoing = [_own(given[i]) if i in given else None for i in range(len(inputs))]
-    return BackwardStep(number, node, _own(g), tuple(outgoing), tuple(formulas))
+    """The step that took ``node``, to which ``g`` came, and gave cotangents to inputs, by position."""
+    op = cast("Op[...]", node.op)
+    inputs = node.inputs
+    args = (g, node.data, *(x.data if isinstance(x, Tensor) else x for x in inputs))
+    formulas = [op.joint or formula for formula in op.formulas_for(len(inputs))]
+    texts = [
+        formula_text(formula, args, node.params) if i in given and formula is not None else None
+        for i, formula in enumerate(formulas)
+    ]
+    outgoing = [_protect(given[i]) if i in given else None for i in range(len(inputs))]
+    return BackwardStep(number, node, _protect(g), tuple(outgoing), tuple(texts))
 
 
-def _own(cotangent: Array) -> np.ndarray[Any, Any]:
+def _protect(cotangent: Array) -> NDArray:
     """A view that cannot be written to: cotangents are shared."""
     view = np.asarray(cotangent).view()
     view.flags.writeable = False
     return view
-
-
-def argument_names(op: Op[Any], count: int) -> tuple[str, ...]:
-    """What the formulas of ``op`` call its arguments in a call with so many: x, y or arrays[0], arrays[1]."""
-    if not op.variadic:
-        return op.arrays
-    *first, last = op.arrays
-    return (*first, *(f"{last}[{i}]" for i in range(count - len(first))))
-
-
-def short(x: np.ndarray[Any, Any]) -> str:
-    """Few numbers as they are, many by their shape and norm."""
-    if x.ndim == 0:
-        return number(x.item())
-    if x.size <= 6:
-        return np.array2string(x, precision=8, separator=", ").replace("\n", "")
-    return f"{x.dtype} {x.shape}, norm {norm(x):.6g}"
-
-
-def norm(x: np.ndarray[Any, Any]) -> float:
-    """The Euclidean norm of all elements, in float64 so that large ones do not overflow."""
-    with np.errstate(all="ignore"):
-        return float(np.linalg.norm(x.ravel().astype(np.float64)))
-
-
-def number(x: float) -> str:
-    """A number with six digits, as Python writes it."""
-    return repr(float(f"{x:.6g}")) if isinstance(x, float) else repr(x)

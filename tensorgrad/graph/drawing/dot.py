@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import html
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from tensorgrad.core import Tensor
-from tensorgrad.graph.clusters import Group, leaf_kind
-from tensorgrad.graph.folding import Folding
-from tensorgrad.graph.labels import constant_lines, count, leaf_lines, op_lines, size, value_line
+from tensorgrad.graph.drawing.folding import Arrow, Folding
+from tensorgrad.graph.drawing.labels import constant_lines, count, leaf_lines, op_lines
+from tensorgrad.graph.recorded import Group, constants_in, leaf_kind, results_in
+from tensorgrad.graph.values import short, size
 
 # The colours of Okabe and Ito, which colour-blind readers tell apart, as borders of light tints; for print,
 # each kind has a shape of its own too. What lies on the page itself is a grey for white and for black pages.
@@ -54,14 +56,7 @@ class Overlay:
     back: dict[tuple[int, int], float | None] = field(default_factory=dict)
 
 
-@dataclass
-class _Arrow:
-    carried: bool
-    norms: list[float | None] = field(default_factory=list)
-    influenced: bool = False
-
-
-def dot_text(folding: Folding, overlay: Overlay, rankdir: str) -> str:
+def write_dot(folding: Folding, overlay: Overlay, rankdir: str) -> str:
     """The DOT text of a graph."""
     return "\n".join(_Writer(folding, overlay).lines(rankdir)) + "\n"
 
@@ -70,8 +65,7 @@ class _Writer:
     def __init__(self, folding: Folding, overlay: Overlay) -> None:
         self.folding, self.overlay = folding, overlay
         self._clusters = 0
-        self._sides: dict[str, list[str]] = {}
-        self._free: set[tuple[str, str]] = set()  # arrows that do not decide where their ends stand
+        self._sides: dict[str, list[str]] = {}  # the leaves beside an op, whose arrows do not place them
 
     def lines(self, rankdir: str) -> Iterator[str]:
         yield "digraph {"
@@ -81,27 +75,29 @@ class _Writer:
         yield f'    penwidth=1.3 fontcolor="{INK}"]'
         yield f'  edge [fontname="Helvetica,Arial,sans-serif" fontsize=10 color="{PAGE}" arrowsize=0.7]'
         yield from self._group(self.folding.graph, 0)
-        yield from self._edges()
+        yield from map(self._arrow, self.folding.arrows())
         yield "}"
 
     # Nodes
 
     def _group(self, group: Group, depth: int) -> Iterator[str]:
         indent = "  " * (depth + 1)
-        for leaf in self.folding.leaves.get(id(group), ()):
-            name = self.folding.names[id(leaf)]
-            lines = leaf_lines(leaf, self.folding.titles.get(id(leaf)))
-            yield indent + self._node(name, leaf_kind(leaf), lines, leaf)
-            user = self.folding.only_user(leaf, group)
+        folding = self.folding
+        for leaf in folding.leaves.get(id(group), ()):
+            name = folding.ids[id(leaf)]
+            yield indent + self._node(
+                name, leaf_kind(leaf), leaf_lines(leaf, folding.recorded.paths.get(id(leaf))), leaf
+            )
+            user = folding.find_only_user(leaf, group)
             if user is not None:
-                yield from (indent + line for line in self._beside(name, self.folding.names[id(user)]))
+                yield from (indent + line for line in self._beside(name, folding.ids[id(user)]))
         for part in group.parts:
             if isinstance(part, Tensor):
-                name = self.folding.names[id(part)]
-                for position, _ in self.folding.constants(part):
+                name = folding.ids[id(part)]
+                for position, _ in constants_in(part):
                     yield indent + self._constant(f"{name}c{position}", part, position)
                 yield indent + self._node(name, "op", op_lines(part), part)
-            elif part in self.folding.boxes:
+            elif part in folding.boxes:
                 yield indent + self._box(part)
             else:
                 style = CLUSTERS[part.kind].format(TINTS[depth % 2])
@@ -119,49 +115,39 @@ class _Writer:
             yield f"{{ rank=same {leaf} {op} }}"
         if len(before) == 1:
             yield f"{op} -> {leaf} [style=invis]"
-            self._free.add((leaf, op))
         before.append(leaf)
 
     def _node(self, name: str, kind: str, lines: list[str], x: Tensor) -> str:
         overlay = self.overlay
-        lines = [overlay.titles.get(id(x), lines[0]), *lines[1:]]
-        if overlay.values:
-            lines = [*lines, f"= {value_line(x)}"]
-        lines = [*lines, *overlay.notes.get(id(x), ())]
-        style = [KINDS[kind]]
-        if overlay.influenced is not None:
-            style.append("penwidth=3" if id(x) in overlay.influenced else FADED)
+        value = [f"= {short(x)}"] if overlay.values else []
+        lines = [overlay.titles.get(id(x), lines[0]), *lines[1:], *value, *overlay.notes.get(id(x), ())]
+        style = [KINDS[kind], *self._fading({id(x)})]
         if id(x) in overlay.states:
             style.append(STATES[overlay.states[id(x)]])
-        if x is self.folding.output:
+        if x is self.folding.recorded.output:
             style.append("peripheries=2")
         return _statement(name, kind, lines, style)
 
     def _constant(self, name: str, node: Tensor, position: int) -> str:
         lines = constant_lines(node, position)
         if self.overlay.values and len(lines) > 1:
-            lines = [*lines, f"= {value_line(node._inputs[position])}"]
+            lines = [*lines, f"= {short(node.inputs[position])}"]
         return _statement(name, "constant", lines, [KINDS["constant"], *self._fading({id(node)})])
 
     def _box(self, group: Group) -> str:
         """A folded cluster as one node."""
-        tensors = list(group.tensors())
-        note = [group.note] if group.note else []
-        lines = [group.title, *note, *(size(x) for x in self.folding.results(group))]
-        inside = count(len(tensors), "op")
-        parameters = self.folding.parameters_in(group)
+        ids = {id(x) for x in results_in(group)}
+        inside = count(len(ids), "op")
+        parameters = self.folding.count_parameters(group)
         if parameters:
             inside += f", {count(parameters, 'parameter')}"
-        ids = {id(x) for x in tensors}
-        style = [KINDS[group.kind], *self._fading(ids & (self.overlay.influenced or set()))]
-        states = {self.overlay.states[i] for i in ids if i in self.overlay.states}
-        for state in ("taken", "waiting", "done"):
-            if state in states:
-                style.append(STATES[state])
-                break
-        if id(self.folding.output) in ids:
+        lines = filter(None, [group.title, group.note, *map(size, self.folding.find_outputs(group)), inside])
+        style = [KINDS[group.kind], *self._fading(ids)]
+        states = {self.overlay.states.get(i) for i in ids}
+        style += [STATES[state] for state in STATES if state in states][:1]  # the first says most
+        if id(self.folding.recorded.output) in ids:
             style.append("peripheries=2")
-        return _statement(self.folding.names[id(group)], group.kind, [*lines, inside], style)
+        return _statement(self.folding.ids[id(group)], group.kind, lines, style)
 
     def _fading(self, ids: set[int]) -> list[str]:
         if self.overlay.influenced is None:
@@ -170,54 +156,41 @@ class _Writer:
 
     # Edges
 
-    def _edges(self) -> Iterator[str]:
+    def _arrow(self, arrow: Arrow) -> str:
         overlay = self.overlay
-        merged: dict[tuple[str, str, int], _Arrow] = {}
-        for edge in self.folding.edges():
-            arrow = merged.setdefault((edge.source, edge.target, edge.place), _Arrow(edge.carried))
-            if (id(edge.node), edge.position) in overlay.back:
-                arrow.norms.append(overlay.back[id(edge.node), edge.position])
-            if overlay.influenced is not None:
-                arrow.influenced |= {id(edge.x), id(edge.node)} <= overlay.influenced
-        for (source, target, _), arrow in merged.items():
-            style = self._arrow_style(arrow, free=(source, target) in self._free)
-            yield f"  {source} -> {target}" + (f" [{' '.join(style)}]" if style else "")
-
-    def _arrow_style(self, arrow: _Arrow, free: bool) -> list[str]:
         style = []
         if arrow.carried:
             style.append('style=dashed color="#cc79a7" penwidth=1.6 tooltip="to the next round"')
-        if arrow.carried or free:
+        if arrow.carried or arrow.source in self._sides.get(arrow.target, ())[1:2]:
             style.append("constraint=false")
-        if self.overlay.influenced is not None:
+        if overlay.influenced is not None:
             lit, dim = f'color="{BACKWARD}" penwidth=2.4', 'color="#a0a0a0" penwidth=0.8'
-            style.append(lit if arrow.influenced else dim)
-        if arrow.norms:
+            known = overlay.influenced
+            style.append(lit if any({id(x), id(x.inputs[i])} <= known for x, i in arrow.uses) else dim)
+        back = [overlay.back[id(x), i] for x, i in arrow.uses if (id(x), i) in overlay.back]
+        if back:
             style.append(f'dir=both color="{PAGE}:{BACKWARD}" arrowtail=vee class="tg-back"')
-            numbers = [norm for norm in arrow.norms if norm is not None]
-            if numbers:
-                low, high = f"{min(numbers):.3g}", f"{max(numbers):.3g}"
+            norms = [norm for norm in back if norm is not None]
+            if norms:
+                low, high = f"{min(norms):.3g}", f"{max(norms):.3g}"
                 style.append(f"label={_tag(low if low == high else f'{low} … {high}')}")
-        return style
+        return f"  {arrow.source} -> {arrow.target}" + (f" [{' '.join(style)}]" if style else "")
 
 
-def _statement(name: str, kind: str, lines: list[str], style: list[str]) -> str:
-    first, *rest = map(_escaped, lines)
-    label = f"<B>{first}</B>"
-    if rest:
-        label += "".join(f'<BR/><FONT POINT-SIZE="10">{line}</FONT>' for line in rest)
+def _statement(name: str, kind: str, lines: Iterable[str], style: list[str]) -> str:
+    first, *rest = map(_escape, lines)
+    label = f"<B>{first}</B>" + "".join(f'<BR/><FONT POINT-SIZE="10">{line}</FONT>' for line in rest)
     if kind == "constant":
         label = f'<FONT POINT-SIZE="10">{"<BR/>".join([first, *rest])}</FONT>'
     return f'{name} [label=<{label}> {" ".join(style)} class="tg-{kind}"]'
 
 
 def _cluster_label(group: Group) -> str:
-    note = "" if group.kind == "repeat" else group.note
-    label = f"<B>{_escaped(group.title)}</B>"
+    label = f"<B>{_escape(group.title)}</B>"
     if group.kind == "repeat":
         label += ' <FONT POINT-SIZE="10">the first is shown</FONT>'
-    elif note:
-        label += f' <FONT POINT-SIZE="10" COLOR="{FAINT}">{_escaped(note)}</FONT>'
+    elif group.note:
+        label += f' <FONT POINT-SIZE="10" COLOR="{FAINT}">{_escape(group.note)}</FONT>'
     # Room on the right, for the arrow that comes in from above lies over the label.
     return f"<{label}{'&#160;' * 20}>"
 
@@ -226,25 +199,17 @@ def _tag(text: str) -> str:
     """A label on a white ground, for edges lie on the page, whatever its colour."""
     return (
         '<<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="0" CELLPADDING="1"><TR><TD BGCOLOR="white">'
-        f'<FONT COLOR="#a34700">{_escaped(text)}</FONT></TD></TR></TABLE>>'
+        f'<FONT COLOR="#a34700">{_escape(text)}</FONT></TD></TR></TABLE>>'
     )
 
 
-def _escaped(text: str) -> str:
+def _escape(text: str) -> str:
     """Text as it must stand in an HTML-like label; characters that XML has no place for are spelled out."""
-    text = re.sub(r"[^\n\t -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|[\x7f-\x9f]", _spelled, text)
-    for special, written in (
-        ("&", "&amp;"),
-        ("<", "&lt;"),
-        (">", "&gt;"),
-        ('"', "&quot;"),
-        ("\\", "&#92;&#92;"),  # two, for in labels of this kind too \\N is the name of the node
-        ("\t", "&#160; "),
-        ("\n", "<BR/>"),
-    ):
-        text = text.replace(special, written)
-    return text
-
-
-def _spelled(found: re.Match[str]) -> str:
-    return found[0].encode("unicode_escape").decode("ascii")
+    text = re.sub(
+        r"[^\n\t -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|[\x7f-\x9f]",
+        lambda found: found[0].encode("unicode_escape").decode("ascii"),
+        text,
+    )
+    # Two of \, for in labels of this kind too \\N is the name of the node.
+    text = html.escape(text, quote=False).replace('"', "&quot;").replace("\\", "&#92;&#92;")
+    return text.replace("\t", "&#160; ").replace("\n", "<BR/>")

@@ -1,4 +1,4 @@
-"""Who lays a drawing out: the command dot, or the Graphviz that pygraphviz brings along."""
+"""Graphviz, which lays a drawing out: the command dot, or what pygraphviz brings along."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ TIMEOUT = 60  # seconds
 HINT = "install Graphviz (apt, brew, conda or choco install graphviz), or pip install pygraphviz"
 
 
-def laid_out(source: str, form: str, timeout: float = TIMEOUT) -> bytes:
-    """DOT text as a picture: svg, png or pdf.
+def lay_out(source: str, form: str, timeout: float = TIMEOUT) -> bytes:
+    """Make a picture of DOT text: svg, png or pdf.
 
     Raises
     ------
@@ -20,18 +20,18 @@ def laid_out(source: str, form: str, timeout: float = TIMEOUT) -> bytes:
         where there is no dot.
     """
     try:
-        return _by_dot(source, form, timeout)
+        return _run_dot(source, form, timeout)
     except Exception as error:  # whatever is wrong with dot, the other may do
         try:
-            return _by_pygraphviz(source, form)
+            return _run_pygraphviz(source, form)
         except ImportError:
             pass
         except Exception as second:
             error.add_note(f"pygraphviz failed too: {second}")
-        raise RuntimeError(_explained(error, timeout)) from error
+        raise RuntimeError(_explain(error, timeout)) from error
 
 
-def _by_dot(source: str, form: str, timeout: float) -> bytes:
+def _run_dot(source: str, form: str, timeout: float) -> bytes:
     from graphviz.backend.dot_command import command
     from graphviz.backend.execute import run_check
 
@@ -49,17 +49,16 @@ def _by_dot(source: str, form: str, timeout: float) -> bytes:
     return picture
 
 
-def _by_pygraphviz(source: str, form: str) -> bytes:
+def _run_pygraphviz(source: str, form: str) -> bytes:
     import pygraphviz
 
     graph: Any = pygraphviz.AGraph(string=source)
     if form == "png":
         graph.graph_attr["dpi"] = "192"
-    picture: bytes = graph.draw(format=form, prog="dot")
-    return picture
+    return bytes(graph.draw(format=form, prog="dot"))
 
 
-def _explained(error: Exception, timeout: float) -> str:
+def _explain(error: Exception, timeout: float) -> str:
     from graphviz import ExecutableNotFound
 
     if isinstance(error, ExecutableNotFound):
@@ -69,7 +68,7 @@ def _explained(error: Exception, timeout: float) -> str:
     return f"dot failed: {error}"
 
 
-def bare_svg(picture: bytes) -> str:
-    """An SVG as it may stand in a page: without what precedes it in a file."""
+def strip_svg(picture: bytes) -> str:
+    """The SVG as it may stand in a page: without what precedes it in a file."""
     text = picture.decode("utf-8")
     return re.sub(r"<!--.*?-->\s*", "", text[text.index("<svg") :], flags=re.DOTALL)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import tensorgrad as tg
-from tensorgrad.graph import engines
+from tensorgrad.graph.drawing.graphviz import lay_out
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -144,7 +144,7 @@ def test_a_dot_that_hangs_is_stopped(drawing, on_path, no_pygraphviz):
     on_path("/bin/sleep 60")
     start = time.perf_counter()
     with pytest.raises(RuntimeError, match=r"not ready after 0\.5 s"):
-        engines.laid_out(drawing.source, "svg", timeout=0.5)
+        lay_out(drawing.source, "svg", timeout=0.5)
     assert time.perf_counter() - start < 20
 
 

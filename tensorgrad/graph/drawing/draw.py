@@ -7,14 +7,16 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
+from tensorgrad.core import Tensor
+from tensorgrad.core.checks import NDArray, is_integer
+from tensorgrad.graph.drawing.dot import Overlay, write_dot
+from tensorgrad.graph.drawing.folding import Folding
+from tensorgrad.graph.drawing.graphviz import lay_out, strip_svg
+from tensorgrad.graph.steps import BackwardStep, BackwardSteps, backward_steps
+from tensorgrad.graph.values import norm, short
+from tensorgrad.graph.zeros import rehearse
 
-from tensorgrad.core import BackwardStep, BackwardSteps, Tensor
-from tensorgrad.core.steps import norm, short
-from tensorgrad.graph.dot import Overlay, dot_text
-from tensorgrad.graph.engines import bare_svg, laid_out
-from tensorgrad.graph.folding import Folding
-from tensorgrad.graph.tracing import named_copy, recording, zeros_for
+__all__ = ["Drawing", "draw"]
 
 MOST = 500  # nodes that a reader, and dot, can take in
 
@@ -45,13 +47,13 @@ class Drawing:
         form = path.suffix.lower().removeprefix(".")
         if form not in ("svg", "png", "pdf", "dot"):
             raise ValueError(f"render: expected a path ending in .svg, .png, .pdf or .dot, got {path}")
-        picture = self.source.encode() if form == "dot" else laid_out(self.source, form)
+        picture = self.source.encode() if form == "dot" else lay_out(self.source, form)
         path.write_bytes(picture)
         return path
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         try:
-            return {"image/svg+xml": bare_svg(laid_out(self.source, "svg")), "text/plain": repr(self)}
+            return {"image/svg+xml": strip_svg(lay_out(self.source, "svg")), "text/plain": repr(self)}
         except Exception as error:  # a notebook is shown something whatever happens
             return {"text/plain": f"{self.source}\n# {error}"}
 
@@ -96,7 +98,7 @@ def draw(
     gradients : "direction" or "norms", optional
         A second arrow along each edge that a gradient comes back along; with "norms", the Euclidean norm of
         what comes (where one arrow stands for several uses, the least and the largest). The walk is that of
-        `Tensor.backward_steps`, which needs a scalar and leaves ``.grad`` alone.
+        `backward_steps`, which needs a scalar and leaves ``.grad`` alone.
     highlight : Tensor or str, optional
         A tensor in the graph, or the name of one or several: what depends on it stands out, the rest fades.
     step : int, optional
@@ -119,40 +121,37 @@ def draw(
     >>> drawing.source.startswith("digraph {")
     True
     """
-    _check(depth=depth, rankdir=rankdir, gradients=gradients)
-    output, layer = _recorded(thing, input_shape)
-    folding = Folding(output, depth, repeats and step is None)
-    del layer
-    drawn = folding.size()
-    if drawn > limit:
-        raise ValueError(
-            f"draw: {drawn:,} nodes are too many for a picture (the limit is {limit:,}); fold layers with "
-            "depth=0 or 1, draw an earlier tensor, or pass a larger limit"
-        )
-    overlay = Overlay(values=values)
-    if highlight is not None:
-        overlay.influenced = _influenced(folding.nodes, _looked_up(folding.nodes, highlight, thing))
-    if gradients == "direction":
-        overlay.back = _directions(folding.nodes)
-    if gradients == "norms" or step is not None:
-        steps = output.backward_steps()
-        if gradients == "norms":
-            overlay.back = _came_back(steps, norms=True)
-        if step is not None:
-            _tell(overlay, steps, step)
-    return Drawing(dot_text(folding, overlay, rankdir))
-
-
-def _check(*, depth: Any, rankdir: Any, gradients: Any) -> None:
-    if depth is not None and (type(depth) is bool or not isinstance(depth, (int, np.integer)) or depth < 0):
+    if depth is not None and not (is_integer(depth) and depth >= 0):
         raise ValueError(f"draw: expected depth to be an integer of at least 0, got {depth!r}")
     if rankdir not in ("TB", "LR", "BT", "RL"):
         raise ValueError(f"draw: expected rankdir to be TB, LR, BT or RL, got {rankdir!r}")
     if gradients not in (None, "direction", "norms"):
         raise ValueError(f'draw: expected gradients to be "direction" or "norms", got {gradients!r}')
+    output, layer = _record(thing, input_shape)
+    folding = Folding(output, depth, repeats and step is None)
+    del layer
+    drawn = folding.count_nodes()
+    if drawn > limit:
+        raise ValueError(
+            f"draw: {drawn:,} nodes are too many for a picture (the limit is {limit:,}); fold layers with "
+            "depth=0 or 1, draw an earlier tensor, or pass a larger limit"
+        )
+    nodes = folding.recorded.nodes
+    overlay = Overlay(values=values)
+    if highlight is not None:
+        overlay.influenced = _find_influenced(nodes, _look_up(nodes, highlight, thing))
+    if gradients == "direction":
+        overlay.back = _find_directions(folding.recorded.results)
+    if gradients == "norms" or step is not None:
+        steps = backward_steps(output)
+        if gradients == "norms":
+            overlay.back = _find_arrivals(steps, norms=True)
+        if step is not None:
+            _lay_over(overlay, steps, step)
+    return Drawing(write_dot(folding, overlay, rankdir))
 
 
-def _recorded(thing: Any, input_shape: tuple[int, ...] | None) -> tuple[Tensor, Any]:
+def _record(thing: Any, input_shape: tuple[int, ...] | None) -> tuple[Tensor, Any]:
     """The tensor whose graph is drawn, and the copy of the layer that made it, which knows the names."""
     if isinstance(thing, Tensor):
         if input_shape is not None:
@@ -162,15 +161,14 @@ def _recorded(thing: Any, input_shape: tuple[int, ...] | None) -> tuple[Tensor, 
         raise TypeError(f"draw: expected a Tensor or a Layer, got a {type(thing).__name__}")
     if input_shape is None:
         raise ValueError(f"draw: a {type(thing).__name__} needs input_shape, the shape of one input")
-    layer = named_copy(thing)
-    with recording(), np.errstate(all="ignore"):  # zeros are no typical input
-        out = layer(zeros_for(layer, tuple(input_shape), 2))
+    with rehearse(thing, tuple(input_shape), 2) as (layer, zeros):
+        out = layer(zeros)
     if not isinstance(out, Tensor):
         raise TypeError(f"draw: expected {type(thing).__name__} to give a Tensor, got a {type(out).__name__}")
     return out, layer
 
 
-def _looked_up(nodes: list[Tensor], wanted: Tensor | str, thing: Any) -> list[Tensor]:
+def _look_up(nodes: list[Tensor], wanted: Tensor | str, thing: Any) -> list[Tensor]:
     """The tensors in a graph that were meant: themselves, by their name, or as a parameter of the layer."""
     if isinstance(wanted, Tensor) and not isinstance(thing, Tensor):
         paths = {id(parameter): path for path, parameter in thing.named_parameters().items()}
@@ -189,29 +187,27 @@ def _looked_up(nodes: list[Tensor], wanted: Tensor | str, thing: Any) -> list[Te
     return found
 
 
-def _influenced(nodes: list[Tensor], sources: list[Tensor]) -> set[int]:
+def _find_influenced(nodes: list[Tensor], sources: list[Tensor]) -> set[int]:
     """The ids of some tensors and of all that was made of them."""
     found = {id(source) for source in sources}
     for node in nodes:  # what is made of a node comes after it
-        if any(id(x) in found for x in node._inputs):
+        if any(id(x) in found for x in node.inputs):
             found.add(id(node))
     return found
 
 
-def _directions(nodes: list[Tensor]) -> dict[tuple[int, int], float | None]:
+def _find_directions(results: list[Tensor]) -> dict[tuple[int, int], float | None]:
     """The edges along which a gradient can come back."""
     return {
         (id(node), i): None
-        for node in nodes
-        if node._op is not None
-        for i, x in enumerate(node._inputs)
-        if isinstance(x, Tensor)
-        and x._requires_grad
-        and (node._op.joint or node._op.formulas_for(len(node._inputs))[i]) is not None
+        for node in results
+        for i, x in enumerate(node.inputs)
+        if isinstance(x, Tensor) and x.requires_grad and node.op is not None
+        if (node.op.joint or node.op.formulas_for(len(node.inputs))[i]) is not None
     }
 
 
-def _came_back(steps: Iterable[BackwardStep], norms: bool) -> dict[tuple[int, int], float | None]:
+def _find_arrivals(steps: Iterable[BackwardStep], *, norms: bool) -> dict[tuple[int, int], float | None]:
     """The edges along which a gradient came back in some steps."""
     return {
         (id(step.output), i): norm(g) if norms else None
@@ -221,20 +217,19 @@ def _came_back(steps: Iterable[BackwardStep], norms: bool) -> dict[tuple[int, in
     }
 
 
-def _tell(overlay: Overlay, steps: BackwardSteps, k: int) -> None:
+def _lay_over(overlay: Overlay, steps: BackwardSteps, k: int) -> None:
     """Lay the state of a walk after ``k`` steps over the graph."""
-    if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or not 0 <= k <= len(steps):
+    if not (is_integer(k) and 0 <= k <= len(steps)):
         raise ValueError(f"draw: expected step to be an integer from 0 to {len(steps)}, got {k!r}")
-    for step in steps[:k]:
-        overlay.states[id(step.output)] = "done"
+    overlay.states = {id(step.output): "done" for step in steps[:k]}
     if k:
         overlay.states[id(steps[k - 1].output)] = "taken"
-        overlay.notes[id(steps[k - 1].output)] = [f"step {k}: {_cotangent(steps[k - 1].incoming)}"]
+        overlay.notes[id(steps[k - 1].output)] = [f"step {k}: {_write_cotangent(steps[k - 1].incoming)}"]
     for tensor, g in steps.waiting(k):
         overlay.states[id(tensor)] = "waiting"
-        overlay.notes[id(tensor)] = [_cotangent(g)]
-    overlay.back = {**_came_back(steps[:k], norms=False), **overlay.back}
+        overlay.notes[id(tensor)] = [_write_cotangent(g)]
+    overlay.back = {**_find_arrivals(steps[:k], norms=False), **overlay.back}
 
 
-def _cotangent(g: np.ndarray[Any, Any]) -> str:
+def _write_cotangent(g: NDArray) -> str:
     return f"g = {short(g)}" if g.size <= 4 else f"‖g‖ = {norm(g):.3g}"

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable
 from typing import Any
 
 import numpy as np
 
 from tensorgrad.core import Parameter, Tensor
-from tensorgrad.graph.clusters import Group, Part, tensors_of
-from tensorgrad.graph.labels import params_shown
+from tensorgrad.graph.drawing.labels import list_params
+from tensorgrad.graph.recorded import Group, Part, op_name, results_in, tensors_in
 
 LONGEST = 128  # parts in a round
 HIDDEN = 8  # results that folding must hide to be worth while
@@ -23,12 +23,17 @@ class Repeats:
     wired alike: each input comes from the same place in the round, from the same place some rounds before (in
     the first rounds, where there is none yet, from anywhere before), from the same tensor outside, or is a
     leaf of each round's own.
+
+    Attributes
+    ----------
+    own_leaves : set of int
+        The ids of leaves that are drawn for those that the other rounds have of their own.
     """
 
     def __init__(self, users: dict[int, list[Tensor]]) -> None:
         self._users = users  # the ops that read a tensor, by its id
         self._first: dict[int, Tensor] = {}
-        self._leaves: dict[int, Tensor] = {}
+        self.own_leaves: set[int] = set()
         self._codes: dict[Hashable, int] = {}
         self._code_of: dict[int, int] = {}
         self._work = 0
@@ -39,36 +44,32 @@ class Repeats:
             x = self._first[id(x)]
         return x
 
-    def drawn_leaves(self) -> Iterable[Tensor]:
-        """The leaves that are drawn for those of other rounds."""
-        return self._leaves.values()
-
     def fold(self, group: Group) -> None:
         """Replace the stretches of the group's parts, and of the groups in it, by repeats."""
         for part in group.parts:
             if isinstance(part, Group):
                 self.fold(part)
-        changed = True
-        while changed:
-            changed = self._fold_once(group)
+        while self._fold_once(group):
+            pass
 
     def _fold_once(self, group: Group) -> bool:
+        """Fold the stretches with the shortest rounds; whether there were any."""
         parts = group.parts
         codes = np.array([self._code(part) for part in parts])
         level = _Level(parts)
         for length in range(1, min(LONGEST, len(parts) // 3) + 1):
-            found = self._stretches(level, codes, length)
+            found = self._find_stretches(level, codes, length)
             if found:
                 folded: list[Part] = []
                 end = 0
                 for start, rounds in found:
-                    folded += [*parts[end:start], self._repeat(level, start, length, rounds)]
+                    folded += [*parts[end:start], self._make_repeat(level, start, length, rounds)]
                     end = start + length * rounds
                 group.parts = folded + parts[end:]
                 return True
         return False
 
-    def _stretches(self, level: _Level, codes: Any, length: int) -> list[tuple[int, int]]:
+    def _find_stretches(self, level: _Level, codes: Any, length: int) -> list[tuple[int, int]]:
         """Where rounds of that length repeat, as (start, number of rounds)."""
         same = np.concatenate([[False], codes[:-length] == codes[length:], [False]])
         stretches = np.flatnonzero(same[1:] != same[:-1]).reshape(-1, 2)  # where they begin and stop
@@ -79,10 +80,10 @@ class Repeats:
             last_start = min(begin + length, stop)
             while start < last_start and self._work < WORK:
                 most = (stop + length - start) // length
-                size = sum(1 for _ in tensors_of(level.parts[start : start + length]))
+                size = sum(1 for part in level.parts[start : start + length] for _ in results_in(part))
                 if most < 3 or (most - 1) * size < HIDDEN:
                     break
-                rounds = self._rounds(level, start, length, most)
+                rounds = self._count_rounds(level, start, length, most)
                 if rounds >= 3 and (rounds - 1) * size >= HIDDEN:
                     found.append((start, rounds))
                     start = end = start + rounds * length
@@ -91,12 +92,11 @@ class Repeats:
                     start += 1
         return found
 
-    def _rounds(self, level: _Level, start: int, length: int, most: int) -> int:
+    def _count_rounds(self, level: _Level, start: int, length: int, most: int) -> int:
         """How many rounds from ``start`` on are wired alike."""
         for k in range(most - 1):
             for i in range(start + k * length, start + (k + 1) * length):
-                pairs = zip(level.reads(i), level.reads(i + length), strict=True)
-                for x, y in pairs:
+                for x, y in zip(level.reads(i), level.reads(i + length), strict=True):
                     self._work += 1
                     if not self._alike(level, start, length, k, i, x, y):
                         return k + 1
@@ -104,51 +104,47 @@ class Repeats:
 
     def _alike(self, level: _Level, start: int, length: int, k: int, i: int, x: Tensor, y: Tensor) -> bool:
         """Whether part ``i``, of round ``k``, reads ``x`` as the part a round later reads ``y``."""
-        if y._op is None:
-            if x is y:
-                return True
-            if x._op is not None:
-                return False
-            return self._belongs(level, x, start + k * length, length) and self._belongs(
-                level, y, start + (k + 1) * length, length
-            )
+        if y.op is None:
+            if x is y or x.op is not None:
+                return x is y
+            begin = start + k * length
+            return self._belongs(level, x, begin, length) and self._belongs(level, y, begin + length, length)
         here, there = level.place.get(id(x)), level.place.get(id(y))
         if there is None or there[0] < start:
-            return x is y or (x._op is not None and self.first(x) is self.first(y))
+            return x is y or (x.op is not None and self.first(x) is self.first(y))
         if here is not None and here[0] >= start:
             return (i - here[0], here[1]) == (i + length - there[0], there[1])
         lag = k + 1 - (there[0] - start) // length
         return k < lag
 
     def _belongs(self, level: _Level, leaf: Tensor, start: int, length: int) -> bool:
+        """Whether only the parts of the round that begins at ``start`` read a leaf."""
         places = [level.place.get(id(user)) for user in self._users[id(leaf)]]
         return all(place is not None and start <= place[0] < start + length for place in places)
 
-    def _repeat(self, level: _Level, start: int, length: int, count: int) -> Group:
+    def _make_repeat(self, level: _Level, start: int, length: int, count: int) -> Group:
         rounds = [level.parts[start + k * length : start + (k + 1) * length] for k in range(count)]
-        firsts = list(tensors_of(rounds[0]))
-        for parts in rounds[1:]:
-            for x, first in zip(tensors_of(parts), firsts, strict=True):
+        firsts, *others = ([x for part in parts for x in results_in(part)] for parts in rounds)
+        for results in others:
+            for x, first in zip(results, firsts, strict=True):
                 self._first[id(x)] = first
-                for leaf, drawn in zip(_tensors_in(x), _tensors_in(first), strict=True):
-                    if leaf._op is None and drawn._op is None and leaf is not drawn:
+                for leaf, drawn in zip(tensors_in(x), tensors_in(first), strict=True):
+                    if leaf.op is None and drawn.op is None and leaf is not drawn:
                         self._first.setdefault(id(leaf), drawn)
-                        self._leaves[id(drawn)] = drawn
+                        self.own_leaves.add(id(drawn))
         return Group("repeat", f"× {count}", parts=rounds[0], rounds=rounds)
 
     def _code(self, part: Part) -> int:
         """A number that parts share if they look alike, whatever they are wired to."""
-        if id(part) in self._code_of:
-            return self._code_of[id(part)]
-        if isinstance(part, Group):
-            inside = tuple(self._code(x) for x in part.parts)
-            key: Hashable = (part.kind, part.note, len(part.rounds), inside)
-        else:
-            assert part._op is not None
-            params = tuple(params_shown(part, without=("index",)))
-            inputs = tuple(_look(x) for x in part._inputs)
-            key = (part._op.name, part.name, part.shape, part.dtype.str, params, inputs)
-        self._code_of[id(part)] = self._codes.setdefault(key, len(self._codes))
+        if id(part) not in self._code_of:
+            if isinstance(part, Group):
+                inside = tuple(self._code(x) for x in part.parts)
+                key: Hashable = (part.kind, part.note, len(part.rounds), inside)
+            else:
+                params = tuple(list_params(part, without=("index",)))
+                inputs = tuple(_look(x) for x in part.inputs)
+                key = (op_name(part), part.name, part.shape, part.dtype.str, params, inputs)
+            self._code_of[id(part)] = self._codes.setdefault(key, len(self._codes))
         return self._code_of[id(part)]
 
 
@@ -159,22 +155,15 @@ class _Level:
         self.parts = parts
         self._reads: dict[int, list[Tensor]] = {}
         self.place = {
-            id(x): (i, offset)
-            for i, part in enumerate(parts)
-            for offset, x in enumerate(part.tensors() if isinstance(part, Group) else (part,))
+            id(x): (i, offset) for i, part in enumerate(parts) for offset, x in enumerate(results_in(part))
         }
 
     def reads(self, i: int) -> list[Tensor]:
         """The tensors that part ``i`` reads, in a fixed order."""
         if i not in self._reads:
-            part = self.parts[i]
-            shown = part.shown() if isinstance(part, Group) else (part,)
-            self._reads[i] = [x for node in shown for x in _tensors_in(node)]
+            nodes = results_in(self.parts[i], hidden=False)
+            self._reads[i] = [x for node in nodes for x in tensors_in(node)]
         return self._reads[i]
-
-
-def _tensors_in(node: Tensor) -> list[Tensor]:
-    return [x for x in node._inputs if isinstance(x, Tensor)]
 
 
 def _look(x: Any) -> Hashable:

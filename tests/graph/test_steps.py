@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import tensorgrad as tg
-from tensorgrad.core.formula import formula_text
+from tensorgrad.graph.formulas import formula_text
 
 
 def leaf(value, name=None):
@@ -146,6 +146,16 @@ def test_errors_are_those_of_backward():
     x.data = 2.0
     with pytest.raises(RuntimeError, match="assigned after exp had read it"):
         y.backward_steps()
+
+
+def test_the_function_and_the_method_are_one():
+    x = leaf([1.0, 2.0], "x")
+    y = np.exp(x)
+    ours, method = tg.backward_steps(y, tg.Tensor([1.0, 10.0])), y.backward_steps(np.array([1.0, 10.0]))
+    assert [str(step) for step in ours] == [str(step) for step in method]
+    assert type(ours) is type(method) is tg.BackwardSteps
+    with pytest.raises(RuntimeError, match="backward_steps: a float does not depend on anything"):
+        tg.backward_steps(1.0)
 
 
 def test_detect_nan_watches_here_too():
