@@ -11,7 +11,7 @@ from typing import Any, Generic, NoReturn, ParamSpec, TypeVar, overload
 
 import numpy as np
 
-from tensorgrad.core.recording import _clock, _paused, _watch, calling_line
+from tensorgrad.core.recording import _clock, _paused, _watch, calling_line, lowering
 from tensorgrad.core.registry import NUMPY, OPS
 from tensorgrad.core.tensor import Array, Tensor, as_numeric, refuse_masked
 
@@ -142,8 +142,11 @@ class Op(Generic[P]):
             # The graph must not see later changes to an array that is not its own.
             args = tuple(x if isinstance(x, Tensor) else self._constant(x) for x in args)
             arrays = [x._array if isinstance(x, Tensor) else x for x in args]
+        forward = self.forward
+        if not traced and (lower := lowering.get()) is not None:
+            forward = partial(lower, self)
         try:
-            out = self.forward(*arrays, **params)
+            out = forward(*arrays, **params)
         except (TypeError, ValueError, IndexError) as error:
             raise self._explained(error, arrays) from error
         if not traced:

@@ -24,6 +24,11 @@ _clock = itertools.count(1)
 _paused: ContextVar[int] = ContextVar("tensorgrad_paused", default=0)
 
 
+# What carries out an op's call without Tensors in place of its forward, as ``lower(op, *args, **params)``: an
+# exporter, to which the formulas so dictate their ops. It holds for this thread or task.
+lowering: ContextVar[Callable[..., Any] | None] = ContextVar("tensorgrad_lowering", default=None)
+
+
 class Watch(Protocol):
     """What is told of every op and every vjp: `detect_nan`, and the recorder of `backward_steps`."""
 
