@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from tensorgrad.core import OPS
 from tensorgrad.core.parallel import parts
 from tensorgrad.graph.export import numpy_functions as functions
 from tensorgrad.graph.export.numpy_functions import source_of
@@ -35,10 +36,13 @@ def sum_to(x: Any, *, shape: Shape) -> Any:
 
 
 def reshape(x: Any, *, shape: Any, order: Any = "C") -> Any:
-    """As a method, with all lengths."""
+    """As a method, with all lengths; laid out as in the engine, which matters to products."""
     if order != "C":
         return np.reshape(x, shape, order)
-    return x.reshape(np.empty(x.shape, bool).reshape(shape).shape)
+    made = OPS["reshape"].forward(x.step.value, shape=shape)
+    out = x.reshape(made.shape)
+    as_made = out.flags.f_contiguous or not made.flags.f_contiguous
+    return out if as_made else record(np.asfortranarray, out)
 
 
 def broadcast_to(x: Any, *, shape: Shape) -> Any:
