@@ -63,6 +63,10 @@ clock = itertools.count(1)
 #: How many `no_grad` blocks this thread or task is inside of; ops record at 0.
 paused: ContextVar[int] = ContextVar("tensorgrad_paused", default=0)
 
+#: What carries out an op's call without Tensors in place of its forward, as ``lower(op, *args, **params)``:
+#: an exporter, to which the formulas so dictate their ops. It holds for this thread or task.
+lowering: ContextVar[Callable[..., Any] | None] = ContextVar("tensorgrad_lowering", default=None)
+
 
 class Watch(Protocol):
     """What is told of every op and every vjp: `detect_nan`, and the recorder of `backward_steps`."""
@@ -620,8 +624,11 @@ class Op(Generic[P]):
             # The graph must not see later changes to an array that is not its own.
             args = tuple(x if isinstance(x, Tensor) else self._keep_operand(x) for x in args)
             arrays = [x._array if isinstance(x, Tensor) else x for x in args]
+        forward = self.forward
+        if not traced and (lower := lowering.get()) is not None:
+            forward = partial(lower, self)
         try:
-            out = self.forward(*arrays, **params)
+            out = forward(*arrays, **params)
         except (TypeError, ValueError, IndexError) as error:
             raise explain(error, self, arrays, self._native) from error
         if not traced:

@@ -2,6 +2,5 @@
 
 from tensorgrad.graph.drawing.draw import *
 from tensorgrad.graph.drawing.player import *
-from tensorgrad.graph.numpy_code import NumpyCode as NumpyCode
-from tensorgrad.graph.numpy_code import to_numpy as to_numpy
+from tensorgrad.graph.export import *
 from tensorgrad.graph.steps import *

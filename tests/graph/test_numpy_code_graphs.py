@@ -170,3 +170,54 @@ def test_pooled_images_with_axes_of_length_one(images, filters, activation, dtyp
     h = tg.max_pool(activation(tg.conv2d(x, w, b)), size=2)
     loss = np.sum(h * h)
     assert_computes(tg.to_numpy(loss), loss, [x, w, b])
+
+
+def random_classifier(seed):
+    """A small convolutional network with all that may stand between convolution and classes, and its loss."""
+    rng = np.random.default_rng(seed)
+    dtype = ["float32", "float64"][seed % 2]
+    channels, filters, classes = rng.choice([1, 1, 3]), rng.choice([1, 2, 4, 6]), rng.choice([2, 3, 4, 10])
+    x = rng.standard_normal((rng.choice([1, 2, 3, 16, 32]), *rng.integers(6, 13, 2), channels)).astype(dtype)
+    padding = ["same", "valid"][rng.integers(2)]
+    layers = [tg.Conv2D(channels, filters, int(rng.integers(1, 4)), padding=padding, dtype=dtype, rng=seed)]
+    layers += [[tg.ReLU()], [tg.Tanh()], [tg.GELU()], []][rng.integers(4)]
+    layers += [[tg.BatchNorm(filters, dtype=dtype)], [], []][rng.integers(3)]
+    layers += [[tg.MaxPool2D(2)], [tg.AvgPool2D(2)], []][rng.integers(3)]
+    layers += [[tg.Dropout(0.3, rng=seed)], [], []][rng.integers(3)] + [tg.Flatten()]
+    width = tg.Network(layers)(x).shape[1]
+    if rng.random() < 0.4:
+        layers += [tg.Dense(width, 5, dtype=dtype, rng=seed), tg.ReLU()]
+        width = 5
+    out = tg.Network([*layers, tg.Dense(width, classes, dtype=dtype, rng=seed)])(x)
+    labels = rng.integers(0, classes, len(x))
+    if rng.random() < 0.5:
+        return tg.cross_entropy(out, labels)
+    return tg.mse(out, np.eye(classes, dtype=dtype)[labels])
+
+
+def hold_classifiers(seeds):
+    for seed in seeds:
+        loss = random_classifier(seed)
+        code = tg.to_numpy(loss)  # which compares its bits with the engine's
+        assert code.compile()(**code.arguments)[0].tobytes() == loss.numpy().tobytes()
+
+
+def test_random_classifiers_of_few_classes():
+    hold_classifiers(range(30))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("hundred", range(1, 6))
+def test_more_random_classifiers(hundred):
+    hold_classifiers(range(100 * hundred, 100 * hundred + 100))
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_images_that_become_rows_are_laid_out_as_in_the_engine(classes):
+    """Products of matrices round by the layout, above all those with few columns."""
+    network = tg.Network(
+        [tg.Conv2D(1, 4, 3, rng=0), tg.MaxPool2D(2), tg.Flatten(), tg.Dense(36, classes, rng=1)]
+    )
+    x = np.random.default_rng(0).standard_normal((32, 8, 8, 1)).astype(np.float32)
+    code = tg.to_numpy(tg.mse(network(x), np.zeros((32, classes), np.float32)), inputs={"x": x})
+    assert "Flatten2 = np.asfortranarray(MaxPool2D1.reshape(32, 36))" in code.source

@@ -13,22 +13,20 @@ from typing import Any, cast
 import numpy as np
 
 from tensorgrad.core import Tensor
-from tensorgrad.core.engine import paused, require_recorded, seed, walk, watching
-from tensorgrad.graph.numpy_expressions import UnwritableError
-from tensorgrad.graph.numpy_leaves import Leaves
-from tensorgrad.graph.numpy_module import module
-from tensorgrad.graph.numpy_names import Names, Owner
-from tensorgrad.graph.numpy_program import Program, identifier
-from tensorgrad.graph.numpy_shadow import (
-    ancestors,
-    name_cotangent,
-    ops_handed_over,
-    same_bits,
-    shadow_of,
-    step_of,
-)
-from tensorgrad.graph.numpy_steps import Step
-from tensorgrad.graph.numpy_trace import Script
+from tensorgrad.core.checks import NDArray
+from tensorgrad.core.engine import lowering, paused, require_recorded, seed, watching
+from tensorgrad.graph.export.expressions import UnwritableError
+from tensorgrad.graph.export.leaves import Leaves
+from tensorgrad.graph.export.lowerings import lower
+from tensorgrad.graph.export.names import make_identifier
+from tensorgrad.graph.export.page import write_module
+from tensorgrad.graph.export.program import Program
+from tensorgrad.graph.export.replay import Replay, have_same_bits
+from tensorgrad.graph.export.trace import Script
+from tensorgrad.graph.recorded import Recorded
+from tensorgrad.graph.steps import BackwardSteps, backward_steps
+
+__all__ = ["NumpyCode", "to_numpy"]
 
 
 @dataclass(frozen=True, repr=False)
@@ -56,7 +54,7 @@ class NumpyCode:
 
     source: str
     name: str
-    arguments: dict[str, np.ndarray[Any, Any]]
+    arguments: dict[str, NDArray]
 
     def __repr__(self) -> str:
         lines = self.source.count("\n")
@@ -152,69 +150,50 @@ def to_numpy(
     >>> loss, gradients = code.compile()(np.array([3.0, 4.0]))
     """
     require_recorded(loss, "to_numpy")
-    code = copy_context().run(_written, loss, identifier(name), dict(inputs or {}), wrt)
+    code = copy_context().run(_write, loss, make_identifier(name), dict(inputs or {}), wrt)
     if path is not None:
         code.save(path)
     return code
 
 
-def _written(
+def _write(
     loss: Tensor, name: str, inputs: dict[str, Any], wrt: Tensor | Iterable[Tensor] | None
 ) -> NumpyCode:
     # In a context of its own, which no `no_grad` or `detect_nan` of the caller's reaches, and where errors of
     # floating point are not reported again: the engine did, and an op's own settings still stand out.
     paused.set(0)
     watching.set(None)
+    lowering.set(lower)
     np.seterr(all="call")
     np.seterrcall(lambda *_: None)
-    nodes = ancestors(loss)
-    script = Script()
-    names = Names(nodes, loss)
-    leaves = Leaves(script, nodes, inputs)
-    targets = leaves.targets(wrt)
-    shadows: dict[int, Tensor] = {}
-    named: dict[Step, None] = {}
-    with ops_handed_over():
-        for node in nodes:
-            shadows[id(node)] = shadow = shadow_of(node, script, leaves, shadows, names)
-            step = step_of(shadow)
-            if node._op is not None and step.function is not None and step not in named:
-                step.base = names.base(node)
-                named[step] = None
-        out = shadows[id(loss)]
-        script.begin("backward", Owner("loss"))
-        g = script.record(np.ones_like, out._array)
-        name_cotangent(g, step_of(out))
-        cotangents = {leaf._serial: g for leaf, g in walk([(out, g)])}
-        gradients: dict[Step, Step] = {}
-        for leaf in targets:
-            x = shadows[id(leaf)]
-            g = cotangents.get(leaf._serial)
-            if g is None:
-                script.begin("backward", Owner("zero"))
-                g = script.record(np.zeros_like, x._array)
-            name_cotangent(g, step_of(x))
-            gradients[step_of(x)] = g.step
+    graph, script = Recorded(loss), Script()
+    leaves = Leaves(script, graph, inputs)
+    targets = leaves.choose(wrt)
+    replay = Replay(graph, script, leaves)
+    replay.run_forward()
+    steps = backward_steps(loss, seed(loss, None, "to_numpy"))
+    replay.run_backward(steps)
+    out = replay.step_of(loss)
+    gradients = {replay.step_of(leaf): replay.gradient_of(leaf) for leaf in targets}
     try:
-        program = Program(script.steps, [step_of(out), *gradients.values()], named, [name])
-        source = module(program, name, step_of(out), gradients)
+        program = Program(script.steps, [out, *gradients.values()], replay.named, [name])
+        source = write_module(program, name, out, gradients)
     except UnwritableError as error:
         raise TypeError(f"to_numpy: {error}") from error
-    arguments = {program.names[step]: step.value for step in program.arguments}
-    code = NumpyCode(source, name, arguments)
-    _hold_against_the_engine(code, loss, targets)
+    code = NumpyCode(source, name, {program.names[step]: step.value for step in program.arguments})
+    _hold_against(steps, code, targets)
     return code
 
 
-def _hold_against_the_engine(code: NumpyCode, loss: Tensor, targets: list[Tensor]) -> None:
-    """RuntimeError unless the code gives the bits that the engine gives."""
-    cotangents = {leaf._serial: g for leaf, g in walk([(loss, seed(loss, None, "to_numpy"))])}
+def _hold_against(steps: BackwardSteps, code: NumpyCode, targets: list[Tensor]) -> None:
+    """RuntimeError unless the code gives the bits that the engine gave."""
+    cotangents = {id(leaf): g for leaf, g in steps.gradients}
     value, gradients = code.compile()(**{name: x.copy(order="K") for name, x in code.arguments.items()})
-    pairs = [(loss._array, value)]
+    pairs = [(steps.output.data, value)]
     for leaf, g in zip(targets, gradients.values(), strict=True):
-        pairs.append((cotangents.get(leaf._serial, np.zeros_like(leaf._array)), g))
+        pairs.append((cotangents.get(id(leaf), np.zeros_like(leaf.data)), g))
     for ours, theirs in pairs:
-        if not same_bits(ours, np.asarray(theirs)):
+        if not have_same_bits(ours, np.asarray(theirs)):
             raise RuntimeError(
                 "to_numpy: the code gives other numbers than the engine, so it is not handed out; "
                 "an op depends on something that is not its argument, or this is a defect of to_numpy"

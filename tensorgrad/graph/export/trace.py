@@ -9,16 +9,170 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, NoReturn, cast
 
 import numpy as np
 
-from tensorgrad.graph.numpy_steps import SET, Check, Item, Lines, Method, Ratio, Size, Step
+from tensorgrad.core.checks import NDArray
 
 
 class UntraceableError(TypeError):
     """Something was done to a traced array that cannot be written down."""
 
+
+def _refuse(what: str) -> NoReturn:
+    raise UntraceableError(f"{what}, which cannot be written down as a step")
+
+
+# Steps, and what functions they call beside NumPy's
+
+
+@dataclass(eq=False, slots=True)
+class Step:
+    """One call of a program: ``function(*args, **kwargs)``, with the value that it had.
+
+    Attributes
+    ----------
+    function
+        None for an argument of the program.
+    name, base
+        Its name: fixed, or a word that may need a number. A name that is a Step: of which this is the
+        cotangent.
+    serial : int
+        Its place in the script.
+    section, owner
+        The part of the program and the node of the graph that it belongs to.
+    needs : tuple of Step
+        Checks that come before it.
+    errors
+        The settings of `np.errstate` that it was taken under, beside those that hold for the whole program.
+    viewed : bool
+        Whether its memory is shared with another step's.
+    """
+
+    function: Callable[..., Any] | None
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    value: Any
+    name: Any = None
+    base: str | None = None
+    serial: int = 0
+    section: str = ""
+    owner: object = None
+    needs: tuple[Step, ...] = ()
+    errors: tuple[tuple[str, str], ...] = ()
+    viewed: bool = False
+
+    def arguments(self) -> Iterator[Step]:
+        """The steps among its arguments, as often as they are there."""
+        return steps_in((self.args, *self.kwargs.values()))
+
+    def sources(self) -> Iterator[Step]:
+        """The steps that this one reads, and the checks before it."""
+        yield from self.arguments()
+        yield from self.needs
+
+
+def steps_in(x: Any) -> Iterator[Step]:
+    """All steps in nested tuples, lists and slices."""
+    if isinstance(x, Step):
+        yield x
+    elif isinstance(x, (tuple, list)):
+        for item in x:
+            yield from steps_in(item)
+    elif isinstance(x, slice):
+        yield from steps_in((x.start, x.stop, x.step))
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method of ndarray, or with ``call=False`` an attribute, as a function of the array."""
+
+    name: str
+    call: bool = True
+
+    def __call__(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        found = getattr(x, self.name)
+        return found(*args, **kwargs) if self.call else found
+
+
+@dataclass(frozen=True)
+class Item:
+    """The ``i``-th of several results."""
+
+    i: int
+
+    def __call__(self, results: Any) -> Any:
+        return results[self.i]
+
+
+@dataclass(frozen=True)
+class Check:
+    """That a condition on values still has the outcome that decided how the program was written."""
+
+    outcome: bool
+
+    def __call__(self, condition: Any) -> bool:
+        return bool(condition)
+
+
+@dataclass(frozen=True)
+class SetItem:
+    """Assignment to elements of an array; as a function it gives the changed array."""
+
+    def __call__(self, x: Any, index: Any, value: Any) -> Any:
+        changed = x.copy(order="K")
+        changed[index] = value
+        return changed
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Some lines of code that set ``{out}`` from ``{0}``, ``{1}``, ...; as a function it runs them.
+
+    ``{a1}`` is argument 1 as it stands among those of a call, ``{i1}`` as it stands in an index. ``helpers``
+    are the sources of functions that the lines call.
+    """
+
+    name: str
+    lines: tuple[str, ...]
+    helpers: tuple[str, ...] = ()
+
+    def __call__(self, *args: Any) -> Any:
+        names = [f"a{k}" for k in range(len(args))]
+        body = self.fill("out", names, names, names)
+        run = f"def run({', '.join(names)}):\n    " + "\n    ".join([*body, "return out"])
+        namespace: dict[str, Any] = {"np": np}
+        exec("\n".join([*self.helpers, run]), namespace)
+        return namespace["run"](*args)
+
+    def fill(self, out: str, places: list[str], arguments: list[str], indices: list[str]) -> list[str]:
+        """The lines with the texts of their arguments, one list for each of the three ways to stand."""
+        words = {f"a{k}": text for k, text in enumerate(arguments)}
+        words |= {f"i{k}": text for k, text in enumerate(indices)}
+        return [line.format(*places, out=out, **words) for line in self.lines]
+
+
+class Size(int):
+    """A number of elements: divided by, it says so in the text rather than give an unexplained decimal."""
+
+    def __rtruediv__(self, other: float) -> float:
+        return Ratio(other, int(self)) if isinstance(other, int) else other / int(self)
+
+
+class Ratio(float):
+    """A quotient of integers that remembers them."""
+
+    text: str
+
+    def __new__(cls, above: int, below: int) -> Ratio:
+        new = super().__new__(cls, above / below)
+        new.text = f"({above} / {below})"
+        return new
+
+
+# The arrays
 
 # They depend on shapes and dtypes alone, which are fixed in a program.
 _STATIC = {
@@ -32,6 +186,7 @@ _METHODS = {
     "dot", "flatten", "max", "mean", "min", "nonzero", "prod", "ravel", "repeat", "reshape", "round",
     "squeeze", "std", "sum", "swapaxes", "take", "trace", "transpose", "var", "view",
 }  # fmt: skip
+_WRITING = {np.copyto, np.put, np.place, np.putmask, np.fill_diagonal}
 
 
 class Traced:
@@ -89,15 +244,8 @@ class Traced:
         if function in _STATIC:
             return function(*_values(args), **_values(kwargs))
         if function is np.size:
-            size = np.size(*_values(args), **_values(kwargs))
-            return Size(size)
-        if kwargs.get("out") is not None or function in (
-            np.copyto,
-            np.put,
-            np.place,
-            np.putmask,
-            np.fill_diagonal,
-        ):
+            return Size(np.size(*_values(args), **_values(kwargs)))
+        if kwargs.get("out") is not None or function in _WRITING:
             _refuse("it writes into an array")
         return self.script.record(function, *args, **{k: v for k, v in kwargs.items() if k != "out"})
 
@@ -105,41 +253,56 @@ class Traced:
         _refuse("it makes a plain array of a computed one, or writes a computed one into a plain array")
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        self.script.replace(self, SET, self, index, value)
+        self.script.replace(self, SetItem(), self, index, value)
 
     def __getitem__(self, index: Any) -> Any:
         return self.script.record(operator.getitem, self, index)
 
-    def _number(self) -> NoReturn:
+    def _refuse_number(self) -> NoReturn:
         _refuse("it takes the value of an array for a Python number")
 
-    __float__ = __int__ = __index__ = __complex__ = item = tolist = _number
+    __float__ = __int__ = __index__ = __complex__ = item = tolist = _refuse_number
 
 
-def _refuse(what: str) -> NoReturn:
-    raise UntraceableError(f"{what}, which cannot be written down as a step")
-
-
-def _operator(function: Callable[..., Any]) -> Callable[..., Any]:
+def _record(function: Callable[..., Any]) -> Callable[..., Any]:
     return lambda self, *others: self.script.record(function, self, *others)
 
 
-def _reflected(function: Callable[..., Any]) -> Callable[..., Any]:
+def _record_reflected(function: Callable[..., Any]) -> Callable[..., Any]:
     return lambda self, other: self.script.record(function, other, self)
 
 
-def _in_place(function: Callable[..., Any]) -> Callable[..., Any]:
+def _replace(function: Callable[..., Any]) -> Callable[..., Any]:
     return lambda self, other: self.script.replace(self, function, self, other)
 
 
 _BINARY = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and_", "or_", "xor")
 for _name in _BINARY:
     _function, _dunder = getattr(operator, _name), _name.strip("_")
-    setattr(Traced, f"__{_dunder}__", _operator(_function))
-    setattr(Traced, f"__r{_dunder}__", _reflected(_function))
-    setattr(Traced, f"__i{_dunder}__", _in_place(_function))
+    setattr(Traced, f"__{_dunder}__", _record(_function))
+    setattr(Traced, f"__r{_dunder}__", _record_reflected(_function))
+    setattr(Traced, f"__i{_dunder}__", _replace(_function))
 for _name in ("neg", "pos", "abs", "invert", "eq", "ne", "lt", "le", "gt", "ge"):
-    setattr(Traced, f"__{_name}__", _operator(getattr(operator, _name)))
+    setattr(Traced, f"__{_name}__", _record(getattr(operator, _name)))
+
+
+def record(function: Callable[..., Any], *args: Any) -> Any:
+    """Take a step in the script of the arguments, one of which is traced."""
+    script = script_of(args)
+    assert script is not None
+    return script.record(function, *args)
+
+
+def script_of(args: Any) -> Script | None:
+    """The script of the first Traced among some arguments, if there is one."""
+    return next((x.script for x in args if isinstance(x, Traced)), None)
+
+
+def call(word: str, traced: Traced) -> Traced:
+    """The same array, which goes by a word unless it has a better name."""
+    if traced.step.base is None and traced.step.function is not None:
+        traced.step.base = word
+    return traced
 
 
 class Script:
@@ -147,34 +310,31 @@ class Script:
 
     def __init__(self) -> None:
         self.steps: list[Step] = []
-        self.section, self.owner = "", object()
+        self._section, self._owner = "", object()
         self._known: dict[Any, Step] = {}
         self._kept: list[Any] = []  # what the keys hold by its identity must stay alive
         self._checks: tuple[Step, ...] = ()
         self._errors = _error_settings()
 
-    def argument(self, value: np.ndarray[Any, Any], name: Any = None, base: str | None = None) -> Traced:
+    def argument(self, value: NDArray, name: Any = None, base: str | None = None) -> Traced:
         """A new argument of the program."""
-        step = Step(None, (), {}, value)
-        step.name, step.base = name, base
-        return Traced(self, self._append(step))
+        return Traced(self, self._append(Step(None, (), {}, value, name, base)))
 
     def begin(self, section: str, owner: object) -> None:
         """What is recorded from here on belongs to one section and one node of the graph."""
-        self.section, self.owner, self._checks = section, owner, ()
+        self._section, self._owner, self._checks = section, owner, ()
 
     def record(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Take a step, or find that it was taken: its result as a Traced, or several in a tuple."""
         args, kwargs = _steps(args), _steps(kwargs)
-        key = self._key(function, args, kwargs)
+        key = tuple(self._key_of(part) for part in (function, args, kwargs))
         step = self._known.get(key)
         if step is None:
             value = function(*_values(args), **_values(kwargs))
             if value is NotImplemented:
                 _refuse(f"{function} does not take what it is given")
-            step = Step(function, args, kwargs, value)
-            step.errors = tuple((k, v) for k, v in _error_settings() if (k, v) not in self._errors)
-            self._known[key] = self._append(step)
+            step = self._known[key] = self._append(Step(function, args, kwargs, value))
+            step.errors = tuple(setting for setting in _error_settings() if setting not in self._errors)
             for source in step.sources():
                 if isinstance(value, np.ndarray) and np.may_share_memory(value, _array_of(source.value)):
                     source.viewed = step.viewed = True
@@ -182,12 +342,6 @@ class Script:
             parts = [self.record(Item(i), Traced(self, step)) for i in range(len(step.value))]
             return type(step.value)(*parts) if hasattr(step.value, "_fields") else type(step.value)(parts)
         return Traced(self, step)
-
-    def called(self, word: str, traced: Traced) -> Traced:
-        """The same array, which goes by a word unless it has a better name."""
-        if traced.step.base is None and traced.step.function is not None:
-            traced.step.base = word
-        return traced
 
     def replace(self, target: Any, function: Callable[..., Any], *args: Any) -> Any:
         """Let ``target`` be the result of a step from now on, as an array changed in place is."""
@@ -209,14 +363,10 @@ class Script:
         return outcome
 
     def _append(self, step: Step) -> Step:
-        step.serial, step.section, step.owner, step.needs = (
-            len(self.steps), self.section, self.owner, self._checks,
-        )  # fmt: skip
+        step.serial, step.needs = len(self.steps), self._checks
+        step.section, step.owner = self._section, self._owner
         self.steps.append(step)
         return step
-
-    def _key(self, *parts: Any) -> Any:
-        return tuple(self._key_of(part) for part in parts)
 
     def _key_of(self, x: Any) -> Any:
         if isinstance(x, Step):
@@ -229,14 +379,8 @@ class Script:
             return "slice", self._key_of((x.start, x.stop, x.step))
         if isinstance(x, np.ndarray):
             return "array", x.shape, x.dtype.str, x.tobytes()
-        if isinstance(x, Method):
-            return "method", x.name, x.call
-        if isinstance(x, Item):
-            return "item", x.i
-        if isinstance(x, Check):
-            return "check", x.outcome
-        if isinstance(x, Lines):
-            return "lines", x.lines
+        if isinstance(x, (Method, Item, Check, SetItem, Lines)):
+            return x
         if isinstance(x, Size):
             return "int", repr(x)
         if x is None or isinstance(x, (int, float, str, np.generic)):
@@ -245,40 +389,36 @@ class Script:
         return "object", id(x)
 
 
-def script_of(args: Any) -> Script | None:
-    """The script of the first Traced among some arguments, if there is one."""
-    for x in args:
-        if isinstance(x, Traced):
-            return x.script
-    return None
-
-
 def _error_settings() -> list[tuple[str, str]]:
     return list(cast("dict[str, str]", np.geterr()).items())
 
 
 def _steps(x: Any) -> Any:
-    return _mapped(x, Traced, lambda traced: traced.step)
+    return _map(x, Traced, lambda traced: traced.step)
 
 
 def _values(x: Any) -> Any:
-    plain = _mapped(x, Traced, lambda traced: traced.step.value)
-    plain = _mapped(plain, Step, lambda step: step.value)
-    return _mapped(plain, Ratio, lambda ratio: float(ratio))
+    return _map(x, (Traced, Step, Ratio), _value_of)
 
 
-def _mapped(x: Any, kind: type, change: Callable[[Any], Any]) -> Any:
-    """Nested tuples, lists, dicts and slices with what is of one kind changed."""
+def _value_of(x: Traced | Step | Ratio) -> Any:
+    if isinstance(x, Traced):
+        x = x.step
+    return x.value if isinstance(x, Step) else float(x)
+
+
+def _map(x: Any, kind: type | tuple[type, ...], change: Callable[[Any], Any]) -> Any:
+    """Nested tuples, lists, dicts and slices with what is of some kind changed."""
     if isinstance(x, kind):
         return change(x)
     if type(x) in (tuple, list):
-        return type(x)([_mapped(item, kind, change) for item in x])
+        return type(x)([_map(item, kind, change) for item in x])
     if isinstance(x, (tuple, list)):
-        return tuple(_mapped(item, kind, change) for item in x)
+        return tuple(_map(item, kind, change) for item in x)
     if isinstance(x, dict):
-        return {key: _mapped(item, kind, change) for key, item in x.items()}
+        return {key: _map(item, kind, change) for key, item in x.items()}
     if isinstance(x, slice):
-        return slice(*(_mapped(item, kind, change) for item in (x.start, x.stop, x.step)))
+        return slice(*(_map(item, kind, change) for item in (x.start, x.stop, x.step)))
     return x
 
 

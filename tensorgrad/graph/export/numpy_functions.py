@@ -1,15 +1,41 @@
-"""The functions of convolution that a program of `to_numpy` may call, as text."""
+# mypy: allow-untyped-defs, allow-untyped-calls
+# ruff: noqa: B905, E741
+"""The functions that a program of `to_numpy` may call: convolution and pooling in plain NumPy.
 
-PLAIN_WINDOWS = '''
+Their source is what is written, so they stand on their own: no types, nothing imported, no names but NumPy's
+and one another's. Each takes the same products and sums in the same order as the op in `tensorgrad.ops` that
+it is for, and gives the same bits in the same layout; ``tests/graph/test_export_functions.py`` holds them to
+that, so that neither changes alone.
+
+How an element of a product of matrices is rounded depends on the length of its sum and on where it lies: BLAS
+computes the last columns by another loop than the others. So the products here are of the shapes that the
+engine takes, one for each row of images. Most convolutions have no padding, stride, dilation or groups, and
+get simpler functions; ``_general`` ones take them all.
+
+A maximum is exact, so only what decides ties and signs of zero must be as in the engine: the taps in
+row-major order, rows before columns. Sums also round, and are taken in that order too.
+"""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+
+def source_of(function: Callable[..., Any]) -> str:
+    """The text of one of these functions, as a program has it."""
+    return inspect.getsource(function)
+
+
 def windows_of(x, size):
     """The windows over images x (N, H, W, C): (OH, KH, C * KW, OW * N)."""
     windows = np.lib.stride_tricks.sliding_window_view(x, size, axis=(1, 2))  # (N, OH, OW, C, KH, KW)
     windows = windows.transpose(1, 4, 3, 5, 2, 0)  # (OH, KH, C, KW, OW, N)
     channels = windows.shape[2]
     return np.ascontiguousarray(windows.reshape(*windows.shape[:2], channels * size[1], -1))
-'''
 
-PLAIN_CONV2D = '''
+
 def conv2d(x, w, bias):
     """out[n, i, j, f] = bias[f] + sum over c, k, l of w[f, c, k, l] x[n, i + k, j + l, c].
 
@@ -27,9 +53,8 @@ def conv2d(x, w, bias):
     out = w @ windows.reshape(rows, w.shape[1], -1)  # (OH, F, OW * N)
     out = np.ascontiguousarray(out.swapaxes(0, 1))  # sums over it are rounded by its layout
     return out.reshape(filters, rows, -1, len(x)).swapaxes(0, 3)
-'''
 
-PLAIN_FILTERS = '''
+
 def conv2d_filters(x, g, shape, blocks):
     """d_w[f, c, k, l] = sum over n, i, j of g[n, i, j, f] x[n, i + k, j + l, c].
 
@@ -45,9 +70,8 @@ def conv2d_filters(x, g, shape, blocks):
     sums = [np.sum(products[top:bottom], axis=0) for top, bottom in blocks]
     d_w = np.sum(sums, axis=0).reshape(height, channels, width, filters)
     return d_w.transpose(3, 1, 0, 2)
-'''
 
-PLAIN_IMAGES = '''
+
 def conv2d_images(g, w, shape):
     """d_x[n, i, j, c] = sum over f, k, l of w[f, c, k, l] g[n, i - k, j - l, f].
 
@@ -66,9 +90,8 @@ def conv2d_images(g, w, shape):
     for l in range(width):
         d_x[:, :, l : l + columns] += product[:, :, l]
     return d_x.swapaxes(0, 3)
-'''
 
-WINDOWS = '''
+
 def windows_of_general(x, size, stride, padding, dilation, groups):
     """The windows over images x (N, H, W, C): (groups, OH, KH, C / groups * KW, OW * N)."""
     x = np.pad(x, [(0, 0), *padding, (0, 0)])
@@ -79,9 +102,8 @@ def windows_of_general(x, size, stride, padding, dilation, groups):
     windows = windows.reshape(batch, rows, columns, groups, channels // groups, *size)
     windows = windows.transpose(3, 1, 5, 4, 6, 2, 0)  # (groups, OH, KH, C / groups, KW, OW, N)
     return np.ascontiguousarray(windows.reshape(groups, rows, size[0], -1, columns * batch))
-'''
 
-CONV2D = '''
+
 def conv2d_general(x, w, bias, stride, padding, dilation, groups):
     """out[n, i, j, f] = bias[f] + sum over c, k, l of w[f, c, k, l] x[n, i s + k d, j s + l d, c].
 
@@ -99,9 +121,8 @@ def conv2d_general(x, w, bias, stride, padding, dilation, groups):
     out = w @ windows.reshape(groups, rows, w.shape[3], -1)  # (groups, OH, F / groups, OW * N)
     out = np.ascontiguousarray(out.swapaxes(1, 2))  # sums over it are rounded by its layout
     return out.reshape(filters, rows, -1, len(x)).swapaxes(0, 3)
-'''
 
-FILTERS = '''
+
 def conv2d_filters_general(x, g, shape, blocks, stride, padding, dilation, groups):
     """d_w[f, c, k, l] = sum over n, i, j of g[n, i, j, f] x[n, i s + k d, j s + l d, c].
 
@@ -118,9 +139,8 @@ def conv2d_filters_general(x, g, shape, blocks, stride, padding, dilation, group
     sums = [np.sum(products[:, top:bottom], axis=1) for top, bottom in blocks]
     d_w = np.sum(sums, axis=0).reshape(groups, height, channels, width, filters // groups)
     return d_w.transpose(0, 4, 2, 1, 3).reshape(shape)
-'''
 
-TAP = '''
+
 def tap(k, first, last, length, stride, before, dilation):
     """The windows from first to last whose k-th pixel is no padding, counted from first, and those pixels."""
     offset = k * dilation - before
@@ -130,9 +150,8 @@ def tap(k, first, last, length, stride, before, dilation):
         return slice(0, 0), slice(0, 0)
     start = low * stride + offset
     return slice(low - first, high - first), slice(start, start + (high - low - 1) * stride + 1, stride)
-'''
 
-IMAGES = '''
+
 def conv2d_images_general(g, w, shape, stride, padding, dilation, groups):
     """d_x[n, i, j, c] = the sum of w[f, c, k, l] g[n, i', j', f] over all windows i', j' that see the pixel.
 
@@ -157,9 +176,8 @@ def conv2d_images_general(g, w, shape, stride, padding, dilation, groups):
         windows, pixels = tap(l, 0, columns, length, stride[1], padding[1][0], dilation[1])
         d_x[:, :, :, pixels] += product[:, :, :, l, windows]
     return d_x.reshape(-1, rows, length, batch).swapaxes(0, 3)
-'''
 
-IMAGES_BY_PATCH = '''
+
 def conv2d_images_by_patch(g, w, shape, blocks, stride, padding, dilation, groups):
     """d_x[n, i, j, c] = the sum of w[f, c, k, l] g[n, i', j', f] over all windows i', j' that see the pixel.
 
@@ -180,4 +198,58 @@ def conv2d_images_by_patch(g, w, shape, blocks, stride, padding, dilation, group
             across, xs = tap(l, 0, columns, length, stride[1], padding[1][0], dilation[1])
             d_x[:, :, ys, xs] += patches[:, :, down, k, l, across]
     return d_x.reshape(-1, rows, length, batch).swapaxes(0, 3)
-'''
+
+
+def max_pool_vjp_overlapping(g, out, x, size, stride, dilation=(1, 1)):
+    """Give the cotangent g of each window to the first of its largest pixels."""
+    d_x = np.zeros_like(out, dtype=g.dtype, shape=x.shape)
+    waiting = np.ones_like(out, dtype=bool)  # windows whose largest pixel has not come yet
+    for i, j in np.ndindex(size):
+        top, left = i * dilation[0], j * dilation[1]
+        bottom, right = top + stride[0] * out.shape[1], left + stride[1] * out.shape[2]
+        pixels = np.s_[:, top : bottom : stride[0], left : right : stride[1]]  # one of each window
+        first = waiting & ((x[pixels] == out) | np.isnan(x[pixels]))
+        d_x[pixels] += np.where(first, g, 0)
+        waiting &= ~first
+    return d_x
+
+
+def max_pool_vjp_overlapping_padded(g, out, x, taps):
+    """Give the cotangent g of each window to the first of its largest pixels; windows overlap the edges."""
+    d_x = np.zeros_like(out, dtype=g.dtype, shape=x.shape)
+    waiting = np.ones_like(out, dtype=bool)  # windows whose largest pixel has not come yet
+    for windows, pixels in taps:
+        first = waiting[windows] & ((x[pixels] == out[windows]) | np.isnan(x[pixels]))
+        d_x[pixels] += np.where(first, g[windows], 0)
+        waiting[windows] &= ~first
+    return d_x
+
+
+def gather_windows(x, index, taps):
+    """The element of each window whose number is given."""
+    out = np.zeros_like(index, dtype=x.dtype)
+    for k, (windows, pixels) in enumerate(taps):
+        out[windows] += np.where(index[windows] == k, x[pixels], 0)
+    return out
+
+
+def scatter_windows_overlapping(y, index, shape, taps):
+    """Zeros, with y at the element of each window whose number is given."""
+    x = np.zeros_like(index, dtype=y.dtype, shape=shape)
+    for k, (windows, pixels) in enumerate(taps):
+        x[pixels] += np.where(index[windows] == k, y[windows], 0)
+    return x
+
+
+def pixels(count, size, stride, before, low, high):
+    """How many pixels from low to high each window has along an axis."""
+    start = np.arange(count) * stride - before
+    return np.minimum(start + size, high) - np.maximum(start, low)
+
+
+def spread_windows(y, shape, taps):
+    """Images in which each pixel is the sum of the y of its windows."""
+    x = np.zeros_like(y, shape=shape)
+    for windows, pixels in taps:
+        x[pixels] += y[windows]
+    return x

@@ -1,0 +1,261 @@
+"""The rules of NumPy: what a program has in place of ops that write into arrays, or would not read well.
+
+Convolution and pooling are calls of the functions in `numpy_functions`, with options only if there are any.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from tensorgrad.core import OPS
+from tensorgrad.core.parallel import parts
+from tensorgrad.graph.export import numpy_functions as functions
+from tensorgrad.graph.export.numpy_functions import source_of
+from tensorgrad.graph.export.trace import Lines, Method, Traced, call, record
+from tensorgrad.ops.conv import patch_row_bytes, row_bytes
+from tensorgrad.ops.windows import Axis, Shape, slide
+
+
+def astype(x: Any, *, dtype: Any) -> Any:
+    """With the dtype as np.float32, not as a string."""
+    return record(Method("astype"), x, np.dtype(dtype).type)
+
+
+def sum_to(x: Any, *, shape: Shape) -> Any:
+    """Without axes of length 1 kept only to be dropped."""
+    new = x.ndim - len(shape)
+    unit = tuple(i + new for i, n in enumerate(shape) if n == 1 != x.shape[i + new])
+    axes = (*range(new), *unit)
+    if new and unit:
+        return np.sum(x, axis=axes, keepdims=True).reshape(shape)
+    axis = None if len(axes) == x.ndim else axes[0] if len(axes) == 1 else axes
+    return np.sum(x, axis=axis, keepdims=bool(unit) or not axes)
+
+
+def reshape(x: Any, *, shape: Any, order: Any = "C") -> Any:
+    """As a method, with all lengths; laid out as in the engine, which matters to products."""
+    if order != "C":
+        return np.reshape(x, shape, order)
+    made = OPS["reshape"].forward(x.step.value, shape=shape)
+    out = x.reshape(made.shape)
+    as_made = out.flags.f_contiguous or not made.flags.f_contiguous
+    return out if as_made else record(np.asfortranarray, out)
+
+
+def broadcast_to(x: Any, *, shape: Shape) -> Any:
+    """Without axes of length 1 given first to what has none."""
+    function, args = x.step.function, x.step.args
+    if isinstance(function, Method) and function.name == "reshape" and not args[0].value.ndim:
+        x = Traced(x.script, args[0])
+    return np.broadcast_to(x, shape)
+
+
+def gate(x: Any, condition: Any) -> Any:
+    """By np.where, which everybody knows."""
+    return record(np.where, condition, x, 0)
+
+
+def scatter_add(x: Any, *, index: Any, shape: Shape) -> Any:
+    """By an assignment where no element is met twice."""
+    dtype = "" if x.dtype == float else f", dtype=np.{x.dtype.name}"
+    zeros = f"{{out}} = np.zeros({tuple(shape)}{dtype})"
+    add = "{out}[{i1}] = {0}" if _reads_once(index) else "np.add.at({out}, {1}, {0})"
+    return record(Lines("scattered", (zeros, add)), x, index)
+
+
+def _reads_once(index: Any) -> bool:
+    if isinstance(index, (np.ndarray, Traced)):
+        return bool(index.dtype == bool)
+    parts = index if isinstance(index, tuple) else (index,)
+    return all(
+        part is None or part is Ellipsis or isinstance(part, (int, np.integer, slice)) for part in parts
+    )
+
+
+def _call(
+    word: str, how: str, args: tuple[Any, ...], *used: Callable[..., Any], disjoint: bool = False
+) -> Any:
+    """A call of the last of the functions, which uses the others; ``how`` are its further arguments.
+
+    What overlapping windows add to pixels need only be assigned if windows are disjoint.
+    """
+    name, sources = used[-1].__name__, [*map(source_of, used)]
+    if disjoint:
+        name, *sources = (x.replace("_overlapping", "").replace("] += ", "] = ") for x in (name, *sources))
+    arguments = ", ".join([*(f"{{a{k}}}" for k in range(len(args))), *([how] if how else [])])
+    return record(Lines(word, (f"{{out}} = {name}({arguments})",), tuple(sources)), *args)
+
+
+# Convolution
+
+
+def conv2d(x: Any, w: Any, bias: Any = None, **options: Any) -> Any:
+    _, how = _lay_filters(x.shape, w.shape, **options)
+    if not how:
+        return _call("convolved", "", (x, w, bias), functions.windows_of, functions.conv2d)
+    used = functions.windows_of_general, functions.conv2d_general
+    return _call("convolved", how, (x, w, bias), *used)
+
+
+def conv2d_filters(x: Any, y: Any, *, shape: Shape, **options: Any) -> Any:
+    (rows, columns), how = _lay_filters(x.shape, shape, **options)
+    blocks = _blocks_of(rows, row_bytes(x.swapaxes(0, 3), shape[0], rows, columns))
+    start = f"shape={tuple(shape)}, {blocks}"
+    if not how:
+        return _call("convolved", start, (x, y), functions.windows_of, functions.conv2d_filters)
+    used = functions.windows_of_general, functions.conv2d_filters_general
+    return _call("convolved", f"{start}, {how}", (x, y), *used)
+
+
+def conv2d_images(y: Any, w: Any, *, shape: Shape, **options: Any) -> Any:
+    (rows, columns), how = _lay_filters(shape, w.shape, **options)
+    start = f"shape={tuple(shape)}"
+    if not how:
+        return _call("convolved", start, (y, w), functions.conv2d_images)
+    function: Callable[..., Any] = functions.conv2d_images_general
+    if not rows.stride == rows.dilation == 1:
+        function = functions.conv2d_images_by_patch
+        start += f", {_blocks_of(rows, patch_row_bytes(y.swapaxes(0, 3), shape[3], rows, columns))}"
+    return _call("convolved", f"{start}, {how}", (y, w), functions.tap, function)
+
+
+def _lay_filters(
+    images: Shape, filters: Shape, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
+) -> tuple[tuple[Axis, Axis], str]:
+    """The axes, and the options as arguments of the general functions; none if the convolution is plain."""
+    axes = slide("to_numpy", images[1:3], filters[2:], stride, padding, dilation, shapes="")
+    how = f"stride={_both('stride', axes)}, padding={tuple((axis.before, axis.after) for axis in axes)}"
+    how += f", dilation={_both('dilation', axes)}, groups={groups}"
+    plain = "stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1), groups=1"
+    return axes, "" if how == plain else how
+
+
+def _both(what: str, axes: tuple[Axis, Axis]) -> tuple[int, ...]:
+    return tuple(getattr(axis, what) for axis in axes)
+
+
+def _blocks_of(rows: Axis, row_bytes: int) -> str:
+    """The blocks of rows that the engine takes at a time: sums are rounded by them."""
+    return f"blocks={[(part.start, part.stop) for part in parts(rows.count, row_bytes)]}"
+
+
+# Pooling
+
+
+def max_pool(x: Any, **options: Any) -> Any:
+    return _fold(x, _lay_windows(x.shape, **options), np.maximum, -np.inf)
+
+
+def max_pool_images(y: Any, *, images: Any, maxima: Any, **options: Any) -> Any:
+    axes = _lay_windows(images.shape, **options)
+    function: Callable[..., Any] = functions.max_pool_vjp_overlapping_padded
+    how = _list_taps(axes)
+    if all(map(_lies_inside, axes)):
+        function = functions.max_pool_vjp_overlapping
+        size, stride, dilation = (_both(what, axes) for what in ("size", "stride", "dilation"))
+        how = f"size={size}, stride={stride}" + (f", dilation={dilation}" if dilation != (1, 1) else "")
+    return _call("d", how, (y, maxima, images), function, disjoint=_are_disjoint(axes))
+
+
+def gather_windows(x: Any, index: Any, **options: Any) -> Any:
+    axes = _lay_windows(x.shape, **options)
+    return _call("windows", _list_taps(axes), (x, index), functions.gather_windows)
+
+
+def scatter_windows(y: Any, index: Any, *, shape: Shape, **options: Any) -> Any:
+    axes = _lay_windows(shape, **options)
+    how, function = f"{tuple(shape)}, {_list_taps(axes)}", functions.scatter_windows_overlapping
+    return _call("windows", how, (y, index), function, disjoint=_are_disjoint(axes))
+
+
+def avg_pool(x: Any, *, count_include_pad: bool = True, **options: Any) -> Any:
+    axes = _lay_windows(x.shape, **options)
+    return _divide(_fold(x, axes, np.add, 0), axes, count_include_pad)
+
+
+def avg_pool_images(y: Any, *, shape: Shape, count_include_pad: bool = True, **options: Any) -> Any:
+    axes = _lay_windows(shape, **options)
+    means = _divide(y, axes, count_include_pad)
+    return _call("d", f"{tuple(shape)}, {_list_taps(axes)}", (means,), functions.spread_windows)
+
+
+def _lay_windows(
+    shape: Shape,
+    size: Any = 2,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+) -> tuple[Axis, Axis]:
+    stride = size if stride is None else stride
+    return slide("to_numpy", shape[1:3], size, stride, padding, dilation, ceil_mode=ceil_mode, shapes="")
+
+
+def _lies_inside(axis: Axis) -> bool:
+    """Whether every window lies inside the images."""
+    last = (axis.count - 1) * axis.stride + (axis.size - 1) * axis.dilation - axis.before
+    return not axis.before and last < axis.length
+
+
+def _are_disjoint(axes: tuple[Axis, Axis]) -> bool:
+    return all(axis.stride > axis.dilation * (axis.size - 1) for axis in axes)
+
+
+def _fold(x: Any, axes: tuple[Axis, Axis], combine: Callable[..., Any], start: float) -> Any:
+    """All pixels of every window combined, along rows first, then along columns."""
+    for place, (word, axis) in enumerate(zip(("of_rows", "of_windows"), axes, strict=True), 1):
+        before = (slice(None),) * place
+        taps = [tuple((*before, part) for part in axis.tap(k)) for k in range(axis.size)]
+        if len(taps) > 1 and all(axis.count == part[-1].stop - part[-1].start for part, _ in taps):
+            out = combine(x[taps[0][1]], x[taps[1][1]])
+            for _, pixels in taps[2:]:
+                out = combine(out, x[pixels])
+            x = call(word, out)
+            continue
+        shape = (*x.shape[:place], axis.count, *x.shape[place + 1 :])
+        lines = [f"{{out}} = np.full_like({{a0}}, {'-np.inf' if start else '0'}, shape={shape})"]
+        for windows, pixels in taps:
+            part, new = f"{{out}}[{_write(windows)}]", f"{{0}}[{_write(pixels)}]"
+            lines.append(f"{part} += {new}" if combine is np.add else f"{part} = np.maximum({part}, {new})")
+        x = record(Lines(word, tuple(lines)), x)
+    return x
+
+
+def _list_taps(axes: tuple[Axis, Axis]) -> str:
+    """The windows and the pixels of each tap, as the functions take them."""
+    return f"[{', '.join(f'(np.s_[{_write(w)}], np.s_[{_write(p)}])' for w, p in _taps(*axes))}]"
+
+
+def _taps(rows: Axis, columns: Axis) -> Iterator[tuple[tuple[slice, ...], tuple[slice, ...]]]:
+    for i, j in np.ndindex(rows.size, columns.size):
+        (down, ys), (across, xs) = rows.tap(i), columns.tap(j)
+        yield (slice(None), down, across), (slice(None), ys, xs)
+
+
+def _write(index: tuple[slice, ...]) -> str:
+    """An index as it is written, without what follows from the shapes."""
+
+    def write(s: slice) -> str:
+        if s.start is None and s.stop is None:
+            return ":"
+        return f"{s.start}:{s.stop}" + (f":{s.step}" if s.step not in (None, 1) else "")
+
+    return ", ".join(map(write, index))
+
+
+def _divide(x: Any, axes: tuple[Axis, Axis], count_include_pad: bool) -> Any:
+    """Sums divided by the numbers of pixels in the windows, for which there is one number or a formula."""
+    counts, texts = [], []
+    for axis in axes:
+        low, high = (-axis.before, axis.length + axis.after) if count_include_pad else (0, axis.length)
+        how = (axis.count, axis.size, axis.stride, axis.before, low, high)
+        counts.append(functions.pixels(*how))  # type: ignore[no-untyped-call]
+        texts.append(f"pixels{how}")
+    pixels = np.multiply.outer(*counts)
+    if (pixels == pixels.flat[0]).all():
+        return np.divide(x, int(pixels.flat[0]))
+    line = f"{{out}} = {{0}} / np.multiply.outer({', '.join(texts)}).astype(np.{x.dtype.name})[:, :, None]"
+    return record(Lines("mean", (line,), (source_of(functions.pixels),)), x)
