@@ -24,7 +24,7 @@ from tensorgrad.estimators.modules import (
     require_outputs,
 )
 from tensorgrad.nn import Callback, EarlyStopping, Network, Optimizer, Schedule
-from tensorgrad.nn.metrics import Metric
+from tensorgrad.nn.fit.metrics import Metric
 from tensorgrad.nn.network import History
 
 Values: TypeAlias = np.ndarray[Any, Any]

@@ -15,7 +15,7 @@ from tensorgrad.core import Tensor
 from tensorgrad.estimators.base import NetworkEstimator, Values, supports_partial_fit
 from tensorgrad.estimators.modules import Module, Shape, require_logits
 from tensorgrad.nn import Callback, Network, Optimizer, Schedule
-from tensorgrad.nn.metrics import Metric, output_scale, probabilities
+from tensorgrad.nn.fit.metrics import Metric, output_scale, probabilities
 from tensorgrad.ops import cross_entropy
 
 
@@ -71,7 +71,7 @@ class TensorgradClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[m
     tol : float or None
         Least improvement. With None and no ``early_stopping`` all epochs are trained.
     metrics : list, optional
-        What the history holds beside the loss; see `tensorgrad.nn.metrics.measures`.
+        What the history holds beside the loss; see `tensorgrad.nn.fit.metrics.measures`.
     callbacks : list of Callback, optional
         Copied at each `fit`.
     class_weight : dict or "balanced", optional

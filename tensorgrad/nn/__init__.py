@@ -13,13 +13,12 @@ from tensorgrad.nn.activations import Tanh as Tanh
 from tensorgrad.nn.architectures import convolutional_network as convolutional_network
 from tensorgrad.nn.architectures import dense_network as dense_network
 from tensorgrad.nn.architectures import modern_network as modern_network
-from tensorgrad.nn.callbacks import Callback as Callback
-from tensorgrad.nn.callbacks import EarlyStopping as EarlyStopping
-from tensorgrad.nn.checkpoints import generator_state as generator_state
-from tensorgrad.nn.checkpoints import load_checkpoint as load_checkpoint
-from tensorgrad.nn.checkpoints import save_checkpoint as save_checkpoint
-from tensorgrad.nn.checkpoints import set_generator_state as set_generator_state
 from tensorgrad.nn.files import SavedFileError as SavedFileError
+from tensorgrad.nn.fit.callbacks import Callback as Callback
+from tensorgrad.nn.fit.callbacks import EarlyStopping as EarlyStopping
+from tensorgrad.nn.fit.checkpoints import CheckpointError as CheckpointError
+from tensorgrad.nn.fit.metrics import accuracy as accuracy
+from tensorgrad.nn.fit.training import Training as Training
 from tensorgrad.nn.layer import Buffer as Buffer
 from tensorgrad.nn.layer import Layer as Layer
 from tensorgrad.nn.layers import Conv2D as Conv2D
@@ -27,7 +26,6 @@ from tensorgrad.nn.layers import Dense as Dense
 from tensorgrad.nn.layers import Dropout as Dropout
 from tensorgrad.nn.layers import Embedding as Embedding
 from tensorgrad.nn.layers import Flatten as Flatten
-from tensorgrad.nn.metrics import accuracy as accuracy
 from tensorgrad.nn.network import Network as Network
 from tensorgrad.nn.normalization import BatchNorm as BatchNorm
 from tensorgrad.nn.normalization import LayerNorm as LayerNorm
@@ -43,7 +41,6 @@ from tensorgrad.nn.pooling import GlobalAvgPool2D as GlobalAvgPool2D
 from tensorgrad.nn.pooling import GlobalMaxPool2D as GlobalMaxPool2D
 from tensorgrad.nn.pooling import MaxPool2D as MaxPool2D
 from tensorgrad.nn.process import tuned_process as tuned_process
-from tensorgrad.nn.resuming import CheckpointError as CheckpointError
 from tensorgrad.nn.saving import load_network as load_network
 from tensorgrad.nn.saving import load_notes as load_notes
 from tensorgrad.nn.saving import load_weights as load_weights
@@ -55,4 +52,7 @@ from tensorgrad.nn.schedules import ExponentialDecay as ExponentialDecay
 from tensorgrad.nn.schedules import OneCycle as OneCycle
 from tensorgrad.nn.schedules import StepDecay as StepDecay
 from tensorgrad.nn.schedules import WarmUp as WarmUp
-from tensorgrad.nn.training import Training as Training
+from tensorgrad.nn.trees import generator_state as generator_state
+from tensorgrad.nn.trees import load_checkpoint as load_checkpoint
+from tensorgrad.nn.trees import save_checkpoint as save_checkpoint
+from tensorgrad.nn.trees import set_generator_state as set_generator_state

@@ -9,16 +9,16 @@ from typing import Any, Literal
 import numpy as np
 
 from tensorgrad.core import Array, Parameter, Tensor, no_grad
-from tensorgrad.graph.summary import summarize
-from tensorgrad.nn.callbacks import Callback, Progress
 from tensorgrad.nn.files import PathLike
-from tensorgrad.nn.fitting import in_order, optimizer_for, prepared_training
-from tensorgrad.nn.intake import Intake, check_count
+from tensorgrad.nn.fit.callbacks import Callback, Progress
+from tensorgrad.nn.fit.examples import Intake, check_count
+from tensorgrad.nn.fit.metrics import Metric, measures, output_scale
+from tensorgrad.nn.fit.preparing import in_order, optimizer_for, prepared_training
+from tensorgrad.nn.fit.tally import BatchReduction, measured, mode
 from tensorgrad.nn.layer import Layer
-from tensorgrad.nn.metrics import Metric, measures, output_scale
 from tensorgrad.nn.optimizer import Optimizer
 from tensorgrad.nn.schedule import Schedule
-from tensorgrad.nn.tally import BatchReduction, measured, mode
+from tensorgrad.nn.summary import summarize
 
 Loss = Callable[..., Tensor]
 History = dict[str, list[float]]
@@ -196,9 +196,9 @@ class Network(Layer):
         validation_split : float, optional
             The share of the examples, between 0 and 1, that is drawn at random and held out.
         metrics : list, optional
-            See `tensorgrad.nn.metrics.measures`. Each is measured on the predictions made in training, as the
-            loss is, and on validation data. By default the accuracy, on validation data, where targets are
-            classes.
+            See `tensorgrad.nn.fit.metrics.measures`. Each is measured on the predictions made in training, as
+            the loss is, and on validation data. By default the accuracy, on validation data, where targets
+            are classes.
         callbacks : list of Callback
             Such as `EarlyStopping`.
         sample_weight : array (N,), optional

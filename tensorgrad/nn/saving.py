@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tensorgrad.nn.checkpoints import check_header
 from tensorgrad.nn.description import build, describe
 from tensorgrad.nn.files import Arrays, PathLike, SavedFileError, read_archive, refusing, write_archive
 from tensorgrad.nn.layer import Layer
 from tensorgrad.nn.safetensors import read_safetensors, write_safetensors
+from tensorgrad.nn.trees import check_header
 
 _WEIGHTS, _NETWORK = "tensorgrad weights", "tensorgrad network"
 _VERSION = 1

@@ -12,21 +12,21 @@ import numpy as np
 from tensorgrad.core import Tensor, detect_nan
 from tensorgrad.data.augment import Images
 from tensorgrad.data.batches import ArrayBatches, Batch, StreamedBatches
-from tensorgrad.nn.callbacks import Callback
-from tensorgrad.nn.checkpoints import generator_state, set_generator_state
-from tensorgrad.nn.intake import Intake
-from tensorgrad.nn.interrupts import Interrupts
-from tensorgrad.nn.metrics import Measure, Values
+from tensorgrad.nn.fit.callbacks import Callback
+from tensorgrad.nn.fit.examples import Intake
+from tensorgrad.nn.fit.interrupts import Interrupts
+from tensorgrad.nn.fit.metrics import Measure, Values
+from tensorgrad.nn.fit.tally import Tally, loss_of, mode
 from tensorgrad.nn.optimizer import Optimizer
 from tensorgrad.nn.process import tuned_process
 from tensorgrad.nn.schedule import Schedule
-from tensorgrad.nn.tally import Tally, loss_of, mode
+from tensorgrad.nn.trees import generator_state, set_generator_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tensorgrad.nn.fit.checkpoints import Checkpoints
     from tensorgrad.nn.network import Network
-    from tensorgrad.nn.resuming import Checkpoints
 
 HINT = "A smaller learning rate usually helps"
 

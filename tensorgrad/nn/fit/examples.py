@@ -11,9 +11,9 @@ import numpy as np
 
 from tensorgrad.core import Array, Tensor, no_grad
 from tensorgrad.core.engine import as_numeric
+from tensorgrad.nn.fit.metrics import Values
+from tensorgrad.nn.fit.tally import BatchReduction, loss_of, mode, reduction_of
 from tensorgrad.nn.layers import Embedding
-from tensorgrad.nn.metrics import Values
-from tensorgrad.nn.tally import BatchReduction, loss_of, mode, reduction_of
 from tensorgrad.ops import cross_entropy
 
 if TYPE_CHECKING:

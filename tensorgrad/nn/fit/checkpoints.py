@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tensorgrad.nn.callbacks import Callback, Progress
-from tensorgrad.nn.checkpoints import (
+from tensorgrad.nn.files import PathLike
+from tensorgrad.nn.fit.callbacks import Callback, Progress
+from tensorgrad.nn.fit.metrics import Values
+from tensorgrad.nn.trees import (
     generator_state,
     load_checkpoint,
     save_checkpoint,
     set_generator_state,
 )
-from tensorgrad.nn.files import PathLike
-from tensorgrad.nn.metrics import Values
 
 if TYPE_CHECKING:
+    from tensorgrad.nn.fit.training import Training
     from tensorgrad.nn.network import Network
-    from tensorgrad.nn.training import Training
 
 _KIND = "tensorgrad training"
 _HASHED_BYTES = 64 << 20  # of an array; larger ones are hashed in parts

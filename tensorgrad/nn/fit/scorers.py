@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 
-from tensorgrad.nn.metrics import Scale, Values, probabilities
+from tensorgrad.nn.fit.metrics import Scale, Values, probabilities
 
 
 class Classes(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 if TYPE_CHECKING:
-    from tensorgrad.nn.training import Training
+    from tensorgrad.nn.fit.training import Training
 
 
 class Callback:

@@ -10,14 +10,9 @@ import numpy as np
 
 from tensorgrad.core import Array, Parameter, no_grad
 from tensorgrad.data.batches import ArrayBatches, Batch, StreamedBatches
-from tensorgrad.nn.callbacks import Callback
-from tensorgrad.nn.checkpoints import generator_state, set_generator_state
 from tensorgrad.nn.files import PathLike
-from tensorgrad.nn.intake import Examples, Intake, check_count, class_weights
-from tensorgrad.nn.metrics import Measure, Metric, Values, are_classes, measures, output_scale
-from tensorgrad.nn.optimizer import Optimizer
-from tensorgrad.nn.optimizers import MiniBatchSGD
-from tensorgrad.nn.resuming import (
+from tensorgrad.nn.fit.callbacks import Callback
+from tensorgrad.nn.fit.checkpoints import (
     Checkpoints,
     described_array,
     described_function,
@@ -26,9 +21,14 @@ from tensorgrad.nn.resuming import (
     read,
     restore,
 )
+from tensorgrad.nn.fit.examples import Examples, Intake, check_count, class_weights
+from tensorgrad.nn.fit.metrics import Measure, Metric, Values, are_classes, measures, output_scale
+from tensorgrad.nn.fit.tally import measured, mode
+from tensorgrad.nn.fit.training import Training
+from tensorgrad.nn.optimizer import Optimizer
+from tensorgrad.nn.optimizers import MiniBatchSGD
 from tensorgrad.nn.schedule import Schedule
-from tensorgrad.nn.tally import measured, mode
-from tensorgrad.nn.training import Training
+from tensorgrad.nn.trees import generator_state, set_generator_state
 
 if TYPE_CHECKING:
     from tensorgrad.nn.network import Network

@@ -10,11 +10,11 @@ import numpy as np
 
 from tensorgrad.core import Tensor, no_grad
 from tensorgrad.data.batches import Batch
+from tensorgrad.nn.fit.metrics import Measure, Values, accuracy, are_classes
 from tensorgrad.nn.layer import Layer
-from tensorgrad.nn.metrics import Measure, Values, accuracy, are_classes
 
 if TYPE_CHECKING:
-    from tensorgrad.nn.intake import Intake
+    from tensorgrad.nn.fit.examples import Intake
     from tensorgrad.nn.network import Network
 
 BatchReduction: TypeAlias = Literal["mean", "sum"]

@@ -243,7 +243,7 @@ def _for_score(name: str, prediction: Values, scale: Scale) -> Values:
 
 
 def _score(scorer: Any, prediction: Values, target: Values, scale: Scale) -> float:
-    from tensorgrad.nn.scoring import Classes, Regression
+    from tensorgrad.nn.fit.scorers import Classes, Regression
 
     name = scorer._score_func.__name__
     if are_classes(prediction, target):
