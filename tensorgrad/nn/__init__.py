@@ -29,10 +29,10 @@ from tensorgrad.nn.layers import Flatten as Flatten
 from tensorgrad.nn.network import Network as Network
 from tensorgrad.nn.normalization import BatchNorm as BatchNorm
 from tensorgrad.nn.normalization import LayerNorm as LayerNorm
-from tensorgrad.nn.optimizer import Optimizer as Optimizer
 from tensorgrad.nn.optimizers import Adam as Adam
 from tensorgrad.nn.optimizers import AdamW as AdamW
 from tensorgrad.nn.optimizers import MiniBatchSGD as MiniBatchSGD
+from tensorgrad.nn.optimizers import Optimizer as Optimizer
 from tensorgrad.nn.plateau import ReduceOnPlateau as ReduceOnPlateau
 from tensorgrad.nn.plots import plot_confusion as plot_confusion
 from tensorgrad.nn.plots import plot_history as plot_history

@@ -16,7 +16,7 @@ from tensorgrad.nn.fit.metrics import Metric, measures, output_scale
 from tensorgrad.nn.fit.preparing import in_order, optimizer_for, prepared_training
 from tensorgrad.nn.fit.tally import BatchReduction, measured, mode
 from tensorgrad.nn.layer import Layer
-from tensorgrad.nn.optimizer import Optimizer
+from tensorgrad.nn.optimizers import Optimizer
 from tensorgrad.nn.schedule import Schedule
 from tensorgrad.nn.summary import summarize
 

@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from tensorgrad.nn.optimizer import Optimizer
-from tensorgrad.nn.options import fraction, nonnegative, positive
+from tensorgrad.core.checks import fraction, nonnegative, positive
+from tensorgrad.nn.optimizers import Optimizer
 from tensorgrad.nn.schedule import Schedule, count, is_count
 
 

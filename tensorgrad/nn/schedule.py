@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from tensorgrad.nn.optimizer import Optimizer
-from tensorgrad.nn.options import nonnegative
+from tensorgrad.core.checks import nonnegative
+from tensorgrad.nn.optimizers import Optimizer
 
 
 class Schedule:

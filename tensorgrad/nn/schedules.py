@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from tensorgrad.nn.optimizer import Optimizer
-from tensorgrad.nn.options import fraction, nonnegative, positive
+from tensorgrad.core.checks import fraction, nonnegative, positive
+from tensorgrad.nn.optimizers import Optimizer
 from tensorgrad.nn.schedule import Schedule, cosine, count
 
 

@@ -25,8 +25,7 @@ from tensorgrad.nn.fit.examples import Examples, Intake, check_count, class_weig
 from tensorgrad.nn.fit.metrics import Measure, Metric, Values, are_classes, measures, output_scale
 from tensorgrad.nn.fit.tally import measured, mode
 from tensorgrad.nn.fit.training import Training
-from tensorgrad.nn.optimizer import Optimizer
-from tensorgrad.nn.optimizers import MiniBatchSGD
+from tensorgrad.nn.optimizers import MiniBatchSGD, Optimizer
 from tensorgrad.nn.schedule import Schedule
 from tensorgrad.nn.trees import generator_state, set_generator_state
 
