@@ -33,7 +33,6 @@ from tensorgrad.nn.optimizers import Adam as Adam
 from tensorgrad.nn.optimizers import AdamW as AdamW
 from tensorgrad.nn.optimizers import MiniBatchSGD as MiniBatchSGD
 from tensorgrad.nn.optimizers import Optimizer as Optimizer
-from tensorgrad.nn.plateau import ReduceOnPlateau as ReduceOnPlateau
 from tensorgrad.nn.plots import plot_confusion as plot_confusion
 from tensorgrad.nn.plots import plot_history as plot_history
 from tensorgrad.nn.pooling import AvgPool2D as AvgPool2D
@@ -46,10 +45,11 @@ from tensorgrad.nn.saving import load_notes as load_notes
 from tensorgrad.nn.saving import load_weights as load_weights
 from tensorgrad.nn.saving import save_network as save_network
 from tensorgrad.nn.saving import save_weights as save_weights
-from tensorgrad.nn.schedule import Schedule as Schedule
 from tensorgrad.nn.schedules import CosineDecay as CosineDecay
 from tensorgrad.nn.schedules import ExponentialDecay as ExponentialDecay
 from tensorgrad.nn.schedules import OneCycle as OneCycle
+from tensorgrad.nn.schedules import ReduceOnPlateau as ReduceOnPlateau
+from tensorgrad.nn.schedules import Schedule as Schedule
 from tensorgrad.nn.schedules import StepDecay as StepDecay
 from tensorgrad.nn.schedules import WarmUp as WarmUp
 from tensorgrad.nn.trees import generator_state as generator_state

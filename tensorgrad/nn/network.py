@@ -17,7 +17,7 @@ from tensorgrad.nn.fit.preparing import in_order, optimizer_for, prepared_traini
 from tensorgrad.nn.fit.tally import BatchReduction, measured, mode
 from tensorgrad.nn.layer import Layer
 from tensorgrad.nn.optimizers import Optimizer
-from tensorgrad.nn.schedule import Schedule
+from tensorgrad.nn.schedules import Schedule
 from tensorgrad.nn.summary import summarize
 
 Loss = Callable[..., Tensor]

@@ -26,7 +26,7 @@ from tensorgrad.nn.fit.metrics import Measure, Metric, Values, are_classes, meas
 from tensorgrad.nn.fit.tally import measured, mode
 from tensorgrad.nn.fit.training import Training
 from tensorgrad.nn.optimizers import MiniBatchSGD, Optimizer
-from tensorgrad.nn.schedule import Schedule
+from tensorgrad.nn.schedules import Schedule
 from tensorgrad.nn.trees import generator_state, set_generator_state
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from tensorgrad.nn.fit.metrics import Measure, Values
 from tensorgrad.nn.fit.tally import Tally, loss_of, mode
 from tensorgrad.nn.optimizers import Optimizer
 from tensorgrad.nn.process import tuned_process
-from tensorgrad.nn.schedule import Schedule
+from tensorgrad.nn.schedules import Schedule
 from tensorgrad.nn.trees import generator_state, set_generator_state
 
 if TYPE_CHECKING:
