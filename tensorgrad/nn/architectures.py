@@ -5,12 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import DTypeLike
 
-from tensorgrad.nn.activations import ReLU, Sigmoid
-from tensorgrad.nn.checks import Seed
-from tensorgrad.nn.layers import Conv2D, Dense, Dropout, Flatten
+from tensorgrad.nn.initializers import Seed
+from tensorgrad.nn.layers import BatchNorm, Conv2D, Dense, Dropout, Flatten, MaxPool2D, ReLU, Sigmoid
 from tensorgrad.nn.network import Network
-from tensorgrad.nn.normalization import BatchNorm
-from tensorgrad.nn.pooling import MaxPool2D
+
+__all__ = ["convolutional_network", "dense_network", "modern_network"]
 
 
 def dense_network(

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import DTypeLike
 
+from tensorgrad.core.checks import NDArray
+
+__all__ = ["INITIALIZERS", "initialize"]
+
+Seed: TypeAlias = np.random.Generator | int | None
 Shape: TypeAlias = tuple[int, ...]
-Initializer: TypeAlias = Callable[[np.random.Generator, Shape, int, int], np.ndarray[Any, Any]]
+Initializer: TypeAlias = Callable[[np.random.Generator, Shape, int, int], NDArray]
 
 
-def _uniform(limit: float, rng: np.random.Generator, shape: Shape) -> np.ndarray[Any, Any]:
+def _uniform(limit: float, rng: np.random.Generator, shape: Shape) -> NDArray:
     return rng.uniform(-limit, limit, shape)
 
 
@@ -39,7 +44,7 @@ INITIALIZERS: dict[str, Initializer] = {
 
 def initialize(
     name: str, rng: np.random.Generator, shape: Shape, fan_in: int, fan_out: int, dtype: DTypeLike
-) -> np.ndarray[Any, Any]:
+) -> NDArray:
     """Draw initial values from the initializer called ``name``.
 
     Parameters

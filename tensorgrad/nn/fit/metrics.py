@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 
 from tensorgrad.core import Array, Tensor
-from tensorgrad.nn.activations import LogSoftmax, Sigmoid, Softmax
+from tensorgrad.nn.layers import LogSoftmax, Sigmoid, Softmax
 from tensorgrad.ops import binary_cross_entropy, cross_entropy, sigmoid, softmax
 
 if TYPE_CHECKING:
