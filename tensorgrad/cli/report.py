@@ -14,7 +14,7 @@ import numpy as np
 
 import tensorgrad as tg
 from tensorgrad.data import Dataset
-from tensorgrad.nn.files import write_atomically
+from tensorgrad.nn.files.archive import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -3,7 +3,11 @@
 from tensorgrad.nn.architectures import convolutional_network as convolutional_network
 from tensorgrad.nn.architectures import dense_network as dense_network
 from tensorgrad.nn.architectures import modern_network as modern_network
-from tensorgrad.nn.files import SavedFileError as SavedFileError
+from tensorgrad.nn.files.archive import SavedFileError as SavedFileError
+from tensorgrad.nn.files.trees import generator_state as generator_state
+from tensorgrad.nn.files.trees import load_checkpoint as load_checkpoint
+from tensorgrad.nn.files.trees import save_checkpoint as save_checkpoint
+from tensorgrad.nn.files.trees import set_generator_state as set_generator_state
 from tensorgrad.nn.fit.callbacks import Callback as Callback
 from tensorgrad.nn.fit.callbacks import EarlyStopping as EarlyStopping
 from tensorgrad.nn.fit.checkpoints import CheckpointError as CheckpointError
@@ -52,7 +56,3 @@ from tensorgrad.nn.schedules import ReduceOnPlateau as ReduceOnPlateau
 from tensorgrad.nn.schedules import Schedule as Schedule
 from tensorgrad.nn.schedules import StepDecay as StepDecay
 from tensorgrad.nn.schedules import WarmUp as WarmUp
-from tensorgrad.nn.trees import generator_state as generator_state
-from tensorgrad.nn.trees import load_checkpoint as load_checkpoint
-from tensorgrad.nn.trees import save_checkpoint as save_checkpoint
-from tensorgrad.nn.trees import set_generator_state as set_generator_state

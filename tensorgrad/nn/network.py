@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from tensorgrad.core import Array, Parameter, Tensor, no_grad
-from tensorgrad.nn.files import PathLike
+from tensorgrad.nn.files.archive import PathLike
 from tensorgrad.nn.fit.callbacks import Callback, Progress
 from tensorgrad.nn.fit.examples import Intake, check_count
 from tensorgrad.nn.fit.metrics import Metric, measures, output_scale

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tensorgrad.nn.files import PathLike
-from tensorgrad.nn.fit.callbacks import Callback, Progress
-from tensorgrad.nn.fit.metrics import Values
-from tensorgrad.nn.trees import (
+from tensorgrad.nn.files.archive import PathLike
+from tensorgrad.nn.files.trees import (
     generator_state,
     load_checkpoint,
     save_checkpoint,
     set_generator_state,
 )
+from tensorgrad.nn.fit.callbacks import Callback, Progress
+from tensorgrad.nn.fit.metrics import Values
 
 if TYPE_CHECKING:
     from tensorgrad.nn.fit.training import Training

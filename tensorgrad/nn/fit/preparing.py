@@ -10,7 +10,8 @@ import numpy as np
 
 from tensorgrad.core import Array, Parameter, no_grad
 from tensorgrad.data.batches import ArrayBatches, Batch, StreamedBatches
-from tensorgrad.nn.files import PathLike
+from tensorgrad.nn.files.archive import PathLike
+from tensorgrad.nn.files.trees import generator_state, set_generator_state
 from tensorgrad.nn.fit.callbacks import Callback
 from tensorgrad.nn.fit.checkpoints import (
     Checkpoints,
@@ -27,7 +28,6 @@ from tensorgrad.nn.fit.tally import measured, mode
 from tensorgrad.nn.fit.training import Training
 from tensorgrad.nn.optimizers import MiniBatchSGD, Optimizer
 from tensorgrad.nn.schedules import Schedule
-from tensorgrad.nn.trees import generator_state, set_generator_state
 
 if TYPE_CHECKING:
     from tensorgrad.nn.network import Network

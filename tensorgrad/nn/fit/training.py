@@ -12,6 +12,7 @@ import numpy as np
 from tensorgrad.core import Tensor, detect_nan
 from tensorgrad.data.augment import Images
 from tensorgrad.data.batches import ArrayBatches, Batch, StreamedBatches
+from tensorgrad.nn.files.trees import generator_state, set_generator_state
 from tensorgrad.nn.fit.callbacks import Callback
 from tensorgrad.nn.fit.examples import Intake
 from tensorgrad.nn.fit.interrupts import Interrupts
@@ -20,7 +21,6 @@ from tensorgrad.nn.fit.tally import Tally, loss_of, mode
 from tensorgrad.nn.optimizers import Optimizer
 from tensorgrad.nn.process import tuned_process
 from tensorgrad.nn.schedules import Schedule
-from tensorgrad.nn.trees import generator_state, set_generator_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable
