@@ -1,58 +1,17 @@
-"""Layers, initializers, the optimizer and the network, built from ops alone."""
+"""Layers, optimizers, schedules, networks and their training, and files of them; built from ops alone."""
 
-from tensorgrad.nn.architectures import convolutional_network as convolutional_network
-from tensorgrad.nn.architectures import dense_network as dense_network
-from tensorgrad.nn.architectures import modern_network as modern_network
-from tensorgrad.nn.files.archive import SavedFileError as SavedFileError
-from tensorgrad.nn.files.trees import generator_state as generator_state
-from tensorgrad.nn.files.trees import load_checkpoint as load_checkpoint
-from tensorgrad.nn.files.trees import save_checkpoint as save_checkpoint
-from tensorgrad.nn.files.trees import set_generator_state as set_generator_state
+from tensorgrad.nn.architectures import *
+from tensorgrad.nn.files import *
 from tensorgrad.nn.fit.callbacks import Callback as Callback
 from tensorgrad.nn.fit.callbacks import EarlyStopping as EarlyStopping
 from tensorgrad.nn.fit.checkpoints import CheckpointError as CheckpointError
 from tensorgrad.nn.fit.metrics import accuracy as accuracy
 from tensorgrad.nn.fit.training import Training as Training
-from tensorgrad.nn.layer import Buffer as Buffer
-from tensorgrad.nn.layer import Layer as Layer
-from tensorgrad.nn.layers import ELU as ELU
-from tensorgrad.nn.layers import GELU as GELU
-from tensorgrad.nn.layers import AvgPool2D as AvgPool2D
-from tensorgrad.nn.layers import BatchNorm as BatchNorm
-from tensorgrad.nn.layers import Conv2D as Conv2D
-from tensorgrad.nn.layers import Dense as Dense
-from tensorgrad.nn.layers import Dropout as Dropout
-from tensorgrad.nn.layers import Embedding as Embedding
-from tensorgrad.nn.layers import Flatten as Flatten
-from tensorgrad.nn.layers import GlobalAvgPool2D as GlobalAvgPool2D
-from tensorgrad.nn.layers import GlobalMaxPool2D as GlobalMaxPool2D
-from tensorgrad.nn.layers import LayerNorm as LayerNorm
-from tensorgrad.nn.layers import LeakyReLU as LeakyReLU
-from tensorgrad.nn.layers import LogSoftmax as LogSoftmax
-from tensorgrad.nn.layers import MaxPool2D as MaxPool2D
-from tensorgrad.nn.layers import ReLU as ReLU
-from tensorgrad.nn.layers import Sigmoid as Sigmoid
-from tensorgrad.nn.layers import SiLU as SiLU
-from tensorgrad.nn.layers import Softmax as Softmax
-from tensorgrad.nn.layers import Softplus as Softplus
-from tensorgrad.nn.layers import Tanh as Tanh
+from tensorgrad.nn.layer import *
+from tensorgrad.nn.layers import *
 from tensorgrad.nn.network import Network as Network
-from tensorgrad.nn.optimizers import Adam as Adam
-from tensorgrad.nn.optimizers import AdamW as AdamW
-from tensorgrad.nn.optimizers import MiniBatchSGD as MiniBatchSGD
-from tensorgrad.nn.optimizers import Optimizer as Optimizer
-from tensorgrad.nn.plots import plot_confusion as plot_confusion
-from tensorgrad.nn.plots import plot_history as plot_history
+from tensorgrad.nn.optimizers import *
+from tensorgrad.nn.plots import *
 from tensorgrad.nn.process import tuned_process as tuned_process
-from tensorgrad.nn.saving import load_network as load_network
-from tensorgrad.nn.saving import load_notes as load_notes
-from tensorgrad.nn.saving import load_weights as load_weights
-from tensorgrad.nn.saving import save_network as save_network
-from tensorgrad.nn.saving import save_weights as save_weights
-from tensorgrad.nn.schedules import CosineDecay as CosineDecay
-from tensorgrad.nn.schedules import ExponentialDecay as ExponentialDecay
-from tensorgrad.nn.schedules import OneCycle as OneCycle
-from tensorgrad.nn.schedules import ReduceOnPlateau as ReduceOnPlateau
-from tensorgrad.nn.schedules import Schedule as Schedule
-from tensorgrad.nn.schedules import StepDecay as StepDecay
-from tensorgrad.nn.schedules import WarmUp as WarmUp
+from tensorgrad.nn.saving import *
+from tensorgrad.nn.schedules import *
