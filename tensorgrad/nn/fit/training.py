@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tensorgrad.core import Tensor, detect_nan
-from tensorgrad.data.augment import Images
+from tensorgrad.core.checks import NDArray
 from tensorgrad.data.batches import ArrayBatches, Batch, StreamedBatches
 from tensorgrad.nn.files.trees import generator_state, set_generator_state
 from tensorgrad.nn.fit.callbacks import Callback
@@ -75,7 +75,7 @@ class Training:
         *,
         epochs: int,
         rng: np.random.Generator,
-        augment: Callable[[Images, np.random.Generator], Images] | None,
+        augment: Callable[[NDArray, np.random.Generator], NDArray] | None,
         augment_rng: np.random.Generator | None,
         weigh: Callable[[Values, Values | None], Values | None] | None,
         measures: Mapping[str, Measure],
