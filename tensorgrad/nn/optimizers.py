@@ -392,14 +392,7 @@ class MiniBatchSGD(Optimizer):
         clip_value: float | None = None,
         clip_norm: float | None = None,
     ) -> None:
-        options = {
-            "learning_rate": learning_rate,
-            "momentum": momentum,
-            "dampening": dampening,
-            "nesterov": nesterov,
-            "weight_decay": weight_decay,
-            "decoupled_weight_decay": decoupled_weight_decay,
-        }
+        options = {name: value for name, value in locals().items() if name in self._checks}
         super().__init__(parameters, options, clip_value, clip_norm)
 
     @classmethod
@@ -504,13 +497,7 @@ class Adam(Optimizer):
         clip_value: float | None = None,
         clip_norm: float | None = None,
     ) -> None:
-        options = {
-            "learning_rate": learning_rate,
-            "betas": betas,
-            "eps": eps,
-            "weight_decay": weight_decay,
-            "amsgrad": amsgrad,
-        }
+        options = {name: value for name, value in locals().items() if name in self._checks}
         super().__init__(parameters, options, clip_value, clip_norm)
 
     @classmethod
@@ -577,13 +564,4 @@ class AdamW(Adam):
         clip_value: float | None = None,
         clip_norm: float | None = None,
     ) -> None:
-        super().__init__(
-            parameters,
-            learning_rate,
-            betas=betas,
-            eps=eps,
-            weight_decay=weight_decay,
-            amsgrad=amsgrad,
-            clip_value=clip_value,
-            clip_norm=clip_norm,
-        )
+        Adam.__init__(**locals())  # as given: only the usual decay is another
