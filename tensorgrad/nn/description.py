@@ -10,6 +10,7 @@ import numpy as np
 
 import tensorgrad.nn.layers as layers
 from tensorgrad.core.checks import NDArray
+from tensorgrad.core.trees import flatten
 from tensorgrad.nn.files.archive import SavedFileError
 from tensorgrad.nn.layer import Layer
 from tensorgrad.nn.network import Network
@@ -161,16 +162,10 @@ def _size(kind: type[Layer], options: dict[str, Any]) -> int:
     needed = {k: v for k, v in options.items() if parameters[k].default is inspect.Parameter.empty}
     if isinstance(side := needed.get("kernel_size"), int):
         needed["kernel_size"] = (side, side)
-    lengths = _lengths(tuple(needed.values()))
+    lengths = [length for _, length in flatten(list(needed.values())) if isinstance(length, int)]
     groups = options.get("groups", 1)
     size = max(math.prod(lengths), 0) if lengths else 0
     return size // groups if type(groups) is int and groups > 0 else size
-
-
-def _lengths(value: Any) -> list[int]:
-    if isinstance(value, tuple):
-        return [length for part in value for length in _lengths(part)]
-    return [value] if isinstance(value, int) else []
 
 
 def _make_tuples(value: Any) -> Any:

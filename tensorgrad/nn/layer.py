@@ -63,18 +63,10 @@ class Layer:
     def __call__(self, x: Array) -> Tensor:
         start = next(clock)
         out = self.forward(x)
-        if isinstance(out, Tensor):
-            self._sign(out, start)
-        elif isinstance(out, (tuple, list)):  # of a layer with several results
-            for part in out:
-                if isinstance(part, Tensor):
-                    self._sign(part, start)
+        for part in out if isinstance(out, (tuple, list)) else (out,):  # some layers have several results
+            if isinstance(part, Tensor) and part.op is not None and part.serial > start:
+                part.note_call(start, weakref.ref(self), type(self).__name__)
         return out
-
-    def _sign(self, out: Tensor, start: int) -> None:
-        """Note on the result, for drawings, that this layer made it out of what is older than ``start``."""
-        if out._op is not None and out._serial > start:
-            out.note_call(start, weakref.ref(self), type(self).__name__)
 
     # Modes
 

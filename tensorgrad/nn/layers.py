@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
@@ -60,11 +61,9 @@ class Dense(Layer):
         self.inputs = positive_integer("Dense", "inputs", inputs)
         self.outputs = positive_integer("Dense", "outputs", outputs)
         rng = np.random.default_rng(rng)
-        weights = initialize(init, rng, (inputs, outputs), inputs, outputs, dtype)
-        self.weights = Parameter(weights, "weights")
-        self.bias: Parameter | None = None
-        if bias:
-            self.bias = Parameter(initialize(bias_init, rng, (outputs,), inputs, outputs, dtype), "bias")
+        draw = partial(initialize, rng=rng, fan_in=inputs, fan_out=outputs, dtype=dtype)
+        self.weights = Parameter(draw(init, shape=(inputs, outputs)), "weights")
+        self.bias = Parameter(draw(bias_init, shape=(outputs,)), "bias") if bias else None
 
     def forward(self, x: Array) -> Tensor:
         """(N, inputs) -> (N, outputs)."""
@@ -121,21 +120,18 @@ class Conv2D(Layer):
             )
         height, width = pair("Conv2D", "kernel_size", kernel_size, 1)
         self.stride, self.padding, self.dilation = stride, padding, dilation
-        rng = np.random.default_rng(rng)
-        fan_in, fan_out = channels // groups * height * width, filters // groups * height * width
         shape = (filters, channels // groups, height, width)
-        self.filters = Parameter(initialize(init, rng, shape, fan_in, fan_out, dtype), "filters")
-        self.bias: Parameter | None = None
-        if bias:
-            self.bias = Parameter(initialize(bias_init, rng, (filters,), fan_in, fan_out, dtype), "bias")
+        fan_in, fan_out = channels // groups * height * width, filters // groups * height * width
+        rng = np.random.default_rng(rng)
+        draw = partial(initialize, rng=rng, fan_in=fan_in, fan_out=fan_out, dtype=dtype)
+        self.filters = Parameter(draw(init, shape=shape), "filters")
+        self.bias = Parameter(draw(bias_init, shape=(filters,)), "bias") if bias else None
 
     def forward(self, x: Array) -> Tensor:
         """(N, H, W, channels) -> (N, OH, OW, filters)."""
         _require_input(self, x, ("N", "H", "W", self.channels), self.filters.dtype)
-        options: dict[str, Any] = {"dilation": self.dilation, "groups": self.groups}
-        return _as_tensor(
-            ops.conv2d(x, self.filters, self.bias, stride=self.stride, padding=self.padding, **options)
-        )
+        options = {name: getattr(self, name) for name in ("stride", "padding", "dilation", "groups")}
+        return _as_tensor(ops.conv2d(x, self.filters, self.bias, **options))
 
     def __repr__(self) -> str:
         filters, _, height, width = self.filters.shape
@@ -203,51 +199,51 @@ class Embedding(Layer):
         return f"Embedding({self.count}, {self.size})"
 
 
-class _Activation(Layer):
+class _OpLayer(Layer):
     """An op as a layer. The op's options, where it has any, are the layer's attributes."""
 
     _op: ClassVar[Callable[..., Any]]
     _options: ClassVar[tuple[str, ...]] = ()
 
     def forward(self, x: Array) -> Tensor:
-        """Same shape as the input."""
+        """The layer's op of ``x``."""
         return _as_tensor(self._op(x, **{name: getattr(self, name) for name in self._options}))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(str(getattr(self, name)) for name in self._options)})"
 
 
-class Sigmoid(_Activation):
+class Sigmoid(_OpLayer):
     """Logistic function, elementwise; see `tensorgrad.sigmoid`."""
 
     _op = staticmethod(ops.sigmoid)
 
 
-class ReLU(_Activation):
+class ReLU(_OpLayer):
     """max(x, 0), elementwise; see `tensorgrad.relu`."""
 
     _op = staticmethod(ops.relu)
 
 
-class Tanh(_Activation):
+class Tanh(_OpLayer):
     """Hyperbolic tangent, elementwise; see `tensorgrad.tanh`."""
 
     _op = staticmethod(ops.tanh)
 
 
-class Softplus(_Activation):
+class Softplus(_OpLayer):
     """log(1 + exp(x)), elementwise; see `tensorgrad.softplus`."""
 
     _op = staticmethod(ops.softplus)
 
 
-class SiLU(_Activation):
+class SiLU(_OpLayer):
     """x sigmoid(x), elementwise; see `tensorgrad.silu`."""
 
     _op = staticmethod(ops.silu)
 
 
-class LeakyReLU(_Activation):
+class LeakyReLU(_OpLayer):
     """x where it is positive, ``slope`` x elsewhere; see `tensorgrad.leaky_relu`.
 
     >>> tg.LeakyReLU(0.5)(np.array([-2.0, 3.0]))
@@ -261,7 +257,7 @@ class LeakyReLU(_Activation):
         self.slope = slope
 
 
-class ELU(_Activation):
+class ELU(_OpLayer):
     """x where it is positive, ``alpha`` (exp(x) - 1) elsewhere; see `tensorgrad.elu`.
 
     >>> tg.ELU()(np.array([-1.0, 3.0]))
@@ -275,7 +271,7 @@ class ELU(_Activation):
         self.alpha = alpha
 
 
-class GELU(_Activation):
+class GELU(_OpLayer):
     """x times the normal distribution function of x; see `tensorgrad.gelu` for ``approximate``.
 
     >>> tg.GELU()(np.array([-1.0, 1.0]))
@@ -292,13 +288,13 @@ class GELU(_Activation):
         return "GELU()" if self.approximate == "none" else f"GELU({self.approximate!r})"
 
 
-class Softmax(_Activation):
+class Softmax(_OpLayer):
     """exp(x) / sum(exp(x)) along the last axis; see `tensorgrad.softmax`."""
 
     _op = staticmethod(ops.softmax)
 
 
-class LogSoftmax(_Activation):
+class LogSoftmax(_OpLayer):
     """x - log(sum(exp(x))) along the last axis; see `tensorgrad.log_softmax`.
 
     `tensorgrad.cross_entropy` takes logits: put nothing before it.
@@ -307,15 +303,11 @@ class LogSoftmax(_Activation):
     _op = staticmethod(ops.log_softmax)
 
 
-class _Pool2D(Layer):
-    _op: ClassVar[Callable[..., Any]]
+class _Pool2D(_OpLayer):
+    _options = ("size", "stride", "padding")
 
     def __init__(self, size: Pair = 2, stride: Pair | None = None, padding: Any = 0) -> None:
         self.size, self.stride, self.padding = size, stride, padding
-
-    def forward(self, x: Array) -> Tensor:
-        """(N, H, W, C) -> (N, OH, OW, C)."""
-        return _as_tensor(self._op(x, size=self.size, stride=self.stride, padding=self.padding))
 
     def __repr__(self) -> str:
         options = _unusual(("stride", self.stride, None), ("padding", self.padding, 0))
@@ -323,7 +315,9 @@ class _Pool2D(Layer):
 
 
 class MaxPool2D(_Pool2D):
-    """Maximum over windows; see `tensorgrad.max_pool`. The stride is the window's size unless given.
+    """Maximum over windows, (N, H, W, C) -> (N, OH, OW, C); see `tensorgrad.max_pool`.
+
+    The stride is the window's size unless given.
 
     >>> tg.MaxPool2D(2)(np.zeros((4, 26, 26, 16), np.float32)).shape
     (4, 13, 13, 16)
@@ -333,7 +327,9 @@ class MaxPool2D(_Pool2D):
 
 
 class AvgPool2D(_Pool2D):
-    """Mean over windows; see `tensorgrad.avg_pool`. The stride is the window's size unless given.
+    """Mean over windows, (N, H, W, C) -> (N, OH, OW, C); see `tensorgrad.avg_pool`.
+
+    The stride is the window's size unless given.
 
     >>> tg.AvgPool2D((2, 1))(np.zeros((4, 26, 26, 16), np.float32)).shape
     (4, 13, 26, 16)
@@ -342,34 +338,24 @@ class AvgPool2D(_Pool2D):
     _op = staticmethod(ops.avg_pool)
 
 
-class GlobalAvgPool2D(Layer):
+class GlobalAvgPool2D(_OpLayer):
     """The mean of each channel of each image, (N, H, W, C) -> (N, C); see `tensorgrad.global_avg_pool`.
 
     >>> tg.GlobalAvgPool2D()(np.zeros((4, 7, 7, 16), np.float32)).shape
     (4, 16)
     """
 
-    def forward(self, x: Array) -> Tensor:
-        """(N, H, W, C) -> (N, C)."""
-        return _as_tensor(ops.global_avg_pool(x))
-
-    def __repr__(self) -> str:
-        return "GlobalAvgPool2D()"
+    _op = staticmethod(ops.global_avg_pool)
 
 
-class GlobalMaxPool2D(Layer):
+class GlobalMaxPool2D(_OpLayer):
     """The maximum of each channel of each image, (N, H, W, C) -> (N, C); see `tensorgrad.global_max_pool`.
 
     >>> tg.GlobalMaxPool2D()(np.zeros((4, 7, 7, 16), np.float32)).shape
     (4, 16)
     """
 
-    def forward(self, x: Array) -> Tensor:
-        """(N, H, W, C) -> (N, C)."""
-        return _as_tensor(ops.global_max_pool(x))
-
-    def __repr__(self) -> str:
-        return "GlobalMaxPool2D()"
+    _op = staticmethod(ops.global_max_pool)
 
 
 class BatchNorm(Layer):
