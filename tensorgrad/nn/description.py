@@ -35,11 +35,10 @@ def describe(layer: Layer) -> dict[str, Any]:
     return _describe(layer, type(layer).__name__, [])
 
 
-def _describe(layer: Layer, path: str, seen: list[Layer]) -> dict[str, Any]:
-    for i, earlier in enumerate(seen):
-        if earlier is layer:
-            return {"again": i}
-    seen.append(layer)
+def _describe(layer: Layer, path: str, seen: list[int]) -> dict[str, Any]:
+    if id(layer) in seen:
+        return {"again": seen.index(id(layer))}
+    seen.append(id(layer))
     name = type(layer).__name__
     if known_layers().get(name) is not type(layer):
         raise TypeError(

@@ -110,6 +110,10 @@ class Layer:
         """Every parameter once."""
         return list(self.named_parameters().values())
 
+    def buffers(self) -> list[Buffer]:
+        """Every `Buffer` once: what `named_buffers` gives the values of, to be assigned to."""
+        return list(self._buffers().values())
+
     def parameter(self, path: str) -> Parameter:
         """The parameter of that path.
 

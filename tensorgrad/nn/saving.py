@@ -51,7 +51,7 @@ def save_weights(path: PathLike, layer: Layer) -> None:
     True
     >>> folder.cleanup()
     """
-    write_arrays(path, {"format": _WEIGHTS, "version": _VERSION}, _state("save_weights", layer))
+    write_arrays(path, {"format": _WEIGHTS, "version": _VERSION}, _take_state("save_weights", layer))
 
 
 def load_weights(path: PathLike, layer: Layer) -> None:
@@ -112,7 +112,7 @@ def save_network(path: PathLike, network: Layer, notes: dict[str, Any] | None = 
         two layers share one.
     """
     what = "save_network"
-    state = _state(what, network)
+    state = _take_state(what, network)
     try:
         form = describe(network)
     except TypeError as error:
@@ -153,26 +153,26 @@ def load_network(path: PathLike) -> Layer:
     """
     header, arrays = read_arrays(path)
     with refusing(path):
-        return build(_network_header(header)["network"], arrays)
+        return build(_check_network_header(header)["network"], arrays)
 
 
 def load_notes(path: PathLike) -> dict[str, Any]:
     """The notes of a file of `save_network`. Raises what `load_network` raises."""
     header, _ = read_arrays(path)
     with refusing(path):
-        notes = _network_header(header)["notes"]
+        notes = _check_network_header(header)["notes"]
         if not isinstance(notes, dict):
             raise SavedFileError(f"expected the notes to be a dict, got {notes!r}")
         return notes
 
 
-def _network_header(header: dict[str, Any] | None) -> dict[str, Any]:
+def _check_network_header(header: dict[str, Any] | None) -> dict[str, Any]:
     if header is not None and header.get("format") == _WEIGHTS:
         raise SavedFileError("it holds weights alone; make the network and call load_weights")
     return check_header(header, _NETWORK, _VERSION, {"network", "notes"})
 
 
-def _state(what: str, layer: Layer) -> Arrays:
+def _take_state(what: str, layer: Layer) -> Arrays:
     if not isinstance(layer, Layer):
         raise TypeError(f"{what}: expected a Layer, got {layer!r}")
     return layer.state()

@@ -107,7 +107,7 @@ class Schedule:
             "steps": self.steps,
             "base_rates": list(self.base_rates),
             "rates": list(self._rates),
-            "progress": {name: _plain(getattr(self, name)) for name in self._progress},
+            "progress": {name: getattr(self, name) for name in self._progress},
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:

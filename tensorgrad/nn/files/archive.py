@@ -20,7 +20,6 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import IO, Any, BinaryIO, TypeAlias
 
 import numpy as np
@@ -251,7 +250,8 @@ def read_npz(path: PathLike) -> tuple[Header | None, Arrays]:
         except zipfile.BadZipFile as error:
             raise SavedFileError(f"the archive is damaged or cut off: {error}") from error
         with archive:
-            _check_seal(file, size, archive.comment)
+            if archive.comment:
+                _check_seal(file, size, archive.comment)
             members = archive.infolist()
             _check_members(members, size)
             header = None
@@ -268,8 +268,6 @@ def read_npz(path: PathLike) -> tuple[Header | None, Arrays]:
 
 
 def _check_seal(file: IO[bytes], size: int, comment: bytes) -> None:
-    if not comment:
-        return
     if not comment.startswith(_SEAL[: len(comment)]):
         raise SavedFileError(f"the archive has a comment that tensorgrad did not write: {comment[:40]!r}")
     if len(comment) != _SEAL_LENGTH:
@@ -341,7 +339,7 @@ def read_safetensors(path: PathLike) -> tuple[Header | None, Arrays]:
         return _parse_header(header), arrays
 
 
-def _import_package(doing: str, path: PathLike) -> ModuleType:
+def _import_package(doing: str, path: PathLike) -> Any:
     try:
         import safetensors.numpy
     except ImportError as error:
@@ -349,8 +347,7 @@ def _import_package(doing: str, path: PathLike) -> ModuleType:
             f"{doing} {path} needs safetensors; install it with pip install 'tensorgrad-numpy[safetensors]', "
             "or use .npz"
         ) from error
-    package: ModuleType = safetensors.numpy
-    return package
+    return safetensors.numpy
 
 
 def _hash_arrays(header: str, arrays: Arrays) -> str:
