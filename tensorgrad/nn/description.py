@@ -42,8 +42,9 @@ def _describe(layer: Layer, path: str, seen: list[int]) -> dict[str, Any]:
     name = type(layer).__name__
     if known_layers().get(name) is not type(layer):
         raise TypeError(
-            f"{path} is a {name}, which is not one of tensorgrad's layers, so that a file cannot describe "
-            "it; save its weights with save_weights, and load them into a layer that your code makes"
+            f"save_network: {path} is a {name}, which is not one of tensorgrad's layers, so that a file "
+            "cannot describe it; save its weights with save_weights, and load them into a layer that your "
+            "code makes"
         )
     form: dict[str, Any] = {"class": name, "training": layer.training}
     if isinstance(layer, Network):
@@ -74,7 +75,7 @@ def _plain(value: Any, what: str) -> Any:
         value = value.item()
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
-    raise TypeError(f"{what} is {value!r}, which a file cannot describe")
+    raise TypeError(f"save_network: {what} is {value!r}, which a file cannot describe")
 
 
 def known_layers() -> dict[str, type[Layer]]:

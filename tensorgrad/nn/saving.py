@@ -113,10 +113,7 @@ def save_network(path: PathLike, network: Layer, notes: dict[str, Any] | None = 
     """
     what = "save_network"
     state = _take_state(what, network)
-    try:
-        form = describe(network)
-    except TypeError as error:
-        raise TypeError(f"{what}: {error}") from None
+    form = describe(network)
     try:
         build(form, state)
     except SavedFileError as error:

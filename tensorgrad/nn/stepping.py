@@ -85,24 +85,19 @@ class ParameterGroup:
 
 def split_into_groups(name: str, items: list[Any]) -> Iterator[tuple[list[Any], Options]]:
     """Give the parameters and the own options of each group."""
-    grouped = [isinstance(item, Mapping) for item in items]
-    if not any(grouped):
-        if items:
-            yield items, {}
-        return
-    if not all(grouped):
-        raise TypeError(f"{name}: expected either parameters or groups (dicts), got both")
+    if items and not any(isinstance(item, Mapping) for item in items):
+        items = [{"parameters": items}]
     for i, item in enumerate(items):
-        options = dict(item)
-        if "parameters" not in options:
+        if not isinstance(item, Mapping):
+            raise TypeError(f"{name}: expected either parameters or groups (dicts), got both")
+        if "parameters" not in item:
             raise TypeError(f"{name}: group {i} has no 'parameters'")
-        parameters = options.pop("parameters")
-        if isinstance(parameters, Tensor):
+        if isinstance(item["parameters"], Tensor):
             raise TypeError(f"{name}: expected a list of parameters in group {i}, got one Tensor")
-        parameters = list(parameters)
+        parameters = list(item["parameters"])
         if not parameters:
             raise ValueError(f"{name}: no parameters in group {i}")
-        yield parameters, options
+        yield parameters, {key: value for key, value in item.items() if key != "parameters"}
 
 
 def global_norm(arrays: Sequence[NDArray]) -> float:
