@@ -575,21 +575,20 @@ def _require_input(layer: object, x: Array, shape: tuple[int | str, ...], dtype:
     any number of axes."""
     if not isinstance(x, (np.ndarray, Tensor)):
         raise TypeError(f"{layer}: expected a {dtype} array or Tensor, got a {type(x).__name__}")
-    x_shape, x_dtype = x.shape, x.dtype
-    wanted = shape
-    if "..." in shape:
-        at, more = shape.index("..."), len(x_shape) - len(shape) + 1
-        wanted = shape[:at] + ("any",) * more + shape[at + 1 :]
-    fits = len(x_shape) == len(wanted) and all(
-        isinstance(n, str) or n == m for n, m in zip(wanted, x_shape, strict=True)
+    wanted = list(shape)
+    if "..." in wanted:
+        at = wanted.index("...")
+        wanted[at : at + 1] = ["any"] * (x.ndim - len(shape) + 1)
+    fits = x.ndim == len(wanted) and all(
+        isinstance(n, str) or n == m for n, m in zip(wanted, x.shape, strict=True)
     )
     if not fits:
         raise ValueError(
-            f"{layer}: expected input of shape ({', '.join(str(n) for n in shape)}), got {x_shape}"
+            f"{layer}: expected input of shape ({', '.join(str(n) for n in shape)}), got {x.shape}"
         )
-    if x_dtype != dtype:
+    if x.dtype != dtype:
         raise TypeError(
-            f"{layer}: expected {dtype} input, got {x_dtype}; cast it with .astype({str(dtype)!r})"
+            f"{layer}: expected {dtype} input, got {x.dtype}; cast it with .astype({str(dtype)!r})"
         )
 
 

@@ -58,10 +58,7 @@ def plot_history(
     figure = figure_class(figsize=(5.2 * len(keys), 3.6), layout="constrained")
     for place, key in enumerate(keys):
         axes: Axes = figure.add_subplot(1, len(keys), place + 1)
-        for name, label, style in (
-            (key, "training", "C0-"),
-            (f"validation_{key}", "validation", "C1--"),
-        ):
+        for name, label, style in ((key, "training", "C0-"), (f"validation_{key}", "validation", "C1--")):
             if name in history:
                 values = history[name]
                 marker = "o" if len(values) < 20 else ""
