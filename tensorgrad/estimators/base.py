@@ -25,7 +25,7 @@ from tensorgrad.estimators.modules import (
 )
 from tensorgrad.nn import Callback, EarlyStopping, Network, Optimizer, Schedule
 from tensorgrad.nn.fit.metrics import Metric
-from tensorgrad.nn.network import History
+from tensorgrad.nn.sequential import History
 
 Values: TypeAlias = np.ndarray[Any, Any]
 Examples: TypeAlias = tuple[Values, Values, Values | None]  #: x in the network's shape, targets, weights

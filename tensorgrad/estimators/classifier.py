@@ -15,7 +15,8 @@ from tensorgrad.core import Tensor
 from tensorgrad.estimators.base import NetworkEstimator, Values, supports_partial_fit
 from tensorgrad.estimators.modules import Module, Shape, require_logits
 from tensorgrad.nn import Callback, Network, Optimizer, Schedule
-from tensorgrad.nn.fit.metrics import Metric, output_scale, probabilities
+from tensorgrad.nn.fit.metrics import Metric
+from tensorgrad.nn.fit.outputs import output_scale, probabilities
 from tensorgrad.ops import cross_entropy
 
 

@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 
 from tensorgrad.core import Parameter, Tensor
-from tensorgrad.core.engine import clock
+from tensorgrad.core.checks import NDArray
 from tensorgrad.graph.clusters import recorded
 from tensorgrad.graph.tracing import named_copy, recording, zeros_for
+from tensorgrad.nn.sequential import Sequential, run_layers
+
+__all__ = ["layer_costs", "multiply_adds", "summarize"]
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class LayerCost:
     kept: int
 
 
-def layer_costs(network: Any, input_shape: tuple[int, ...], batch_size: int) -> list[LayerCost]:
+def layer_costs(network: Sequential, input_shape: tuple[int, ...], batch_size: int) -> list[LayerCost]:
     """The costs of a network's layers in a training step on so many rows, of zeros.
 
     ``output_shape`` is without the batch. ``multiply_adds`` are those of one forward pass of one row, in
@@ -39,14 +42,13 @@ def layer_costs(network: Any, input_shape: tuple[int, ...], batch_size: int) -> 
         x = zeros_for(twin, input_shape, batch_size)
         held = _Held(twin.parameters())
         costs = []
-        for i, layer in enumerate(twin.layers):
-            start = next(clock)
-            x = twin._apply(i, x)
-            nodes = [x for x in recorded(x) if x._op is not None and x._serial > start]
+        for layer, out in zip(twin.layers, run_layers(twin, x), strict=True):
+            nodes = [node for node in recorded(out) if node.op is not None and node._serial > x._serial]
+            x = out
             costs.append(
                 LayerCost(
                     layer=repr(layer),
-                    output_shape=x.shape[1:],
+                    output_shape=out.shape[1:],
                     parameters=sum(parameter.size for parameter in layer.parameters()),
                     multiply_adds=round(sum(map(multiply_adds, nodes)) / batch_size),
                     kept=sum(map(held.by, nodes)),
@@ -55,7 +57,7 @@ def layer_costs(network: Any, input_shape: tuple[int, ...], batch_size: int) -> 
     return costs
 
 
-def summarize(network: Any, input_shape: tuple[int, ...], batch_size: int) -> str:
+def summarize(network: Sequential, input_shape: tuple[int, ...], batch_size: int) -> str:
     """The table that `Network.summary` gives."""
     costs = layer_costs(network, tuple(input_shape), batch_size)
     digits = len(str(len(costs) - 1))
@@ -95,16 +97,16 @@ class _Held:
     """Counts the bytes that a graph holds, each array once."""
 
     def __init__(self, parameters: Iterable[Parameter]) -> None:
-        self._seen = {id(_owner(parameter._array)) for parameter in parameters}
+        self._seen = {id(_owner(parameter.data)) for parameter in parameters}
         self._trained = {id(parameter) for parameter in parameters}  # and all that depends on one
 
     def by(self, node: Tensor) -> int:
         """The bytes that ``node`` adds; of nodes in the order of computation."""
-        if not any(id(x) in self._trained for x in node._inputs):
+        if not any(id(x) in self._trained for x in node.inputs):
             return 0  # training gives it arrays, and records nothing
         self._trained.add(id(node))
-        arrays = [x._array if isinstance(x, Tensor) else x for x in node._inputs]
-        return sum(map(self._new, [node._array, *arrays, *_arrays_in(node._params.values())]))
+        arrays = [x.data if isinstance(x, Tensor) else x for x in node.inputs]
+        return sum(map(self._new, [node.data, *arrays, *_arrays_in(node.params.values())]))
 
     def _new(self, x: Any) -> int:
         if not isinstance(x, np.ndarray):
@@ -116,7 +118,7 @@ class _Held:
         return int(owner.nbytes)
 
 
-def _owner(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def _owner(x: NDArray) -> NDArray:
     """The array whose memory ``x`` sees."""
     while isinstance(x.base, np.ndarray):
         x = x.base
@@ -133,12 +135,12 @@ def _arrays_in(values: Iterable[Any]) -> Iterator[Any]:
 
 def multiply_adds(node: Tensor) -> int:
     """How many products an op adds up; 0 for ops that are no products of matrices or convolutions."""
-    assert node._op is not None
-    if node._op.name == "recompute":  # a checkpoint has forgotten its ops
-        inside = recorded(node._params["f"]())
-        return sum(multiply_adds(x) for x in inside if x._op is not None and x._serial > node._serial)
-    count = node._op.multiply_adds
-    return 0 if count is None else count(node, *node._inputs, **node._params)
+    assert node.op is not None
+    if node.op.name == "recompute":  # a checkpoint has forgotten its ops
+        inside = recorded(node.params["f"]())
+        return sum(multiply_adds(x) for x in inside if x.op is not None and x._serial > node._serial)
+    count = node.op.multiply_adds
+    return 0 if count is None else count(node, *node.inputs, **node.params)
 
 
 def _bytes(n: int) -> str:

@@ -1,34 +1,109 @@
-"""Training: the loop, and where it stands."""
+"""Training: the loop, and where it stands; callbacks, which are told; and the arguments that both follow."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
 
 import numpy as np
 
-from tensorgrad.core import Tensor, detect_nan
+from tensorgrad.core import Array, Parameter, Tensor, detect_nan
 from tensorgrad.core.checks import NDArray
-from tensorgrad.data.batches import ArrayBatches, Batch, StreamedBatches
+from tensorgrad.data.batches import StreamedBatches
+from tensorgrad.nn.files.archive import PathLike
 from tensorgrad.nn.files.trees import generator_state, set_generator_state
-from tensorgrad.nn.fit.callbacks import Callback
-from tensorgrad.nn.fit.examples import Intake
+from tensorgrad.nn.fit.examples import Examples, Intake, Source, validation_batches
 from tensorgrad.nn.fit.interrupts import Interrupts
-from tensorgrad.nn.fit.metrics import Measure, Values
-from tensorgrad.nn.fit.tally import Tally, loss_of, mode
+from tensorgrad.nn.fit.metrics import Measure, Metric
+from tensorgrad.nn.fit.tally import Tally, evaluate
 from tensorgrad.nn.optimizers import Optimizer
 from tensorgrad.nn.process import tuned_process
 from tensorgrad.nn.schedules import Schedule
+from tensorgrad.nn.sequential import ForwardState, History, loss_of, mode
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tensorgrad.nn.fit.checkpoints import Checkpoints
-    from tensorgrad.nn.network import Network
+__all__ = ["Callback", "Training"]
 
 HINT = "A smaller learning rate usually helps"
+
+
+class Callback:
+    """Base of all callbacks: override what you need. Each method is given the one `Training`.
+
+    In the order of calls: `on_train_begin`; for each epoch `on_epoch_begin`, `on_batch_end` after each step
+    and `on_epoch_end` when the history has its figures; `on_train_end`, if no error ended the training;
+    `close` at the end of any. A callback that keeps something from call to call gives it in `state`, so that
+    a resumed run goes on with it.
+
+    >>> class Rates(tg.Callback):
+    ...     def on_epoch_end(self, training):
+    ...         print(training.epoch, training.optimizer.learning_rate)
+    >>> network = tg.Network([tg.Dense(1, 1, rng=0)])
+    >>> network.use(tg.mse)
+    >>> x = np.ones((4, 1), np.float32)
+    >>> history = network.fit(x, x, 2, 0.1, callbacks=[Rates()], verbose=False)
+    1 0.1
+    2 0.1
+    """
+
+    def on_train_begin(self, training: Training) -> None:
+        """Before the first epoch, or the first after a resume."""
+
+    def on_epoch_begin(self, training: Training) -> None:
+        """Before the first batch of an epoch, or before the rest of an epoch after a resume."""
+
+    def on_batch_end(self, training: Training) -> None:
+        """After each step; ``training.loss`` is the loss of its batch per example."""
+
+    def on_epoch_end(self, training: Training) -> None:
+        """After an epoch and its validation; ``training.figures`` holds what it added to the history."""
+
+    def on_train_end(self, training: Training) -> None:
+        """After the last epoch, and after the last checkpoint."""
+
+    def close(self) -> None:
+        """At the very end, after an error or Ctrl-C too."""
+
+    def state(self) -> dict[str, Any]:
+        """What a resumed run needs: dicts, lists, arrays, strings and numbers."""
+        return {}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` gave."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class FitOptions:
+    """The arguments of `Network.fit`, which says what they mean."""
+
+    x: Any
+    y: Array | None
+    epochs: int
+    learning_rate: float | None
+    batch_size: int
+    momentum: float
+    nesterov: bool
+    weight_decay: float
+    optimizer: Optimizer | Callable[[list[Parameter]], Optimizer] | None
+    schedule: Schedule | Callable[[Optimizer], Schedule] | None
+    schedule_every: str
+    schedule_monitor: str | None
+    validation: Any
+    validation_split: float | None
+    metrics: Iterable[Metric] | None
+    callbacks: Iterable[Callback]
+    sample_weight: Array | None
+    class_weight: Any
+    augment: Callable[[Array, np.random.Generator], Array] | None
+    steps_per_epoch: int | None
+    checkpoint: PathLike | None
+    checkpoint_every: int | timedelta | None
+    resume: bool | PathLike
+    seed: np.random.Generator | int | None
+    verbose: bool
 
 
 class Training:
@@ -67,46 +142,41 @@ class Training:
 
     def __init__(
         self,
-        network: Network,
+        options: FitOptions,
+        intake: Intake,
+        source: Source,
+        held_out: Examples | StreamedBatches | None,
+        measures: Mapping[str, Measure] | None,
         optimizer: Optimizer,
         schedule: Schedule | None,
-        source: ArrayBatches | StreamedBatches,
-        intake: Intake,
-        *,
-        epochs: int,
-        rng: np.random.Generator,
-        augment: Callable[[NDArray, np.random.Generator], NDArray] | None,
-        augment_rng: np.random.Generator | None,
-        weigh: Callable[[Values, Values | None], Values | None] | None,
-        measures: Mapping[str, Measure],
-        validate: Callable[[], dict[str, float]] | None,
         callbacks: Sequence[Callback],
-        schedule_every: str,
-        schedule_monitor: str | None,
+        rng: np.random.Generator,
     ) -> None:
+        network = intake.network
         self.network, self.optimizer, self.schedule = network, optimizer, schedule
-        self.epochs = epochs
-        self.callbacks = list(callbacks)
-        self.history: dict[str, list[float]] = {}
+        self.epochs = options.epochs
+        self.callbacks = callbacks
+        #: Told after the others, and before them at the end.
+        self.checkpoints = Callback()
+        self.history: History = {}
         self.epoch = self.batch = self.step = 0
         self.batches = source.steps
         self.loss = float("nan")
         self.figures: dict[str, float] = {}
         self.stopped: str | None = None
         self.resumed = False
-        self.tally = Tally(measures)
-        self.seconds = 0.0  # of the epoch, before a resume
-        self.generators = {"": rng} | ({} if augment_rng is None else {"augment": augment_rng})
+        self.tally = Tally(intake, measures or {})
+        self.seconds = 0.0  # of the epoch
+        self.generators = {"": rng}
+        if options.augment is not None:
+            self.generators["augment"] = np.random.default_rng(int(rng.integers(1 << 62)))
         self.generators |= {f"network {path}": g for path, g in network.named_generators().items()}
         self.epoch_start = generator_state(rng)
-        self.checkpoints: Checkpoints | None = None
-        self._schedule_every, self._schedule_monitor = schedule_every, schedule_monitor
-        self._source, self._intake = source, intake
-        self._augment, self._weigh, self._validate = augment, weigh, validate
-        self._layer_generators = list(network.named_generators().values())
-        self._buffers = list(network._buffers().values())
-        self._named = network.named_parameters()  # found once: the search also goes through the history
-        self._loss = loss_of(network)
+        self._options, self._source, self._held_out, self._measures = options, source, held_out, measures
+        # Found once: the search goes through everything.
+        self._forward_state = ForwardState(network)
+        self._named = network.named_parameters()
+        self._compute_loss = loss_of(network)
 
     @property
     def rows(self) -> int:
@@ -116,7 +186,7 @@ class Training:
     @property
     def validates(self) -> bool:
         """Whether there is validation data."""
-        return self._validate is not None
+        return self._held_out is not None
 
     @property
     def finished(self) -> int:
@@ -132,14 +202,12 @@ class Training:
         with mode(self.network, training=True), tuned_process(), Interrupts() as interrupts:
             try:
                 self._tell("on_train_begin")
-                if self.checkpoints is not None and not self.resumed:
-                    self.checkpoints.save(self)  # a folder that cannot be written to shows now
+                self.checkpoints.on_train_begin(self)
                 self.network.history = self.history
                 while self.finished < self.epochs and self.stopped is None:
                     self._run_epoch(interrupts)
-                    self._heed(interrupts)
-                if self.checkpoints is not None:
-                    self.checkpoints.finish(self)
+                    self._obey(interrupts)
+                self.checkpoints.on_train_end(self)
                 self._tell("on_train_end")
                 if interrupts.pending:
                     raise KeyboardInterrupt
@@ -151,10 +219,9 @@ class Training:
         for callback in self.callbacks:
             getattr(callback, event)(self)
 
-    def _heed(self, interrupts: Interrupts) -> None:
+    def _obey(self, interrupts: Interrupts) -> None:
         if interrupts.pending:
-            if self.checkpoints is not None:
-                self.checkpoints.finish(self)
+            self.checkpoints.on_train_end(self)
             raise KeyboardInterrupt
 
     # An epoch
@@ -166,125 +233,106 @@ class Training:
         self._tell("on_epoch_begin")
         # What overflows shows in the loss, the gradients and the parameters, which are checked.
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            for batch in batches:
-                self._train_step(batch)
-                for callback in self.callbacks:
-                    callback.on_batch_end(self)
-                if self.checkpoints is not None and self.checkpoints.due(self):
-                    self.seconds = time.perf_counter() - begun
-                    self.checkpoints.save(self)
-                if interrupts.pending:
-                    self.seconds = time.perf_counter() - begun
-                    self._heed(interrupts)
+            for x, y, weights in batches:
+                self._train_step(self._augment(x), y, weights)
+                self._tell("on_batch_end")
+                self.seconds = time.perf_counter() - begun
+                self.checkpoints.on_batch_end(self)
+                self._obey(interrupts)
         self.require_finite_parameters()
         self.figures = {**self.tally.figures(), "seconds": time.perf_counter() - begun}
         if self.schedule is not None:
             self.figures["learning_rate"] = self.optimizer.groups[0].learning_rate
-        if self._validate is not None:
-            self.figures |= {f"validation_{key}": value for key, value in self._validate().items()}
+        if self._held_out is not None:
+            batches = validation_batches(self.tally.intake, self._held_out)
+            figures = evaluate(self.tally.intake, batches, self._measures)
+            self.figures |= {f"validation_{key}": value for key, value in figures.items()}
         for key, value in self.figures.items():
             self.history.setdefault(key, []).append(value)
         self._step_schedule()
         self._tell("on_epoch_end")
         self.batch, self.seconds = 0, 0.0
-        if self.checkpoints is not None:
-            self.checkpoints.epoch_ended(self)
+        self.checkpoints.on_epoch_end(self)
+
+    def _begin_epoch(self) -> Iterator[Examples]:
+        rng = self.generators[""]
+        if self.batch == 0:
+            self.tally.clear()
+            self.epoch_start = generator_state(rng)
+            return self._source.read(rng, self.epoch, skip=0, seen=self.step)
+        # Resumed within the epoch: what the generator gave at its beginning is drawn again.
+        now = {name: generator_state(g) for name, g in self.generators.items()}
+        set_generator_state(rng, self.epoch_start)
+        batches = self._source.read(rng, self.epoch, skip=self.batch, seen=self.step)
+        for name, state in now.items():
+            set_generator_state(self.generators[name], state)
+        return batches
 
     def _step_schedule(self) -> None:
-        if self.schedule is None or self._schedule_every == "batch":
+        if self.schedule is None or self._options.schedule_every == "batch":
             return
-        monitor = self._schedule_monitor or ("validation_loss" if self.validates else "loss")
+        monitor = self._options.schedule_monitor or ("validation_loss" if self.validates else "loss")
         if self.schedule.needs_metric and monitor not in self.figures:
             raise ValueError(
                 f"fit: expected schedule_monitor to be one of {', '.join(self.figures)}, got {monitor!r}"
             )
         self.schedule.step(self.figures[monitor] if self.schedule.needs_metric else None)
 
-    def _begin_epoch(self) -> Iterator[Batch]:
-        rng = self.generators[""]
-        if self.batch == 0:
-            self.tally = Tally(self.tally.measures)
-            self.epoch_start = generator_state(rng)
-            return self._source.epoch(rng, seen=self.step)
-        # Resumed within the epoch: what the generator gave at its beginning is drawn again.
-        now = {name: generator_state(g) for name, g in self.generators.items()}
-        set_generator_state(rng, self.epoch_start)
-        batches = self._source.epoch(rng, skip=self.batch, seen=self.step)
-        for name, state in now.items():
-            set_generator_state(self.generators[name], state)
-        return batches
-
     # A step
 
-    def _train_step(self, batch: Batch) -> None:
-        x, y, weights = self._taken(batch)
-        before = [(buffer, buffer.numpy()) for buffer in self._buffers]
-        states = [g.bit_generator.state for g in self._layer_generators]
+    def _augment(self, x: NDArray) -> NDArray:
+        augment = self._options.augment
+        if augment is None:
+            return x
+        out = augment(x, self.generators["augment"])
+        if not isinstance(out, np.ndarray) or out.shape != x.shape or out.dtype != x.dtype:
+            came = f"{out.dtype} {out.shape}" if isinstance(out, np.ndarray) else repr(out)
+            raise ValueError(f"fit: expected augment to give {x.dtype} {x.shape} again, got {came}")
+        return out
 
-        def as_before() -> None:
-            for buffer, values in before:
-                buffer.data = values
-            for generator, state in zip(self._layer_generators, states, strict=True):
-                generator.bit_generator.state = state
-
+    def _train_step(self, x: NDArray, y: NDArray, weights: NDArray | None) -> None:
+        """Make a step; where that fails, all is as it was before the batch."""
+        self._forward_state.save()
         try:
-            prediction = self.network(x)
-            loss = self._loss_of(prediction, y, weights)
-            value = loss.item()
-            wrong = None if np.isfinite(value) else f"the loss became {value}"
-            if wrong is None:
-                self.optimizer.zero_grad()
-                loss.backward()
-                wrong = self._wrong_gradient()
+            prediction, loss, wrong = self._differentiate(x, y, weights)
         except BaseException as error:
-            as_before()
+            self._forward_state.restore()
             if isinstance(error, Exception):
                 error.add_note(
                     f"in epoch {self.epoch}, batch {self.batch + 1}; the parameters are as before it"
                 )
             raise
         if wrong is not None:
-            as_before()
-            del prediction, loss
-            found = self._provenance(x, y, weights)
-            as_before()
+            self._forward_state.restore()
+            del prediction
+            found = self._find_provenance(x, y, weights)
+            self._forward_state.restore()
             self.optimizer.zero_grad()
             raise FloatingPointError(
                 f"fit: {wrong} in epoch {self.epoch}, batch {self.batch + 1}; the parameters are as before "
                 f"this batch. {found}. {HINT}"
             )
         self.optimizer.step()
-        assert self._intake.reduction is not None
-        self.loss = self.tally.add(value, self._intake.reduction, prediction, y, weights)
+        self.loss = self.tally.add(loss, prediction, y, weights)
         self.batch += 1
         self.step += 1
-        if self.schedule is not None and self._schedule_every == "batch":
+        if self.schedule is not None and self._options.schedule_every == "batch":
             self.schedule.step()
 
-    def _taken(self, batch: Batch) -> tuple[Values, Values, Values | None]:
-        x, y, *rest = batch
-        weights = rest[0] if rest else None
-        if isinstance(self._source, StreamedBatches):
-            what = f"fit, batch {self.batch + 1} of epoch {self.epoch}"
-            x, y, weights = self._intake.take(what, x, y, weights, try_row=False)
-            if self._weigh is not None:
-                weights = self._weigh(y, weights)
-        if self._augment is not None:
-            x = self._augmented(x)
-        return x, y, weights
+    def _differentiate(
+        self, x: NDArray, y: NDArray, weights: NDArray | None
+    ) -> tuple[Tensor, float, str | None]:
+        """The prediction, its loss, and what is not finite; the gradients are in the parameters then."""
+        prediction = self.network(x)
+        loss = self._compute_loss(prediction, y, weights)
+        value = loss.item()
+        if not np.isfinite(value):
+            return prediction, value, f"the loss became {value}"
+        self.optimizer.zero_grad()
+        loss.backward()
+        return prediction, value, self._find_wrong_gradient()
 
-    def _augmented(self, x: Values) -> Values:
-        assert self._augment is not None
-        out = self._augment(x, self.generators["augment"])
-        if not isinstance(out, np.ndarray) or out.shape != x.shape or out.dtype != x.dtype:
-            came = f"{out.dtype} {out.shape}" if isinstance(out, np.ndarray) else repr(out)
-            raise ValueError(f"fit: expected augment to give {x.dtype} {x.shape} again, got {came}")
-        return out
-
-    def _loss_of(self, prediction: Tensor, y: Values, weights: Values | None) -> Tensor:
-        return self._loss(prediction, y) if weights is None else self._loss(prediction, y, weights=weights)
-
-    def _wrong_gradient(self) -> str | None:
+    def _find_wrong_gradient(self) -> str | None:
         # The squares' sum is not finite if an element is not; BLAS finds it in half the time of isfinite.
         squares = 0.0
         for p in self.optimizer.parameters:
@@ -299,11 +347,11 @@ class Training:
                 return f"the gradient of {p.name or 'a parameter'} became {bad}"
         return None
 
-    def _provenance(self, x: Values, y: Values, weights: Values | None) -> str:
+    def _find_provenance(self, x: NDArray, y: NDArray, weights: NDArray | None) -> str:
         """What `detect_nan` says about the batch."""
         try:
             with detect_nan():
-                loss = self._loss_of(self.network(x), y, weights)
+                loss = self._compute_loss(self.network(x), y, weights)
                 if np.isfinite(loss.item()):
                     loss.backward()
         except FloatingPointError as error:
