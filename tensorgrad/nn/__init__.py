@@ -2,7 +2,10 @@
 
 from tensorgrad.nn.architectures import *
 from tensorgrad.nn.files import *
-from tensorgrad.nn.fit import *
+from tensorgrad.nn.fit.callbacks import *
+from tensorgrad.nn.fit.checkpoints import *
+from tensorgrad.nn.fit.metrics import *
+from tensorgrad.nn.fit.training import *
 from tensorgrad.nn.layer import *
 from tensorgrad.nn.layers import *
 from tensorgrad.nn.network import *
