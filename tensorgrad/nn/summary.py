@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from tensorgrad.core import Parameter, Tensor
 from tensorgrad.core.checks import NDArray
+from tensorgrad.core.tree import leaves
 from tensorgrad.graph.clusters import recorded
 from tensorgrad.graph.tracing import named_copy, recording, zeros_for
 from tensorgrad.nn.sequential import Sequential, run_layers
@@ -51,7 +52,7 @@ def layer_costs(network: Sequential, input_shape: tuple[int, ...], batch_size: i
                     output_shape=out.shape[1:],
                     parameters=sum(parameter.size for parameter in layer.parameters()),
                     multiply_adds=round(sum(map(multiply_adds, nodes)) / batch_size),
-                    kept=sum(map(held.by, nodes)),
+                    kept=sum(map(held.add, nodes)),
                 )
             )
     return costs
@@ -61,31 +62,18 @@ def summarize(network: Sequential, input_shape: tuple[int, ...], batch_size: int
     """The table that `Network.summary` gives."""
     costs = layer_costs(network, tuple(input_shape), batch_size)
     digits = len(str(len(costs) - 1))
+    kept, work = sum(cost.kept for cost in costs), sum(cost.multiply_adds for cost in costs)
     parameters = network.parameters()
-    count = sum(parameter.size for parameter in parameters)
     rows = [("layer", "output shape", "parameters", "multiply-adds", "kept")]
-    rows += [
-        (
-            f"{i:<{digits}}  {cost.layer}",
-            f"(N, {', '.join(map(str, cost.output_shape))})",
-            f"{cost.parameters:,}",
-            f"{cost.multiply_adds:,}",
-            _bytes(cost.kept),
-        )
-        for i, cost in enumerate(costs)
-    ]
-    kept = sum(cost.kept for cost in costs)
-    work = sum(cost.multiply_adds for cost in costs)
-    rows.append(("total", "", f"{count:,}", f"{work:,}", _bytes(kept)))
-    widths = [max(len(row[column]) for row in rows) for column in range(5)]
-    lines = [
-        "   ".join(
-            text.ljust(width) if column < 2 else text.rjust(width)
-            for column, (text, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    ]
-    weights = sum(parameter.data.nbytes for parameter in parameters)
+    for i, cost in enumerate(costs):
+        shape = f"(N, {', '.join(map(str, cost.output_shape))})"
+        numbers = f"{cost.parameters:,}", f"{cost.multiply_adds:,}", _bytes(cost.kept)
+        rows.append((f"{i:<{digits}}  {cost.layer}", shape, *numbers))
+    rows.append(("total", "", f"{sum(p.size for p in parameters):,}", f"{work:,}", _bytes(kept)))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    pads = (str.ljust, str.ljust, str.rjust, str.rjust, str.rjust)
+    lines = ["   ".join(pad(text, n) for pad, text, n in zip(pads, row, widths, strict=True)) for row in rows]
+    weights = sum(p.data.nbytes for p in parameters)
     lines.append(
         f"a step on {batch_size} rows: {_bytes(kept)} kept for backward + {_bytes(weights)} parameters "
         f"+ {_bytes(weights)} gradients = {_bytes(kept + 2 * weights)}"
@@ -100,15 +88,15 @@ class _Held:
         self._seen = {id(_owner(parameter.data)) for parameter in parameters}
         self._trained = {id(parameter) for parameter in parameters}  # and all that depends on one
 
-    def by(self, node: Tensor) -> int:
+    def add(self, node: Tensor) -> int:
         """The bytes that ``node`` adds; of nodes in the order of computation."""
         if not any(id(x) in self._trained for x in node.inputs):
             return 0  # training gives it arrays, and records nothing
         self._trained.add(id(node))
-        arrays = [x.data if isinstance(x, Tensor) else x for x in node.inputs]
-        return sum(map(self._new, [node.data, *arrays, *_arrays_in(node.params.values())]))
+        return sum(self._add_once(x) for _, x in leaves([node, node.inputs, node.params]))
 
-    def _new(self, x: Any) -> int:
+    def _add_once(self, x: Any) -> int:
+        x = x.data if isinstance(x, Tensor) else x
         if not isinstance(x, np.ndarray):
             return 0
         owner = _owner(x)
@@ -123,14 +111,6 @@ def _owner(x: NDArray) -> NDArray:
     while isinstance(x.base, np.ndarray):
         x = x.base
     return x
-
-
-def _arrays_in(values: Iterable[Any]) -> Iterator[Any]:
-    for value in values:
-        if isinstance(value, (tuple, list)):
-            yield from _arrays_in(value)
-        else:
-            yield value
 
 
 def multiply_adds(node: Tensor) -> int:

@@ -14,8 +14,9 @@ import numpy as np
 
 from tensorgrad.core.checks import NDArray
 from tensorgrad.data.batches import StreamedBatches
+from tensorgrad.nn.files import generator_state, load_checkpoint, save_checkpoint, set_generator_state
 from tensorgrad.nn.files.archive import PathLike
-from tensorgrad.nn.files.trees import generator_state, load_checkpoint, save_checkpoint, set_generator_state
+from tensorgrad.nn.files.trees import Tree
 from tensorgrad.nn.fit.callbacks import Progress
 from tensorgrad.nn.fit.examples import Examples
 from tensorgrad.nn.fit.training import Callback, FitOptions, Training
@@ -26,8 +27,12 @@ from tensorgrad.nn.sequential import Sequential
 __all__ = ["CheckpointError"]
 
 _KIND = "tensorgrad training"
-_HASHED_BYTES = 64 << 20  # of an array; larger ones are hashed in parts
-_PARTS = 64
+_HASHED_BYTES = 64 << 20  # of an array; larger ones are hashed in slices
+_SLICES = 64
+
+# Attributes of a training that its file holds: parts with a state (the schedule may be None), and its place.
+_PARTS = ("network", "optimizer", "schedule")
+_PLACE = ("epoch", "batch", "step", "seconds", "stopped")
 
 
 class CheckpointError(OSError):
@@ -50,15 +55,8 @@ class CheckpointError(OSError):
 class Checkpoints(Callback):
     """Writes the state of a training: at start and end, after epochs, and as often as ``every`` says."""
 
-    def __init__(
-        self,
-        path: PathLike,
-        every: int | timedelta | None,
-        fingerprint: dict[str, Any],
-        start: dict[str, Any],
-    ) -> None:
-        self.path = path
-        self.every = every
+    def __init__(self, path: PathLike, every: int | timedelta | None, fingerprint: Tree, start: Tree) -> None:
+        self.path, self.every = path, every
         self.fingerprint = fingerprint
         self.start = start  # of the generator before anything was drawn
         self._saved_at = time.monotonic()
@@ -120,14 +118,12 @@ class Checkpoints(Callback):
 
     def write(self, training: Training, path: PathLike) -> None:
         """Write the file wherever it is wanted."""
-        schedule = training.schedule
+        parts = {name: getattr(training, name) for name in _PARTS}
         tree = {
             "kind": _KIND,
             "fingerprint": self.fingerprint,
             "start": self.start,
-            "network": training.network.state(),
-            "optimizer": training.optimizer.state(),
-            "schedule": None if schedule is None else schedule.state(),
+            **{name: None if part is None else part.state() for name, part in parts.items()},
             "callbacks": [
                 {"class": type(callback).__name__, "state": callback.state()} for callback in _kept(training)
             ],
@@ -140,10 +136,7 @@ class Checkpoints(Callback):
         save_checkpoint(path, tree)
 
 
-_PLACE = ("epoch", "batch", "step", "seconds", "stopped")
-
-
-def find_checkpoint(checkpoint: PathLike | None, resume: bool | PathLike) -> PathLike | None:
+def find(checkpoint: PathLike | None, resume: bool | PathLike) -> PathLike | None:
     """The file to resume from, or None to begin anew."""
     if resume is False:
         return None
@@ -154,7 +147,7 @@ def find_checkpoint(checkpoint: PathLike | None, resume: bool | PathLike) -> Pat
     return checkpoint if Path(checkpoint).exists() else None
 
 
-def read_checkpoint(path: PathLike, fingerprint: Mapping[str, Any]) -> dict[str, Any]:
+def read(path: PathLike, fingerprint: Mapping[str, Any]) -> dict[str, Any]:
     """The checkpoint, if it is one of a training with that fingerprint.
 
     Raises
@@ -190,12 +183,7 @@ def restore(training: Training, tree: Mapping[str, Any]) -> None:
             f"fit, resume: expected random generators for {', '.join(map(repr, tree['generators']))}, "
             f"got {', '.join(map(repr, training.generators))}"
         )
-    parts: list[tuple[Any, Any]] = [
-        (training.network, tree["network"]),
-        (training.optimizer, tree["optimizer"]),
-    ]
-    if training.schedule is not None:
-        parts.append((training.schedule, tree["schedule"]))
+    parts = [(getattr(training, name), tree[name]) for name in _PARTS if getattr(training, name) is not None]
     parts += zip(kept, (entry["state"] for entry in tree["callbacks"]), strict=True)
     with ExitStack() as undo:
         for part, state in parts:
@@ -220,7 +208,7 @@ def _kept(training: Training) -> list[Callback]:
 # What a training is told by
 
 
-def fingerprint_of(
+def take_fingerprint(
     network: Sequential,
     options: FitOptions,
     data: Examples | StreamedBatches,
@@ -255,10 +243,10 @@ def _describe_examples(prefix: str, data: Examples | StreamedBatches | None) -> 
     if data is None or isinstance(data, StreamedBatches):
         return {f"{prefix}x": "none" if data is None else "batches"}
     names = ("x", "y", "weights")
-    return {f"{prefix}{name}": describe_array(array) for name, array in zip(names, data, strict=True)}
+    return {f"{prefix}{name}": _describe_array(array) for name, array in zip(names, data, strict=True)}
 
 
-def describe_array(array: NDArray | None) -> str:
+def _describe_array(array: NDArray | None) -> str:
     """Shape, dtype and checksum; of arrays above 64 MiB, the checksum of evenly spaced parts."""
     if array is None:
         return "none"
@@ -266,8 +254,8 @@ def describe_array(array: NDArray | None) -> str:
     if array.nbytes <= _HASHED_BYTES:
         parts = [slice(None)]
     else:
-        length = max(1, rows * _HASHED_BYTES // (array.nbytes * _PARTS))
-        parts = [slice(start, start + length) for start in np.linspace(0, rows - length, _PARTS).astype(int)]
+        length = max(1, rows * _HASHED_BYTES // (array.nbytes * _SLICES))
+        parts = [slice(start, start + length) for start in np.linspace(0, rows - length, _SLICES).astype(int)]
     checksum = 0
     for part in parts:
         flat = np.ascontiguousarray(array[part]).reshape(-1)

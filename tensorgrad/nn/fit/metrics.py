@@ -11,14 +11,7 @@ import numpy as np
 
 from tensorgrad.core import Array, Tensor
 from tensorgrad.core.checks import NDArray
-from tensorgrad.nn.fit.outputs import (
-    Scale,
-    are_classes,
-    are_two_classes,
-    column,
-    probabilities,
-    true_values,
-)
+from tensorgrad.nn.fit.outputs import Scale, are_classes, are_two_classes, column, probabilities, true_values
 from tensorgrad.nn.fit.scorers import score
 
 __all__ = ["accuracy"]

@@ -8,14 +8,8 @@ import numpy as np
 
 from tensorgrad.core.checks import positive_integer
 from tensorgrad.nn.files.trees import generator_state, set_generator_state
+from tensorgrad.nn.fit import checkpoints
 from tensorgrad.nn.fit.callbacks import Progress
-from tensorgrad.nn.fit.checkpoints import (
-    Checkpoints,
-    find_checkpoint,
-    fingerprint_of,
-    read_checkpoint,
-    restore,
-)
 from tensorgrad.nn.fit.examples import Intake, Source, split, take_training, take_validation
 from tensorgrad.nn.fit.metrics import measures
 from tensorgrad.nn.fit.outputs import output_scale
@@ -46,12 +40,12 @@ def prepare_training(network: Sequential, options: FitOptions) -> Training:
     optimizer = _make_optimizer(network, options)
     schedule = _make_schedule(options, optimizer)
     _check_checkpoint(options)
-    resumed = find_checkpoint(options.checkpoint, options.resume)
+    resumed = checkpoints.find(options.checkpoint, options.resume)
     if options.checkpoint is not None or resumed is not None:
-        fingerprint = fingerprint_of(
+        fingerprint = checkpoints.take_fingerprint(
             network, options, data, held_out, measured or {}, optimizer, schedule, rng
         )
-    tree = None if resumed is None else read_checkpoint(resumed, fingerprint)
+    tree = None if resumed is None else checkpoints.read(resumed, fingerprint)
     if tree is not None:
         set_generator_state(rng, tree["start"])
     start = generator_state(rng)
@@ -60,22 +54,22 @@ def prepare_training(network: Sequential, options: FitOptions) -> Training:
     source = Source(intake, data, options.class_weight, options.batch_size)
     training = Training(options, intake, source, held_out, measured, optimizer, schedule, callbacks, rng)
     if options.checkpoint is not None:
-        training.checkpoints = Checkpoints(options.checkpoint, options.checkpoint_every, fingerprint, start)
+        training.checkpoints = checkpoints.Checkpoints(
+            options.checkpoint, options.checkpoint_every, fingerprint, start
+        )
     if tree is not None:
-        restore(training, tree)
+        checkpoints.restore(training, tree)
     return training
 
 
 def _check_optimizer_options(options: FitOptions) -> None:
-    given = {
-        name: getattr(options, name) for name in ("learning_rate", "momentum", "nesterov", "weight_decay")
-    }
+    names = ("learning_rate", "momentum", "nesterov", "weight_decay")
+    given = [name for name in names if getattr(options, name)]
     if options.optimizer is None:
         if options.learning_rate is None:
             raise ValueError("fit: expected a learning_rate or an optimizer, got neither")
-    elif options.learning_rate is not None or any(given.values()):
-        names = ", ".join(name for name, value in given.items() if value)
-        raise ValueError(f"fit: expected {names} to be set in the optimizer that was given")
+    elif options.learning_rate is not None or given:
+        raise ValueError(f"fit: expected {', '.join(given)} to be set in the optimizer that was given")
 
 
 def _make_optimizer(network: Sequential, options: FitOptions) -> Optimizer:

@@ -7,34 +7,42 @@ from typing import Any
 import numpy as np
 
 from tensorgrad.core.checks import NDArray
-from tensorgrad.nn.fit.outputs import (
-    Scale,
-    are_classes,
-    are_two_classes,
-    column,
-    probabilities,
-    true_values,
-)
+from tensorgrad.nn.fit import outputs
 
 __all__ = ["score"]
 
 
-def score(scorer: Any, prediction: NDArray, target: NDArray, scale: Scale) -> Any:
+def score(scorer: Any, prediction: NDArray, target: NDArray, scale: outputs.Scale) -> Any:
     """What a scorer gives for the outputs of a network."""
-    model: _Classes | _Values
-    if are_classes(prediction, target):
-        model = _Classes(prediction.shape[-1], scale)
-    elif are_two_classes(prediction, target, scale):
-        model = _Classes(2, scale)
-    else:
-        model = _Values()
-    return scorer(model, prediction, true_values(prediction, target))
+    model = Regression()
+    if outputs.are_classes(prediction, target):
+        model = Classes(prediction.shape[-1], scale)
+    elif outputs.are_two_classes(prediction, target, scale):
+        model = Classes(2, scale)
+    return scorer(model, prediction, outputs.true_values(prediction, target))
 
 
-class _Classes:
+class Regression:
+    """A regressor whose predictions are what a network has computed."""
+
+    kind = "regressor"
+
+    def predict(self, x: NDArray) -> NDArray:
+        """The values as they are."""
+        return outputs.column(x)
+
+    def __sklearn_tags__(self) -> Any:
+        from sklearn.utils import Tags, TargetTags
+
+        return Tags(estimator_type=self.kind, target_tags=TargetTags(required=True))
+
+
+class Classes(Regression):
     """A classifier of what a network has computed."""
 
-    def __init__(self, count: int, scale: Scale) -> None:
+    kind = "classifier"
+
+    def __init__(self, count: int, scale: outputs.Scale) -> None:
         self.scale = scale
         self.classes_ = np.arange(count)
 
@@ -46,24 +54,4 @@ class _Classes:
 
     def predict_proba(self, x: NDArray) -> NDArray:
         """The probabilities of the classes."""
-        return probabilities("the scorer", x, self.scale)
-
-    def __sklearn_tags__(self) -> Any:
-        return _tags("classifier")
-
-
-class _Values:
-    """A regressor whose predictions are what a network has computed."""
-
-    def predict(self, x: NDArray) -> NDArray:
-        """The values as they are."""
-        return column(x)
-
-    def __sklearn_tags__(self) -> Any:
-        return _tags("regressor")
-
-
-def _tags(kind: str) -> Any:
-    from sklearn.utils import Tags, TargetTags
-
-    return Tags(estimator_type=kind, target_tags=TargetTags(required=True))
+        return outputs.probabilities("the scorer", x, self.scale)

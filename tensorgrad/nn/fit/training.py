@@ -333,18 +333,15 @@ class Training:
         return prediction, value, self._find_wrong_gradient()
 
     def _find_wrong_gradient(self) -> str | None:
+        reached = [p for p in self.optimizer.parameters if p.grad is not None]
+        flat = (p.grad.ravel("K") for p in reached)
         # The squares' sum is not finite if an element is not; BLAS finds it in half the time of isfinite.
-        squares = 0.0
-        for p in self.optimizer.parameters:
-            if p.grad is not None:
-                flat = p.grad.ravel("K")
-                squares += float(np.dot(flat, flat))
-        if math.isfinite(squares):
+        if math.isfinite(sum(float(np.dot(g, g)) for g in flat)):
             return None
-        for p in self.optimizer.parameters:
-            if p.grad is not None and not np.isfinite(p.grad).all():
-                bad = p.grad[~np.isfinite(p.grad)][0]
-                return f"the gradient of {p.name or 'a parameter'} became {bad}"
+        for p in reached:
+            bad = p.grad[~np.isfinite(p.grad)]
+            if bad.size:
+                return f"the gradient of {p.name or 'a parameter'} became {bad[0]}"
         return None
 
     def _find_provenance(self, x: NDArray, y: NDArray, weights: NDArray | None) -> str:
