@@ -14,8 +14,11 @@ from typing import Any
 import numpy as np
 
 import tensorgrad as tg
-from tensorgrad.cli.report import confusion_table, outputs_of, write_results
+from tensorgrad.cli.report import compute_outputs, confusion_table, write_results
+from tensorgrad.core.checks import NDArray
 from tensorgrad.data import Augment, Dataset, load, one_hot
+
+__all__ = ["LOSSES", "NETWORKS", "OPTIMIZERS", "SCHEDULES", "make_target", "train"]
 
 
 def squared_error(prediction: tg.Tensor, target: Any, weights: Any = None) -> tg.Tensor:
@@ -91,7 +94,7 @@ def train(arguments: argparse.Namespace) -> int:
     network = build(shape, len(data.class_names), dtype=arguments.dtype, rng=rng)
     network.use(LOSSES[options["loss"]])
     print(network.summary(shape, options["batch_size"]))
-    print(_told(options))
+    print(_describe(options))
     start = time.perf_counter()
     status, failure = 0, None
     try:
@@ -114,7 +117,7 @@ def train(arguments: argparse.Namespace) -> int:
         how = "interrupted" if failure is None else "back at the last checkpoint,"
         print(f"\n{how} after {finished} finished epochs; the results so far:")
     print(f"trained in {time.perf_counter() - start:.1f} s")
-    predicted = outputs_of(network, data.x_test).argmax(axis=1)
+    predicted = compute_outputs(network, data.x_test).argmax(axis=1)
     report = {
         **_accuracies(network, data, predicted),
         "epochs": len(network.history.get("loss", ())),
@@ -128,7 +131,7 @@ def train(arguments: argparse.Namespace) -> int:
     return status
 
 
-def target_of(loss: str, labels: np.ndarray[Any, Any], classes: int) -> np.ndarray[Any, Any]:
+def make_target(loss: str, labels: NDArray, classes: int) -> NDArray:
     """What outputs are compared with: labels for cross-entropy; for the squared error, numbers."""
     return one_hot(labels, classes) if loss == "squared-error" else labels
 
@@ -144,7 +147,7 @@ def _options(arguments: argparse.Namespace) -> dict[str, Any]:
     return options
 
 
-def _told(options: dict[str, Any]) -> str:
+def _describe(options: dict[str, Any]) -> str:
     schedule = "" if options["schedule"] == "constant" else f" ({options['schedule']})"
     momentum = f", momentum {options['momentum']}" if options["optimizer"] == "sgd" else ""
     changes = [f"shifted by up to {options['shift']} pixels"] if options["shift"] else []
@@ -202,13 +205,13 @@ def _fit(
 
     network.fit(
         data.x_train,
-        target_of(options["loss"], data.y_train, classes),
+        make_target(options["loss"], data.y_train, classes),
         options["epochs"],
         batch_size=options["batch_size"],
         optimizer=optimizer,
         schedule=None if schedule is None else lambda optimizer: schedule(optimizer, steps),
         schedule_every="batch",
-        validation=(data.x_test, target_of(options["loss"], data.y_test, classes)),
+        validation=(data.x_test, make_target(options["loss"], data.y_test, classes)),
         callbacks=[Options(options)],
         augment=augment,
         checkpoint=None if arguments.out is None else arguments.out / "checkpoint.npz",
@@ -227,11 +230,11 @@ def _go_back(network: tg.Network, path: Path) -> None:
     network.history = tree["history"]
 
 
-def _accuracies(network: tg.Network, data: Dataset, predicted: np.ndarray[Any, Any]) -> dict[str, float]:
+def _accuracies(network: tg.Network, data: Dataset, predicted: NDArray) -> dict[str, float]:
     """Test and training accuracy, printed with the confusion matrix as the notebook does."""
     print("confusion matrix on the test images (rows: true class, columns: predicted)")
     print(confusion_table(data.y_test, predicted, data.class_names))
-    fitted = outputs_of(network, data.x_train).argmax(axis=1)
+    fitted = compute_outputs(network, data.x_train).argmax(axis=1)
     test, train = float(np.mean(predicted == data.y_test)), float(np.mean(fitted == data.y_train))
     print(f"test accuracy {test:.4f}")
     print(f"train accuracy {train:.4f}")
