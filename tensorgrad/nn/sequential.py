@@ -132,7 +132,7 @@ class ForwardState:
     """What a forward pass changes in a layer, to be put back: its buffers and random generators."""
 
     def __init__(self, layer: Layer) -> None:
-        self._buffers = list(layer._buffers().values())
+        self._buffers = layer.buffers()
         self._generators = list(layer.named_generators().values())
         self.save()
 
