@@ -84,9 +84,10 @@ def train(arguments: argparse.Namespace) -> int:
     changes = {name: options[name] for name in ("shift", "rotate", "flip")}
     augment = Augment(**changes) if any(changes.values()) else None
     data = load(arguments.data, arguments.data_dir)
-    if out is not None:
+    checkpoint = None if out is None else out / "checkpoint.npz"
+    if checkpoint is not None:
         out.mkdir(parents=True, exist_ok=True)
-        _check_checkpoint(out / "checkpoint.npz", options, resume=arguments.resume)
+        _check_checkpoint(checkpoint, options, resume=arguments.resume)
     shape = data.x_train.shape[1:]
     print(f"{data.name}: {len(data.x_train)} training and {len(data.x_test)} test images of shape {shape}")
     rng = np.random.default_rng(arguments.seed)
@@ -98,29 +99,29 @@ def train(arguments: argparse.Namespace) -> int:
     start = time.perf_counter()
     status, failure = 0, None
     try:
-        _fit(network, data, options, augment, arguments, rng)
+        _fit(network, data, options, augment, rng, checkpoint, resume=arguments.resume)
     except tg.CheckpointError as error:
         cause = error.__cause__.strerror if isinstance(error.__cause__, OSError) else error
         raise OSError(f"{cause}. When the cause is removed, --resume goes on with the training") from error
     except KeyboardInterrupt:
-        if out is not None:
-            _go_back(network, out / "checkpoint.npz")
+        if checkpoint is not None:
+            _go_back(network, checkpoint)
         status = 130
     except FloatingPointError as error:
-        if out is None:
+        if checkpoint is None:
             raise
         print(f"tensorgrad: {error}", file=sys.stderr)
-        _go_back(network, out / "checkpoint.npz")
+        _go_back(network, checkpoint)
         status, failure = 1, str(error)
+    finished = len(network.history.get("loss", ()))
     if status:
-        finished = len(network.history.get("loss", ()))
         how = "interrupted" if failure is None else "back at the last checkpoint,"
         print(f"\n{how} after {finished} finished epochs; the results so far:")
     print(f"trained in {time.perf_counter() - start:.1f} s")
     predicted = compute_outputs(network, data.x_test).argmax(axis=1)
     report = {
         **_accuracies(network, data, predicted),
-        "epochs": len(network.history.get("loss", ())),
+        "epochs": finished,
         "seconds": sum(network.history.get("seconds", ())),
         "interrupted": status == 130,
         "failure": failure,
@@ -190,8 +191,10 @@ def _fit(
     data: Dataset,
     options: dict[str, Any],
     augment: Augment | None,
-    arguments: argparse.Namespace,
     rng: np.random.Generator,
+    checkpoint: Path | None,
+    *,
+    resume: bool,
 ) -> None:
     classes = len(data.class_names)
     rate, decay = options["learning_rate"], options["weight_decay"]
@@ -214,9 +217,9 @@ def _fit(
         validation=(data.x_test, make_target(options["loss"], data.y_test, classes)),
         callbacks=[Options(options)],
         augment=augment,
-        checkpoint=None if arguments.out is None else arguments.out / "checkpoint.npz",
-        checkpoint_every=None if arguments.out is None else SAVED_EVERY,
-        resume=arguments.resume,
+        checkpoint=checkpoint,
+        checkpoint_every=None if checkpoint is None else SAVED_EVERY,
+        resume=resume,
         seed=rng,
     )
 

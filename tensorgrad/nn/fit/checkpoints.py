@@ -18,7 +18,7 @@ from tensorgrad.nn.files import generator_state, load_checkpoint, save_checkpoin
 from tensorgrad.nn.files.archive import PathLike
 from tensorgrad.nn.files.trees import Tree
 from tensorgrad.nn.fit.callbacks import Progress
-from tensorgrad.nn.fit.examples import Examples
+from tensorgrad.nn.fit.examples import Data
 from tensorgrad.nn.fit.training import Callback, FitOptions, Training
 from tensorgrad.nn.optimizers import Optimizer
 from tensorgrad.nn.schedules import Schedule
@@ -211,8 +211,8 @@ def _kept(training: Training) -> list[Callback]:
 def take_fingerprint(
     network: Sequential,
     options: FitOptions,
-    data: Examples | StreamedBatches,
-    held_out: Examples | StreamedBatches | None,
+    data: Data,
+    held_out: Data | None,
     metrics: Iterable[str],
     optimizer: Optimizer,
     schedule: Schedule | None,
@@ -239,7 +239,7 @@ def take_fingerprint(
     }
 
 
-def _describe_examples(prefix: str, data: Examples | StreamedBatches | None) -> dict[str, str]:
+def _describe_examples(prefix: str, data: Data | None) -> dict[str, str]:
     if data is None or isinstance(data, StreamedBatches):
         return {f"{prefix}x": "none" if data is None else "batches"}
     names = ("x", "y", "weights")

@@ -18,10 +18,11 @@ from tensorgrad.nn.sequential import BatchReduction, ForwardState, Sequential, l
 from tensorgrad.ops import cross_entropy
 
 __all__ = [
-    "Examples", "Intake", "Source", "cut", "split", "take_training", "take_validation", "validation_batches",
+    "Data", "Examples", "Intake", "Source", "cut", "split", "take_training", "take_validation", "validation_batches",
 ]  # fmt: skip
 
 Examples: TypeAlias = tuple[NDArray, NDArray, NDArray | None]  #: x, y, weights
+Data: TypeAlias = Examples | StreamedBatches
 
 _PROBED = 8  # rows among which one with a loss above 0 is looked for
 _CLOSE = 1e-3  # float32 losses of one row and of two agree better than this
@@ -166,7 +167,7 @@ def _find_reduction(loss: Callable[..., Tensor], prediction: Tensor, target: NDA
 
 def take_training(
     intake: Intake, x: Any, y: Array | None, sample_weight: Array | None, steps_per_epoch: int | None
-) -> Examples | StreamedBatches:
+) -> Data:
     """What is trained on, checked as far as that is possible before the training."""
     if y is not None:
         if steps_per_epoch is not None:
@@ -181,7 +182,7 @@ def take_training(
     return StreamedBatches(x, steps_per_epoch)
 
 
-def take_validation(intake: Intake, validation: Any) -> Examples | StreamedBatches | None:
+def take_validation(intake: Intake, validation: Any) -> Data | None:
     """What is held out, checked likewise."""
     if validation is None:
         return None
@@ -208,10 +209,7 @@ def _fill_up(batch: Sequence[Any]) -> tuple[Any, Any, Any]:
 
 
 def split(
-    data: Examples | StreamedBatches,
-    held_out: Examples | StreamedBatches | None,
-    share: float,
-    rng: np.random.Generator,
+    data: Data, held_out: Data | None, share: float, rng: np.random.Generator
 ) -> tuple[Examples, Examples]:
     """The examples in two parts, drawn at random; the second holds that share of them."""
     if isinstance(data, StreamedBatches) or held_out is not None:
@@ -238,9 +236,7 @@ def _pick(examples: Examples, rows: NDArray | slice) -> Examples:
 class Source:
     """The batches of a training, as the network takes them: checked, cast, and weighted by class."""
 
-    def __init__(
-        self, intake: Intake, data: Examples | StreamedBatches, class_weight: Any, batch_size: int
-    ) -> None:
+    def __init__(self, intake: Intake, data: Data, class_weight: Any, batch_size: int) -> None:
         self._intake = intake
         self._class_weight = class_weight
         if isinstance(data, StreamedBatches):
@@ -351,7 +347,7 @@ def cut(examples: Examples, rows: int) -> Iterator[Examples]:
         yield _pick(examples, slice(i, i + rows))
 
 
-def validation_batches(intake: Intake, held_out: Examples | StreamedBatches) -> Iterator[Examples]:
+def validation_batches(intake: Intake, held_out: Data) -> Iterator[Examples]:
     """What is held out in batches, the same ones each time."""
     if not isinstance(held_out, StreamedBatches):
         yield from cut(held_out, _EVALUATED)

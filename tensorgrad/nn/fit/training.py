@@ -13,10 +13,9 @@ import numpy as np
 
 from tensorgrad.core import Array, Parameter, Tensor, detect_nan
 from tensorgrad.core.checks import NDArray
-from tensorgrad.data.batches import StreamedBatches
 from tensorgrad.nn.files.archive import PathLike
 from tensorgrad.nn.files.trees import generator_state, set_generator_state
-from tensorgrad.nn.fit.examples import Examples, Intake, Source, validation_batches
+from tensorgrad.nn.fit.examples import Data, Examples, Intake, Source, validation_batches
 from tensorgrad.nn.fit.interrupts import Interrupts
 from tensorgrad.nn.fit.metrics import Measure, Metric
 from tensorgrad.nn.fit.tally import Tally, evaluate
@@ -145,7 +144,7 @@ class Training:
         options: FitOptions,
         intake: Intake,
         source: Source,
-        held_out: Examples | StreamedBatches | None,
+        held_out: Data | None,
         measures: Mapping[str, Measure] | None,
         optimizer: Optimizer,
         schedule: Schedule | None,
