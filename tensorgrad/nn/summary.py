@@ -10,7 +10,7 @@ import numpy as np
 
 from tensorgrad.core import Parameter, Tensor
 from tensorgrad.core.checks import NDArray
-from tensorgrad.core.tree import leaves
+from tensorgrad.core.trees import flatten
 from tensorgrad.graph.clusters import recorded
 from tensorgrad.graph.tracing import named_copy, recording, zeros_for
 from tensorgrad.nn.sequential import Sequential, run_layers
@@ -44,7 +44,7 @@ def layer_costs(network: Sequential, input_shape: tuple[int, ...], batch_size: i
         held = _Held(twin.parameters())
         costs = []
         for layer, out in zip(twin.layers, run_layers(twin, x), strict=True):
-            nodes = [node for node in recorded(out) if node.op is not None and node._serial > x._serial]
+            nodes = [node for node in recorded(out) if node.op is not None and node.serial > x.serial]
             x = out
             costs.append(
                 LayerCost(
@@ -93,7 +93,7 @@ class _Held:
         if not any(id(x) in self._trained for x in node.inputs):
             return 0  # training gives it arrays, and records nothing
         self._trained.add(id(node))
-        return sum(self._add_once(x) for _, x in leaves([node, node.inputs, node.params]))
+        return sum(self._add_once(x) for _, x in flatten([node, node.inputs, node.params]))
 
     def _add_once(self, x: Any) -> int:
         x = x.data if isinstance(x, Tensor) else x
@@ -118,7 +118,7 @@ def multiply_adds(node: Tensor) -> int:
     assert node.op is not None
     if node.op.name == "recompute":  # a checkpoint has forgotten its ops
         inside = recorded(node.params["f"]())
-        return sum(multiply_adds(x) for x in inside if x.op is not None and x._serial > node._serial)
+        return sum(multiply_adds(x) for x in inside if x.op is not None and x.serial > node.serial)
     count = node.op.multiply_adds
     return 0 if count is None else count(node, *node.inputs, **node.params)
 

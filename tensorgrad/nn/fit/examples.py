@@ -18,7 +18,8 @@ from tensorgrad.nn.sequential import BatchReduction, ForwardState, Sequential, l
 from tensorgrad.ops import cross_entropy
 
 __all__ = [
-    "Data", "Examples", "Intake", "Source", "cut", "split", "take_training", "take_validation", "validation_batches",
+    "Data", "Examples", "Intake", "Source", "cut", "split", "take_training", "take_validation",
+    "validation_batches",
 ]  # fmt: skip
 
 Examples: TypeAlias = tuple[NDArray, NDArray, NDArray | None]  #: x, y, weights
