@@ -8,6 +8,8 @@ from collections.abc import Sequence
 
 from tensorgrad.cli.arguments import parse
 
+__all__ = ["main"]
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; the exit status is 0, 1 after an error, 2 for wrong usage, 130 after Ctrl-C."""
@@ -21,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _drop_output()
         return 1
     except (ValueError, TypeError, OSError, ImportError, RuntimeError, ArithmeticError) as error:
-        print(f"tensorgrad: {_told(error)}", file=sys.stderr)
+        print(f"tensorgrad: {_describe(error)}", file=sys.stderr)
         _drop_output()
         return 1
     except MemoryError as error:
@@ -32,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _told(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return str(error)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import argparse
 import tomllib
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
 
 from tensorgrad.cli.audit import audit
 from tensorgrad.cli.models import draw, evaluate, predict
 from tensorgrad.cli.train import LOSSES, NETWORKS, OPTIMIZERS, SCHEDULES, train
+
+__all__ = ["parse"]
 
 DATA_SETS = ("digits", "mnist", "fashion-mnist")
 
@@ -73,8 +76,6 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _version(arguments: argparse.Namespace) -> int:
-    from importlib.metadata import version
-
     print(f"tensorgrad {version('tensorgrad-numpy')}")
     return 0
 
@@ -96,8 +97,8 @@ def _from(least: float, kind: Callable[[str], float], below: float = float("inf"
     return number
 
 
-def _add_data(parser: _Parser, default: str | None, told: str) -> None:
-    parser.add_argument("--data", choices=DATA_SETS, default=default, help=told)
+def _add_data(parser: _Parser, default: str | None, text: str) -> None:
+    parser.add_argument("--data", choices=DATA_SETS, default=default, help=text)
     parser.add_argument("--data-dir", type=Path, help="folder with the four idx .gz files of the data set")
 
 

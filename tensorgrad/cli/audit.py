@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 
+from tensorgrad.audit import run, table
+
+__all__ = ["audit"]
+
 
 def audit(arguments: argparse.Namespace) -> int:
     """Print the table of the ops; 1 if one is wrong."""
-    from tensorgrad.audit import run, table
-
     rows = run(arguments.order, progress=lambda op: print(f"\r{op:<40}", end="", file=sys.stderr))
     print("\r" + " " * 40 + "\r", end="", file=sys.stderr)
     print(table(rows))

@@ -1,19 +1,20 @@
-"""Images in files, as networks take them."""
+"""NDArray in files, as networks take them."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from tensorgrad.core.checks import NDArray
 from tensorgrad.data import read_idx
 
-Images = np.ndarray[Any, Any]
+__all__ = ["read_images"]
+
 GREY = (0.299, 0.587, 0.114)  # of red, green and blue: ITU-R BT.601, as Pillow takes it
 
 
-def read_images(path: Path, shape: tuple[int, ...]) -> Images:
+def read_images(path: Path, shape: tuple[int, ...]) -> NDArray:
     """The images in a file of .npy, .png or idx, as (N, H, W, C) float32 in [0, 1].
 
     Raises
@@ -43,22 +44,22 @@ def read_images(path: Path, shape: tuple[int, ...]) -> Images:
     return batch.astype(np.float32) / np.float32(top)
 
 
-def _as_batch(images: Images, shape: tuple[int, ...]) -> Images | None:
+def _as_batch(images: NDArray, shape: tuple[int, ...]) -> NDArray | None:
     """``images`` as a batch, if they are one when an axis of the channel or of the batch is added."""
     candidates = (images, images[None], images[..., None], images[None, ..., None])
     return next((batch for batch in candidates if batch.shape[1:] == shape and len(batch)), None)
 
 
-def _read_npy(path: Path) -> Images:
+def _read_npy(path: Path) -> NDArray:
     with path.open("rb") as file:
         try:
-            images: Images = np.lib.format.read_array(file, allow_pickle=False)
+            images: NDArray = np.lib.format.read_array(file, allow_pickle=False)
         except (ValueError, EOFError, MemoryError) as error:
             raise ValueError(f"{path}: expected an array of numbers in a whole .npy file: {error}") from error
     return images
 
 
-def _read_png(path: Path, channels: int) -> Images:
+def _read_png(path: Path, channels: int) -> NDArray:
     try:
         from matplotlib.image import imread
     except ImportError:
@@ -67,7 +68,7 @@ def _read_png(path: Path, channels: int) -> Images:
         ) from None
     with path.open("rb") as file:
         try:
-            pixels: Images = imread(file, format="png")  # in [0, 1]
+            pixels: NDArray = imread(file, format="png")  # in [0, 1]
         except Exception as error:  # Pillow raises nearly everything, SyntaxError too
             raise ValueError(f"{path}: expected a whole .png file: {error}") from error
     if pixels.ndim == 3 and pixels.shape[2] in (2, 4):

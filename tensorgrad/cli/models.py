@@ -10,17 +10,19 @@ import numpy as np
 
 import tensorgrad as tg
 from tensorgrad.cli.images import read_images
-from tensorgrad.cli.report import confusion_table, outputs_of
-from tensorgrad.cli.train import LOSSES, target_of
+from tensorgrad.cli.report import compute_outputs, confusion_table
+from tensorgrad.cli.train import LOSSES, make_target
 from tensorgrad.data import load
+
+__all__ = ["draw", "evaluate", "predict"]
 
 
 def predict(arguments: argparse.Namespace) -> int:
     """Print name, class and probability of each image."""
-    network, notes = _loaded(arguments.model)
+    network, notes = _load(arguments.model)
     lines = []
     for path in arguments.images:
-        outputs = outputs_of(network, read_images(path, tuple(notes["image_shape"])))
+        outputs = compute_outputs(network, read_images(path, tuple(notes["image_shape"])))
         if notes["loss"] == "cross-entropy":  # outputs are logits
             outputs = np.asarray(tg.softmax(outputs))
         for i, row in enumerate(outputs):
@@ -33,7 +35,7 @@ def predict(arguments: argparse.Namespace) -> int:
 
 def evaluate(arguments: argparse.Namespace) -> int:
     """Print loss, accuracy and confusion matrix on the test images of a data set."""
-    network, notes = _loaded(arguments.model)
+    network, notes = _load(arguments.model)
     name = arguments.data or notes["options"]["data"]
     if name == "digits" and arguments.data_dir is not None:
         raise ValueError("--data-dir needs --data mnist or fashion-mnist: digits have no files")
@@ -44,9 +46,9 @@ def evaluate(arguments: argparse.Namespace) -> int:
             f"{', '.join(notes['classes'])}; {data.name} has images {data.x_test.shape[1:]} of the classes "
             f"{', '.join(data.class_names)}"
         )
-    predicted = outputs_of(network, data.x_test).argmax(axis=1)
+    predicted = compute_outputs(network, data.x_test).argmax(axis=1)
     network.use(LOSSES[notes["loss"]])
-    target = target_of(notes["loss"], data.y_test, len(data.class_names))
+    target = make_target(notes["loss"], data.y_test, len(data.class_names))
     loss = network.evaluate(data.x_test, target)["loss"]
     print(f"{data.name}: {len(data.x_test)} test images")
     print("confusion matrix (rows: true class, columns: predicted)")
@@ -58,7 +60,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
 
 def draw(arguments: argparse.Namespace) -> int:
     """Print the drawing in DOT, or write it to a file."""
-    network, notes = _loaded(arguments.model)
+    network, notes = _load(arguments.model)
     drawing = tg.draw(network, input_shape=tuple(notes["image_shape"]), depth=arguments.depth)
     if arguments.out is None:
         print(drawing.source)
@@ -67,7 +69,7 @@ def draw(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _loaded(path: Path) -> tuple[tg.Network, dict[str, Any]]:
+def _load(path: Path) -> tuple[tg.Network, dict[str, Any]]:
     """A network of ``tensorgrad train --out`` with its notes, which fit it."""
     network, notes = tg.load_network(path), tg.load_notes(path)
     shape, classes, options = (notes.get(name) for name in ("image_shape", "classes", "options"))
@@ -84,7 +86,7 @@ def _loaded(path: Path) -> tuple[tg.Network, dict[str, Any]]:
     ):
         raise tg.SavedFileError(f"{path}: expected a network of `tensorgrad train --out`, got another one")
     try:
-        made = outputs_of(network, np.zeros((1, *shape), network.dtype)).shape
+        made = compute_outputs(network, np.zeros((1, *shape), network.dtype)).shape
     except ValueError as error:
         raise tg.SavedFileError(f"{path}: {error}") from error
     if made != (1, len(classes)):

@@ -13,16 +13,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import tensorgrad as tg
+from tensorgrad.core.checks import NDArray
 from tensorgrad.data import Dataset
-from tensorgrad.nn.files import write_atomically
+from tensorgrad.nn.files.archive import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Values = np.ndarray[Any, Any]
+__all__ = ["compute_outputs", "confusion_table", "write_results"]
 
 
-def outputs_of(network: tg.Network, images: Values) -> Values:
+def compute_outputs(network: tg.Network, images: NDArray) -> NDArray:
     """The outputs of the network, which are finite; FloatingPointError otherwise."""
     with np.errstate(over="ignore", invalid="ignore"):
         outputs = network.predict(images)
@@ -32,7 +33,7 @@ def outputs_of(network: tg.Network, images: Values) -> Values:
     return outputs
 
 
-def confusion_table(target: Values, predicted: Values, class_names: Sequence[str]) -> str:
+def confusion_table(target: NDArray, predicted: NDArray, class_names: Sequence[str]) -> str:
     """The confusion matrix as text, and the names of classes that have some."""
     from sklearn.metrics import confusion_matrix
 
@@ -42,7 +43,7 @@ def confusion_table(target: Values, predicted: Values, class_names: Sequence[str
 
 
 def write_results(
-    folder: Path, network: tg.Network, data: Dataset, predicted: Values, report: dict[str, Any]
+    folder: Path, network: tg.Network, data: Dataset, predicted: NDArray, report: dict[str, Any]
 ) -> None:
     """Write the network, the plots and, when all else is there, the report; each file whole or not at all."""
     notes = {
@@ -61,7 +62,7 @@ def write_results(
         written.append("confusion.png")
     except ImportError as error:
         print(f"tensorgrad: no plots: {error}", file=sys.stderr)
-    text = json.dumps(_finite({**report, "history": network.history}), indent=1, allow_nan=False) + "\n"
+    text = json.dumps(_as_json({**report, "history": network.history}), indent=1, allow_nan=False) + "\n"
     write_atomically(folder / "report.json", lambda file: file.write(text.encode()))
     print(f"written to {folder}: checkpoint.npz, {', '.join(written)}, report.json")
 
@@ -70,10 +71,10 @@ def _write_plot(path: Path, figure: Figure) -> None:
     write_atomically(path, partial(figure.savefig, format="png", dpi=150))
 
 
-def _finite(x: Any) -> Any:
+def _as_json(x: Any) -> Any:
     """``x`` with None for infinite numbers and NaN, which JSON does not have."""
     if isinstance(x, dict):
-        return {key: _finite(value) for key, value in x.items()}
+        return {key: _as_json(value) for key, value in x.items()}
     if isinstance(x, list):
-        return [_finite(value) for value in x]
+        return [_as_json(value) for value in x]
     return None if isinstance(x, float) and not math.isfinite(x) else x

@@ -14,8 +14,11 @@ from typing import Any
 import numpy as np
 
 import tensorgrad as tg
-from tensorgrad.cli.report import confusion_table, outputs_of, write_results
+from tensorgrad.cli.report import compute_outputs, confusion_table, write_results
+from tensorgrad.core.checks import NDArray
 from tensorgrad.data import Augment, Dataset, load, one_hot
+
+__all__ = ["LOSSES", "NETWORKS", "OPTIMIZERS", "SCHEDULES", "make_target", "train"]
 
 
 def squared_error(prediction: tg.Tensor, target: Any, weights: Any = None) -> tg.Tensor:
@@ -81,9 +84,10 @@ def train(arguments: argparse.Namespace) -> int:
     changes = {name: options[name] for name in ("shift", "rotate", "flip")}
     augment = Augment(**changes) if any(changes.values()) else None
     data = load(arguments.data, arguments.data_dir)
-    if out is not None:
+    checkpoint = None if out is None else out / "checkpoint.npz"
+    if checkpoint is not None:
         out.mkdir(parents=True, exist_ok=True)
-        _check_checkpoint(out / "checkpoint.npz", options, resume=arguments.resume)
+        _check_checkpoint(checkpoint, options, resume=arguments.resume)
     shape = data.x_train.shape[1:]
     print(f"{data.name}: {len(data.x_train)} training and {len(data.x_test)} test images of shape {shape}")
     rng = np.random.default_rng(arguments.seed)
@@ -91,33 +95,33 @@ def train(arguments: argparse.Namespace) -> int:
     network = build(shape, len(data.class_names), dtype=arguments.dtype, rng=rng)
     network.use(LOSSES[options["loss"]])
     print(network.summary(shape, options["batch_size"]))
-    print(_told(options))
+    print(_describe(options))
     start = time.perf_counter()
     status, failure = 0, None
     try:
-        _fit(network, data, options, augment, arguments, rng)
+        _fit(network, data, options, augment, rng, checkpoint, resume=arguments.resume)
     except tg.CheckpointError as error:
         cause = error.__cause__.strerror if isinstance(error.__cause__, OSError) else error
         raise OSError(f"{cause}. When the cause is removed, --resume goes on with the training") from error
     except KeyboardInterrupt:
-        if out is not None:
-            _go_back(network, out / "checkpoint.npz")
+        if checkpoint is not None:
+            _go_back(network, checkpoint)
         status = 130
     except FloatingPointError as error:
-        if out is None:
+        if checkpoint is None:
             raise
         print(f"tensorgrad: {error}", file=sys.stderr)
-        _go_back(network, out / "checkpoint.npz")
+        _go_back(network, checkpoint)
         status, failure = 1, str(error)
+    finished = len(network.history.get("loss", ()))
     if status:
-        finished = len(network.history.get("loss", ()))
         how = "interrupted" if failure is None else "back at the last checkpoint,"
         print(f"\n{how} after {finished} finished epochs; the results so far:")
     print(f"trained in {time.perf_counter() - start:.1f} s")
-    predicted = outputs_of(network, data.x_test).argmax(axis=1)
+    predicted = compute_outputs(network, data.x_test).argmax(axis=1)
     report = {
         **_accuracies(network, data, predicted),
-        "epochs": len(network.history.get("loss", ())),
+        "epochs": finished,
         "seconds": sum(network.history.get("seconds", ())),
         "interrupted": status == 130,
         "failure": failure,
@@ -128,7 +132,7 @@ def train(arguments: argparse.Namespace) -> int:
     return status
 
 
-def target_of(loss: str, labels: np.ndarray[Any, Any], classes: int) -> np.ndarray[Any, Any]:
+def make_target(loss: str, labels: NDArray, classes: int) -> NDArray:
     """What outputs are compared with: labels for cross-entropy; for the squared error, numbers."""
     return one_hot(labels, classes) if loss == "squared-error" else labels
 
@@ -144,7 +148,7 @@ def _options(arguments: argparse.Namespace) -> dict[str, Any]:
     return options
 
 
-def _told(options: dict[str, Any]) -> str:
+def _describe(options: dict[str, Any]) -> str:
     schedule = "" if options["schedule"] == "constant" else f" ({options['schedule']})"
     momentum = f", momentum {options['momentum']}" if options["optimizer"] == "sgd" else ""
     changes = [f"shifted by up to {options['shift']} pixels"] if options["shift"] else []
@@ -187,8 +191,10 @@ def _fit(
     data: Dataset,
     options: dict[str, Any],
     augment: Augment | None,
-    arguments: argparse.Namespace,
     rng: np.random.Generator,
+    checkpoint: Path | None,
+    *,
+    resume: bool,
 ) -> None:
     classes = len(data.class_names)
     rate, decay = options["learning_rate"], options["weight_decay"]
@@ -202,18 +208,18 @@ def _fit(
 
     network.fit(
         data.x_train,
-        target_of(options["loss"], data.y_train, classes),
+        make_target(options["loss"], data.y_train, classes),
         options["epochs"],
         batch_size=options["batch_size"],
         optimizer=optimizer,
         schedule=None if schedule is None else lambda optimizer: schedule(optimizer, steps),
         schedule_every="batch",
-        validation=(data.x_test, target_of(options["loss"], data.y_test, classes)),
+        validation=(data.x_test, make_target(options["loss"], data.y_test, classes)),
         callbacks=[Options(options)],
         augment=augment,
-        checkpoint=None if arguments.out is None else arguments.out / "checkpoint.npz",
-        checkpoint_every=None if arguments.out is None else SAVED_EVERY,
-        resume=arguments.resume,
+        checkpoint=checkpoint,
+        checkpoint_every=None if checkpoint is None else SAVED_EVERY,
+        resume=resume,
         seed=rng,
     )
 
@@ -227,11 +233,11 @@ def _go_back(network: tg.Network, path: Path) -> None:
     network.history = tree["history"]
 
 
-def _accuracies(network: tg.Network, data: Dataset, predicted: np.ndarray[Any, Any]) -> dict[str, float]:
+def _accuracies(network: tg.Network, data: Dataset, predicted: NDArray) -> dict[str, float]:
     """Test and training accuracy, printed with the confusion matrix as the notebook does."""
     print("confusion matrix on the test images (rows: true class, columns: predicted)")
     print(confusion_table(data.y_test, predicted, data.class_names))
-    fitted = outputs_of(network, data.x_train).argmax(axis=1)
+    fitted = compute_outputs(network, data.x_train).argmax(axis=1)
     test, train = float(np.mean(predicted == data.y_test)), float(np.mean(fitted == data.y_train))
     print(f"test accuracy {test:.4f}")
     print(f"train accuracy {train:.4f}")

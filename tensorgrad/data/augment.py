@@ -6,12 +6,11 @@ to gain nothing beyond the noise on two cores, for the notebook's networks, and 
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
-Images = npt.NDArray[Any]
+from tensorgrad.core.checks import NDArray, flag, is_integer
+
+__all__ = ["Augment"]
 
 
 class Augment:
@@ -41,19 +40,18 @@ class Augment:
     """
 
     def __init__(self, *, shift: int = 0, rotate: float = 0.0, flip: bool = False, fill: float = 0.0) -> None:
-        if isinstance(shift, bool) or not isinstance(shift, (int, np.integer)) or shift < 0:
+        if not is_integer(shift) or shift < 0:
             raise ValueError(f"Augment: expected shift to be a whole number of pixels, got {shift!r}")
         if isinstance(rotate, bool) or not 0 <= rotate <= 180:
             raise ValueError(f"Augment: expected rotate from 0 to 180 degrees, got {rotate!r}")
-        if not isinstance(flip, bool):
-            raise TypeError(f"Augment: expected flip to be True or False, got {flip!r}")
+        self.flip = flag("Augment", "flip", flip)
         if not np.isfinite(fill):
             raise ValueError(f"Augment: expected a finite fill, got {fill!r}")
-        if not (shift or rotate or flip):
+        if not (shift or rotate or self.flip):
             raise ValueError("Augment: nothing to do; set shift, rotate or flip")
-        self.shift, self.rotate, self.flip, self.fill = int(shift), float(rotate), flip, float(fill)
+        self.shift, self.rotate, self.fill = int(shift), float(rotate), float(fill)
 
-    def __call__(self, images: Images, rng: np.random.Generator) -> Images:
+    def __call__(self, images: NDArray, rng: np.random.Generator) -> NDArray:
         """New images of the same shape and dtype."""
         _require_images("Augment", images)
         n = len(images)
@@ -71,17 +69,17 @@ class Augment:
         return f"Augment(shift={self.shift}, rotate={self.rotate}, flip={self.flip}, fill={self.fill})"
 
 
-def flip(images: Images, which: npt.NDArray[np.bool_]) -> Images:
+def flip(images: NDArray, which: NDArray) -> NDArray:
     """Mirror those images (N, H, W, C) left and right for which ``which`` (N,) is true."""
     _require_images("flip", images)
     which = np.asarray(which)
     if which.shape != (len(images),) or which.dtype != bool:
         raise ValueError(f"flip: expected {len(images)} booleans, got {which.dtype} {which.shape}")
-    out: Images = np.where(which[:, None, None, None], images[:, :, ::-1], images)
+    out: NDArray = np.where(which[:, None, None, None], images[:, :, ::-1], images)
     return out
 
 
-def shift(images: Images, offsets: npt.NDArray[np.integer[Any]], *, fill: float = 0.0) -> Images:
+def shift(images: NDArray, offsets: NDArray, *, fill: float = 0.0) -> NDArray:
     """Move images (N, H, W, C) by whole pixels, down and right: a pair for each in ``offsets`` (N, 2).
 
     >>> print(shift(np.array([[1.0, 2.0, 3.0]]).reshape(1, 1, 3, 1), np.array([[0, 1]])).ravel())
@@ -97,7 +95,7 @@ def shift(images: Images, offsets: npt.NDArray[np.integer[Any]], *, fill: float 
     rows = np.arange(height) - offsets[:, :1]  # (N, H): where each row comes from
     columns = np.arange(width) - offsets[:, 1:]
     inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None]
-    moved: Images = images[
+    moved: NDArray = images[
         np.arange(n)[:, None, None],
         np.clip(rows, 0, height - 1)[:, :, None],
         np.clip(columns, 0, width - 1)[:, None],
@@ -106,7 +104,7 @@ def shift(images: Images, offsets: npt.NDArray[np.integer[Any]], *, fill: float 
     return moved
 
 
-def rotate(images: Images, degrees: npt.NDArray[Any], *, fill: float = 0.0) -> Images:
+def rotate(images: NDArray, degrees: NDArray, *, fill: float = 0.0) -> NDArray:
     """Rotate images (N, H, W, C) about their centres, each by its own angle in ``degrees`` (N,).
 
     Bilinear interpolation. Outside of the image there is ``fill``. Positive angles turn counter-clockwise as
@@ -135,7 +133,7 @@ def rotate(images: Images, degrees: npt.NDArray[Any], *, fill: float = 0.0) -> I
     framed[:, 1:-1, 1:-1] = images
     corner = (np.arange(n)[:, None, None] * (height + 2) + top) * (width + 2) + left
     pixels = framed.reshape(-1, channels)
-    upper: Images = np.take(pixels, corner, axis=0)
+    upper: NDArray = np.take(pixels, corner, axis=0)
     upper += right * (np.take(pixels, corner + 1, axis=0) - upper)
     lower = np.take(pixels, corner + width + 2, axis=0)
     lower += right * (np.take(pixels, corner + width + 3, axis=0) - lower)
@@ -143,7 +141,7 @@ def rotate(images: Images, degrees: npt.NDArray[Any], *, fill: float = 0.0) -> I
     return upper
 
 
-def _require_images(name: str, images: Images) -> None:
+def _require_images(name: str, images: NDArray) -> None:
     if not isinstance(images, np.ndarray) or images.ndim != 4 or images.dtype.kind != "f":
         came = f"{images.dtype} {images.shape}" if isinstance(images, np.ndarray) else repr(images)[:60]
         raise ValueError(f"{name}: expected floating images (N, H, W, C), got {came}")

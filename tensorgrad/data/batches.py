@@ -7,15 +7,17 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+from tensorgrad.core.checks import NDArray, is_integer
+
+__all__ = ["minibatches"]
+
 Batch: TypeAlias = tuple[Any, ...]  #: (x, y) or (x, y, weights)
 
 
 def minibatches(
-    x: Array, y: Array, batch_size: int, rng: np.random.Generator
-) -> Iterator[tuple[Array, Array]]:
+    x: NDArray, y: NDArray, batch_size: int, rng: np.random.Generator
+) -> Iterator[tuple[NDArray, NDArray]]:
     """One epoch of mini-batches: every example once, in an order that `rng` draws at the call.
 
     x and y are arrays (N, ...) of any dtype, memory-mapped ones too: only one batch is read at a time. Each
@@ -42,7 +44,7 @@ def minibatches(
         raise ValueError(f"minibatches: x has {len(x)} examples, y has {len(y)}")
     if len(x) == 0:
         raise ValueError(f"minibatches: there are no examples (x {x.shape}, y {y.shape})")
-    if isinstance(batch_size, bool) or not isinstance(batch_size, (int, np.integer)):
+    if not is_integer(batch_size):
         raise TypeError(f"minibatches: expected batch_size to be an int, got {batch_size!r}")
     if batch_size < 1:
         raise ValueError(f"minibatches: expected a batch_size of 1 or more, got {batch_size}")
@@ -54,7 +56,7 @@ def minibatches(
 class ArrayBatches:
     """Arrays of N examples each, cut into batches in a new order every epoch."""
 
-    def __init__(self, arrays: tuple[Array, ...], batch_size: int) -> None:
+    def __init__(self, arrays: tuple[NDArray, ...], batch_size: int) -> None:
         self.arrays = arrays
         self.batch_size = batch_size
         self.steps: int | None = -(-len(arrays[0]) // batch_size)

@@ -2,12 +2,14 @@
 
 import os
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from tensorgrad.data.mnist import Images, Labels, read_mnist
+from tensorgrad.core.checks import NDArray
+from tensorgrad.data.mnist import Split, read_mnist
+
+__all__ = ["Dataset", "load", "one_hot"]
 
 CLOTHES = "T-shirt/top, Trouser, Pullover, Dress, Coat, Sandal, Shirt, Sneaker, Bag, Ankle boot"
 CLASS_NAMES = {
@@ -26,10 +28,10 @@ class Dataset:
     """
 
     name: str
-    x_train: Images
-    y_train: Labels
-    x_test: Images
-    y_test: Labels
+    x_train: NDArray
+    y_train: NDArray
+    x_test: NDArray
+    y_test: NDArray
     class_names: tuple[str, ...]
 
     def __repr__(self) -> str:
@@ -71,7 +73,7 @@ def load(name: str, data_dir: str | os.PathLike[str] | None = None) -> Dataset:
     return Dataset(name, *arrays, CLASS_NAMES[name])
 
 
-def _digits() -> tuple[Images, Labels, Images, Labels]:
+def _digits() -> Split:
     from sklearn.datasets import load_digits
 
     digits = load_digits()
@@ -84,7 +86,7 @@ def _digits() -> tuple[Images, Labels, Images, Labels]:
     return x[train], y[train], x[test], y[test]
 
 
-def one_hot(labels: npt.ArrayLike, classes: int, dtype: npt.DTypeLike = np.float32) -> npt.NDArray[Any]:
+def one_hot(labels: npt.ArrayLike, classes: int, dtype: npt.DTypeLike = np.float32) -> NDArray:
     """The array (N, classes) that is 1 at ``[n, labels[n]]`` and 0 elsewhere, for integer labels (N,).
 
     Raises

@@ -11,10 +11,12 @@ import os
 import struct
 import zlib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+
+from tensorgrad.core.checks import NDArray
+
+__all__ = ["DataError", "read_idx"]
 
 DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 CHUNK = 1 << 20
@@ -24,7 +26,7 @@ class DataError(ValueError):
     """A data file is missing, damaged or another one; the message names it and says what to do."""
 
 
-def read_idx(path: str | os.PathLike[str]) -> npt.NDArray[Any]:
+def read_idx(path: str | os.PathLike[str]) -> NDArray:
     """The array in an idx file, gzipped or plain: its content decides, not its name.
 
     The dtype is uint8, int8, int16, int32, float32 or float64, in native byte order.
@@ -54,7 +56,7 @@ def read_idx(path: str | os.PathLike[str]) -> npt.NDArray[Any]:
         raise _damaged(path, "an idx file, gzipped or plain", f"one that cannot be read ({error})") from error
 
 
-def _read(stream: io.BufferedIOBase, path: Path) -> npt.NDArray[Any]:
+def _read(stream: io.BufferedIOBase, path: Path) -> NDArray:
     magic = stream.read(4)
     if len(magic) < 4 or magic[:2] != b"\0\0":
         raise _damaged(path, "an idx file, which begins with two zero bytes, a type and a rank", repr(magic))

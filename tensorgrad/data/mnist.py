@@ -8,14 +8,16 @@ for benchmarking machine learning algorithms", https://arxiv.org/abs/1708.07747.
 import hashlib
 import os
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
+from tensorgrad.core.checks import NDArray
 from tensorgrad.data.idx import DataError, read_idx
 
-Images = npt.NDArray[np.float32]
-Labels = npt.NDArray[np.int64]
+__all__: list[str] = []
+
+Split: TypeAlias = tuple[NDArray, NDArray, NDArray, NDArray]  #: x_train, y_train, x_test, y_test
 
 TITLES = {"mnist": "MNIST", "fashion-mnist": "Fashion-MNIST"}
 MIRRORS = {
@@ -41,7 +43,7 @@ SHA256 = {  # the files in the order in which read_mnist returns them
 }
 
 
-def read_mnist(name: str, data_dir: str | os.PathLike[str] | None) -> tuple[Images, Labels, Images, Labels]:
+def read_mnist(name: str, data_dir: str | os.PathLike[str] | None) -> Split:
     """x_train, y_train, x_test, y_test of "mnist" or "fashion-mnist", as `load` describes them."""
     paths = _locate(name, data_dir)
     for file, path in paths.items():
@@ -50,7 +52,7 @@ def read_mnist(name: str, data_dir: str | os.PathLike[str] | None) -> tuple[Imag
     return _images(x_train), y_train.astype(np.int64), _images(x_test), y_test.astype(np.int64)
 
 
-def _images(pixels: npt.NDArray[np.uint8]) -> Images:
+def _images(pixels: NDArray) -> NDArray:
     return np.divide(pixels[..., np.newaxis], 255, dtype=np.float32)
 
 

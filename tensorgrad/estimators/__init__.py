@@ -1,4 +1,4 @@
 """Estimators for scikit-learn: networks that fit into a Pipeline, a GridSearchCV and a cross-validation."""
 
-from tensorgrad.estimators.classifier import TensorgradClassifier as TensorgradClassifier
-from tensorgrad.estimators.regressor import TensorgradRegressor as TensorgradRegressor
+from tensorgrad.estimators.classifier import *
+from tensorgrad.estimators.regressor import *

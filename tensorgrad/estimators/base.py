@@ -14,21 +14,23 @@ from sklearn.utils import check_array, check_consistent_length, check_random_sta
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from tensorgrad.core import Tensor
+from tensorgrad.core.checks import NDArray
 from tensorgrad.estimators.modules import (
     Module,
     Shape,
-    copied_or_built,
-    dense,
-    input_shape_of,
-    optimizer_of,
+    build_network,
+    make_optimizer,
+    read_input_shape,
     require_outputs,
 )
 from tensorgrad.nn import Callback, EarlyStopping, Network, Optimizer, Schedule
-from tensorgrad.nn.metrics import Metric
-from tensorgrad.nn.network import History
+from tensorgrad.nn.fit.examples import Examples
+from tensorgrad.nn.fit.metrics import Metric
+from tensorgrad.nn.sequential import History
 
-Values: TypeAlias = np.ndarray[Any, Any]
-Examples: TypeAlias = tuple[Values, Values, Values | None]  #: x in the network's shape, targets, weights
+__all__ = ["Facts", "NetworkEstimator", "supports_partial_fit"]
+
+Facts: TypeAlias = dict[str, Any]  #: what is known of the targets, as attributes of the estimator
 
 
 class NetworkEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
@@ -54,7 +56,7 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
         schedule_every: Literal["epoch", "batch"] = "epoch",
         max_epochs: int = 100,
         batch_size: int = 128,
-        augment: Callable[[Values, np.random.Generator], Values] | None = None,
+        augment: Callable[[NDArray, np.random.Generator], NDArray] | None = None,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 10,
@@ -65,42 +67,21 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
         random_state: Any = None,
         verbose: bool = False,
     ) -> None:
-        self.module = module
-        self.input_shape = input_shape
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.activation = activation
-        self.dropout = dropout
-        self.dtype = dtype
-        self.loss = loss
-        self.optimizer = optimizer
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
-        self.schedule = schedule
-        self.schedule_every = schedule_every
-        self.max_epochs = max_epochs
-        self.batch_size = batch_size
-        self.augment = augment
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-        self.tol = tol
-        self.metrics = metrics
-        self.callbacks = callbacks
-        self.warm_start = warm_start
-        self.random_state = random_state
-        self.verbose = verbose
+        options = locals()
+        del options["self"]
+        self.__dict__.update(options)
 
     # What a kind of estimator defines
 
-    def _learn_targets(self, y: Values, *, known: bool) -> dict[str, Any]:
-        """What to remember of the targets, as attributes; ``known`` says that it must not change."""
+    def _learn_targets(self, y: NDArray, *, known: bool) -> Facts:
+        """What to remember of the targets; ``known`` says that it must not change."""
         raise NotImplementedError
 
-    def _targets(self, y: Values, facts: dict[str, Any]) -> Values:
+    def _take_targets(self, y: NDArray, facts: Facts) -> NDArray:
         """The targets as the loss wants them."""
         raise NotImplementedError
 
-    def _weights(self, targets: Values, weights: Values | None, facts: dict[str, Any]) -> Values | None:
+    def _weigh(self, targets: NDArray, weights: NDArray | None, facts: Facts) -> NDArray | None:
         """The weights of rows, with those of their classes."""
         return weights
 
@@ -144,42 +125,30 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
             If the loss or a gradient is not finite; see `Network.fit`.
         """
         again = bool(self.warm_start) and hasattr(self, "module_")
-        x, y = self._validated(X, y, reset=not again)
-        weights = self._sample_weight(sample_weight, len(x))
-        facts = self._learn_targets(y, known=again)
-        targets = self._targets(y, facts)
-        examples = (x, targets, self._weights(targets, weights, facts))
-        rng = self._generator()
-        network = self.module_ if again else self._built(x, facts["n_outputs_"], rng)
-        optimizer = self._optimizer(network)
+        examples, facts = self._take(X, y, sample_weight, None, reset=not again)
+        rng = self._make_generator()
+        network = self.module_ if again else self._build(examples[0], facts["n_outputs_"], rng)
+        optimizer = make_optimizer(self, network)
         held_out = None
         if X_val is not None:
-            x_val, y_val = self._validated(X_val, y_val, reset=False)
-            val_targets = self._targets(y_val, facts)
-            val_weights = self._sample_weight(sample_weight_val, len(x_val))
-            held_out = (x_val, val_targets, self._weights(val_targets, val_weights, facts))
+            held_out, _ = self._take(X_val, y_val, sample_weight_val, facts, reset=False)
         elif y_val is not None or sample_weight_val is not None:
             raise ValueError(f"{self._name}: y_val and sample_weight_val need X_val")
         elif self.early_stopping:
             examples, held_out = self._split(examples, rng)
         self._train(
-            examples, network, optimizer, rng, facts, self.max_epochs,
-            validation=held_out, schedule=self.schedule, stopping=self._stopping(held_out),
+            examples, network, optimizer, rng, facts, self.max_epochs, self._make_stopping(),
+            validation=held_out, schedule=self.schedule,
         )  # fmt: skip
         return self
 
-    def _partial_fit(self, X: Any, y: Any, sample_weight: Any, facts: dict[str, Any] | None) -> Self:
+    def _partial_fit(self, X: Any, y: Any, sample_weight: Any, facts: Facts | None) -> Self:
         """One pass over the rows. At the first call the facts may be known before y."""
         first = not hasattr(self, "module_")
-        x, y = self._validated(X, y, reset=first)
-        weights = self._sample_weight(sample_weight, len(x))
-        if facts is None:
-            facts = self._learn_targets(y, known=not first)
-        targets = self._targets(y, facts)
-        rng = self._generator() if first else self._rng
-        network = self._built(x, facts["n_outputs_"], rng) if first else self.module_
-        optimizer = self._optimizer(network) if first else self.optimizer_
-        examples = (x, targets, self._weights(targets, weights, facts))
+        examples, facts = self._take(X, y, sample_weight, facts, reset=first)
+        rng = self._make_generator() if first else self._rng
+        network = self._build(examples[0], facts["n_outputs_"], rng) if first else self.module_
+        optimizer = make_optimizer(self, network) if first else self.optimizer_
         self._train(examples, network, optimizer, rng, facts, 1)
         return self
 
@@ -189,12 +158,10 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
         network: Network,
         optimizer: Optimizer,
         rng: np.random.Generator,
-        facts: dict[str, Any],
+        facts: Facts,
         epochs: int,
-        *,
-        validation: Examples | None = None,
-        schedule: Callable[[Optimizer], Schedule] | None = None,
         stopping: Sequence[Callback] = (),
+        **options: Any,
     ) -> None:
         x, y, weights = examples
         before: History = self.history_ if network is getattr(self, "module_", None) else {}
@@ -203,10 +170,8 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
         try:
             network.fit(
                 x, y, epochs, batch_size=self.batch_size, optimizer=optimizer,
-                schedule=schedule, schedule_every=self.schedule_every,
-                validation=validation if validation is None or validation[2] is not None else validation[:2],
-                metrics=self.metrics, callbacks=[*callbacks, *stopping],
-                sample_weight=weights, augment=self.augment, seed=rng, verbose=bool(self.verbose),
+                schedule_every=self.schedule_every, metrics=self.metrics, callbacks=[*callbacks, *stopping],
+                sample_weight=weights, augment=self.augment, seed=rng, verbose=bool(self.verbose), **options,
             )  # fmt: skip
         finally:
             # After Ctrl-C, or an error later on, what the finished epochs made is kept.
@@ -214,12 +179,11 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
                 network.eval()  # for good: predictions of several threads do not change the mode
                 self.module_, self.optimizer_, self._rng = network, optimizer, rng
                 self.callbacks_ = callbacks
-                self.history_ = _joined(before, network.history)
+                self.history_ = _join(before, network.history)
                 self.n_iter_ = len(self.history_["loss"])
                 self.loss_ = self.history_["loss"][-1]
                 self._input_shape = x.shape[1:]
-                for attribute, value in facts.items():
-                    setattr(self, attribute, value)
+                self.__dict__.update(facts)
 
     # From parameters and data to what is trained
 
@@ -227,21 +191,29 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
     def _name(self) -> str:
         return type(self).__name__
 
-    def _validated(self, X: Any, y: Any, *, reset: bool) -> tuple[Values, Any]:
+    def _take(
+        self, X: Any, y: Any, sample_weight: Any, facts: Facts | None, *, reset: bool
+    ) -> tuple[Examples, Facts]:
+        """Rows, targets and weights as the network is given them, and the facts, learned if they are None."""
         kind = {} if is_classifier(self) else {"multi_output": True, "y_numeric": True}
-        X, y = validate_data(self, self._flat(X, self.input_shape), y, reset=reset, dtype="numeric", **kind)
-        return X.reshape(len(X), *input_shape_of(self._name, self.input_shape, X.shape[1])), y
+        X, y = validate_data(
+            self, self._flatten(X, self.input_shape), y, reset=reset, dtype="numeric", **kind
+        )
+        x = X.reshape(len(X), *read_input_shape(self._name, self.input_shape, X.shape[1]))
+        weights = None if sample_weight is None else self._take_weights(sample_weight, len(x))
+        if facts is None:
+            facts = self._learn_targets(y, known=not reset)
+        targets = self._take_targets(y, facts)
+        return (x, targets, self._weigh(targets, weights, facts)), facts
 
-    def _flat(self, X: Any, shape: Any) -> Any:
+    def _flatten(self, X: Any, shape: Any) -> Any:
         """Images as rows of a table."""
         if shape is not None and isinstance(X, np.ndarray) and X.ndim > 2 and X.shape[1:] == tuple(shape):
             return X.reshape(len(X), -1)
         return X
 
-    def _sample_weight(self, sample_weight: Any, rows: int) -> Values | None:
-        if sample_weight is None:
-            return None
-        weights: Values = check_array(
+    def _take_weights(self, sample_weight: Any, rows: int) -> NDArray:
+        weights: NDArray = check_array(
             sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight"
         )
         if weights.ndim != 1:
@@ -253,35 +225,17 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
             raise ValueError(f"{self._name}: all sample weights are zero")
         return weights
 
-    def _generator(self) -> np.random.Generator:
+    def _make_generator(self) -> np.random.Generator:
         # A RandomState moves on from fit to fit, and an int does not: as scikit-learn's estimators do.
         return np.random.default_rng(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
 
-    def _built(self, x: Values, outputs: int, rng: np.random.Generator) -> Network:
-        shape = x.shape[1:]
-        if self.module is None:
-            network = dense(
-                self._name, shape, outputs, self.hidden_layer_sizes, self.activation, self.dropout,
-                self._dtype_for(x), rng,
-            )  # fmt: skip
-        else:
-            network = copied_or_built(self._name, self.module, shape, outputs, rng)
+    def _build(self, x: NDArray, outputs: int, rng: np.random.Generator) -> Network:
+        network = build_network(self, x, outputs, rng)
         if self.loss is not None or network.loss is None:
             network.use(type(self)._default_loss if self.loss is None else self.loss)
         require_outputs(self._name, network, x, outputs)
         self._check_network(network)
         return network
-
-    def _dtype_for(self, x: Values) -> np.dtype[Any]:
-        if self.dtype is not None:
-            return np.dtype(self.dtype)
-        # The smaller of the two that holds the values exactly.
-        return np.dtype(np.float32 if np.result_type(x, np.float32) == np.float32 else np.float64)
-
-    def _optimizer(self, network: Network) -> Optimizer:
-        return optimizer_of(
-            self._name, self.optimizer, self.learning_rate, self.weight_decay, network.parameters()
-        )
 
     def _split(self, examples: Examples, rng: np.random.Generator) -> tuple[Examples, Examples]:
         x, y, weights = examples
@@ -296,20 +250,19 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
         )
         return train, held_out
 
-    def _stopping(self, validation: Examples | None) -> list[Callback]:
+    def _make_stopping(self) -> list[Callback]:
         if self.early_stopping:
-            assert validation is not None
             return [EarlyStopping("validation_loss", self.n_iter_no_change, min_delta=self.tol or 0.0)]
         if self.tol is None:
             return []
         return [EarlyStopping("loss", self.n_iter_no_change, min_delta=self.tol, restore_best=False)]
 
-    # Use
+    # Inference
 
-    def _outputs(self, X: Any) -> Values:
+    def _compute_outputs(self, X: Any) -> NDArray:
         """What the network gives for the rows."""
         check_is_fitted(self)
-        X = validate_data(self, self._flat(X, self._input_shape), reset=False, dtype="numeric")
+        X = validate_data(self, self._flatten(X, self._input_shape), reset=False, dtype="numeric")
         return self.module_.predict(X.reshape(len(X), *self._input_shape))
 
 
@@ -329,7 +282,7 @@ def supports_partial_fit(estimator: NetworkEstimator) -> bool:
     return True
 
 
-def _joined(before: History, after: History) -> History:
+def _join(before: History, after: History) -> History:
     """Two histories as one, NaN where one of them has no such figure."""
     lengths = [len(history.get("loss", ())) for history in (before, after)]
     return {

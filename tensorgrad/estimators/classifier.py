@@ -12,11 +12,15 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 
 from tensorgrad.core import Tensor
-from tensorgrad.estimators.base import NetworkEstimator, Values, supports_partial_fit
+from tensorgrad.core.checks import NDArray
+from tensorgrad.estimators.base import Facts, NetworkEstimator, supports_partial_fit
 from tensorgrad.estimators.modules import Module, Shape, require_logits
 from tensorgrad.nn import Callback, Network, Optimizer, Schedule
-from tensorgrad.nn.metrics import Metric, output_scale, probabilities
+from tensorgrad.nn.fit.metrics import Metric
+from tensorgrad.nn.fit.outputs import output_scale, probabilities
 from tensorgrad.ops import cross_entropy
+
+__all__ = ["TensorgradClassifier"]
 
 
 class TensorgradClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[misc]  # scikit-learn has no types
@@ -71,7 +75,7 @@ class TensorgradClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[m
     tol : float or None
         Least improvement. With None and no ``early_stopping`` all epochs are trained.
     metrics : list, optional
-        What the history holds beside the loss; see `tensorgrad.nn.metrics.measures`.
+        What the history holds beside the loss; see `tensorgrad.nn.fit.metrics.measures`.
     callbacks : list of Callback, optional
         Copied at each `fit`.
     class_weight : dict or "balanced", optional
@@ -138,7 +142,7 @@ class TensorgradClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[m
         schedule_every: Literal["epoch", "batch"] = "epoch",
         max_epochs: int = 100,
         batch_size: int = 128,
-        augment: Callable[[Values, np.random.Generator], Values] | None = None,
+        augment: Callable[[NDArray, np.random.Generator], NDArray] | None = None,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 10,
@@ -150,16 +154,9 @@ class TensorgradClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[m
         random_state: Any = None,
         verbose: bool = False,
     ) -> None:
-        super().__init__(
-            module, input_shape=input_shape, hidden_layer_sizes=hidden_layer_sizes, activation=activation,
-            dropout=dropout, dtype=dtype, loss=loss, optimizer=optimizer, learning_rate=learning_rate,
-            weight_decay=weight_decay, schedule=schedule, schedule_every=schedule_every,
-            max_epochs=max_epochs, batch_size=batch_size, augment=augment, early_stopping=early_stopping,
-            validation_fraction=validation_fraction, n_iter_no_change=n_iter_no_change, tol=tol,
-            metrics=metrics, callbacks=callbacks, warm_start=warm_start, random_state=random_state,
-            verbose=verbose,
-        )  # fmt: skip
-        self.class_weight = class_weight
+        options = locals()
+        del options["self"]
+        self.__dict__.update(options)
 
     @available_if(supports_partial_fit)  # type: ignore[untyped-decorator]
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
@@ -186,39 +183,39 @@ class TensorgradClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[m
             classes = np.unique(classes)
             if not first and not np.array_equal(classes, self.classes_):
                 raise ValueError(f"{self._name}: classes {classes} differ from those before, {self.classes_}")
-        return self._partial_fit(X, y, sample_weight, self._facts(classes if first else self.classes_))
+        return self._partial_fit(X, y, sample_weight, self._know(classes if first else self.classes_))
 
-    def predict_proba(self, X: Any) -> Values:
+    def predict_proba(self, X: Any) -> NDArray:
         """Probabilities (N, C) of the classes, in the order of ``classes_``; float64."""
-        return probabilities("predict_proba", self._outputs(X), output_scale(self.module_))
+        return probabilities("predict_proba", self._compute_outputs(X), output_scale(self.module_))
 
-    def predict_log_proba(self, X: Any) -> Values:
+    def predict_log_proba(self, X: Any) -> NDArray:
         """Logarithms of `predict_proba`."""
         with np.errstate(divide="ignore"):  # of a probability of 0
             return np.log(self.predict_proba(X))
 
-    def predict(self, X: Any) -> Values:
+    def predict(self, X: Any) -> NDArray:
         """The labels (N,) of the classes with the largest outputs."""
-        found = self._outputs(X).argmax(axis=1)
+        found = self._compute_outputs(X).argmax(axis=1)
         return self.classes_[found]  # type: ignore[no-any-return]
 
-    def _facts(self, classes: Values) -> dict[str, Any]:
+    def _know(self, classes: NDArray) -> Facts:
         if len(classes) < 2:
             raise ValueError(
                 f"{self._name}: expected at least two classes, but there is only one class, {classes[0]!r}"
             )
         return {"classes_": classes, "n_outputs_": len(classes)}
 
-    def _learn_targets(self, y: Values, *, known: bool) -> dict[str, Any]:
+    def _learn_targets(self, y: NDArray, *, known: bool) -> Facts:
         check_classification_targets(y)
         classes = np.unique(y)
         if known and not np.array_equal(classes, self.classes_):
             raise ValueError(
                 f"{self._name}: with warm_start the classes must stay {self.classes_}, y has {classes}"
             )
-        return self._facts(classes)
+        return self._know(classes)
 
-    def _targets(self, y: Values, facts: dict[str, Any]) -> Values:
+    def _take_targets(self, y: NDArray, facts: Facts) -> NDArray:
         check_classification_targets(y)
         classes = facts["classes_"]
         labels = np.minimum(np.searchsorted(classes, y), len(classes) - 1)
@@ -229,7 +226,7 @@ class TensorgradClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[m
             )
         return labels
 
-    def _weights(self, targets: Values, weights: Values | None, facts: dict[str, Any]) -> Values | None:
+    def _weigh(self, targets: NDArray, weights: NDArray | None, facts: Facts) -> NDArray | None:
         if self.class_weight is None:
             return weights
         classes = facts["classes_"]

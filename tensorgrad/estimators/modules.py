@@ -3,55 +3,45 @@
 from __future__ import annotations
 
 import copy
-import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from tensorgrad.core import Parameter
-from tensorgrad.nn import (
-    ELU,
-    GELU,
-    Adam,
-    AdamW,
-    Dense,
-    Dropout,
-    Flatten,
-    Layer,
-    LeakyReLU,
-    MiniBatchSGD,
-    Network,
-    Optimizer,
-    ReLU,
-    Sigmoid,
-    SiLU,
-    Softmax,
-    Softplus,
-    Tanh,
-)
+from tensorgrad import nn
+from tensorgrad.core.checks import NDArray
+from tensorgrad.nn.fit.outputs import bare_loss
 from tensorgrad.ops import cross_entropy
 
-Module: TypeAlias = Network | Callable[..., Network] | None
+__all__ = [
+    "Module", "Shape", "build_network", "make_optimizer", "read_input_shape", "require_logits",
+    "require_outputs",
+]  # fmt: skip
+
+Module: TypeAlias = nn.Network | Callable[..., nn.Network] | None
 Shape: TypeAlias = tuple[int, ...]
 
-ACTIVATIONS: dict[str, type[Layer] | None] = {
-    "relu": ReLU,
-    "leaky_relu": LeakyReLU,
-    "elu": ELU,
-    "gelu": GELU,
-    "silu": SiLU,
-    "softplus": Softplus,
-    "sigmoid": Sigmoid,
-    "tanh": Tanh,
+ACTIVATIONS: dict[str, type[nn.Layer] | None] = {
+    "relu": nn.ReLU,
+    "leaky_relu": nn.LeakyReLU,
+    "elu": nn.ELU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "softplus": nn.Softplus,
+    "sigmoid": nn.Sigmoid,
+    "tanh": nn.Tanh,
     "identity": None,
 }
 SATURATING = ("sigmoid", "tanh", "identity")  # for which Glorot's initial weights are made, He's for the rest
-OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"adam": Adam, "adamw": AdamW, "sgd": MiniBatchSGD}
+OPTIMIZERS: dict[str, Callable[..., nn.Optimizer]] = {
+    "adam": nn.Adam,
+    "adamw": nn.AdamW,
+    "sgd": nn.MiniBatchSGD,
+}
 
 
-def input_shape_of(name: str, input_shape: Any, features: int) -> Shape:
+def read_input_shape(name: str, input_shape: Any, features: int) -> Shape:
     """The shape of one row as the network wants it; checked against the number of features."""
     if input_shape is None:
         return (features,)
@@ -68,60 +58,52 @@ def input_shape_of(name: str, input_shape: Any, features: int) -> Shape:
     return shape
 
 
-def dense(
-    name: str,
-    input_shape: Shape,
-    outputs: int,
-    hidden_layer_sizes: int | Sequence[int],
-    activation: str,
-    dropout: float,
-    dtype: np.dtype[Any],
-    rng: np.random.Generator,
-) -> Network:
-    """The network that is trained if no module is given."""
-    if not isinstance(activation, str) or activation not in ACTIVATIONS:
-        raise ValueError(
-            f"{name}: expected activation to be one of {', '.join(ACTIVATIONS)}, got {activation!r}"
-        )
-    single = isinstance(hidden_layer_sizes, (int, np.integer))
-    widths: Sequence[int] = [hidden_layer_sizes] if single else list(hidden_layer_sizes)  # type: ignore[list-item,arg-type]
-    init = "glorot_uniform" if activation in SATURATING else "he_uniform"
-    kind = ACTIVATIONS[activation]
-    network = Network([Flatten()] if len(input_shape) > 1 else [])
-    inputs = math.prod(input_shape)
-    for width in widths:
-        network.add(Dense(inputs, width, init=init, dtype=dtype, rng=rng))
-        if kind is not None:
-            network.add(kind())
-        if dropout:
-            network.add(Dropout(dropout, rng=rng))
-        inputs = width
-    network.add(Dense(inputs, outputs, dtype=dtype, rng=rng))
-    return network
-
-
-def copied_or_built(
-    name: str,
-    module: Network | Callable[..., Network],
-    input_shape: Shape,
-    outputs: int,
-    rng: np.random.Generator,
-) -> Network:
-    """A copy of the network, or what the function makes."""
-    if isinstance(module, Network):
+def build_network(model: Any, x: NDArray, outputs: int, rng: np.random.Generator) -> nn.Network:
+    """A network for the rows: a copy of the estimator's module, what it makes, or a dense one."""
+    name, module = type(model).__name__, model.module
+    if module is None:
+        return _build_dense(model, x, outputs, rng)
+    if isinstance(module, nn.Network):
         return copy.deepcopy(module)
-    if not callable(module) or isinstance(module, Layer):
+    if not callable(module) or isinstance(module, nn.Layer):
         raise TypeError(
             f"{name}: expected module to be None, a Network or a function (input_shape, outputs, rng) -> "
             f"Network, got {module!r}"
         )
-    made = module(input_shape, outputs, rng=rng)
-    if not isinstance(made, Network):
+    made = module(x.shape[1:], outputs, rng=rng)
+    if not isinstance(made, nn.Network):
         raise TypeError(f"{name}: expected module to make a Network, got {made!r}")
     return made
 
 
-def require_outputs(name: str, network: Network, x: np.ndarray[Any, Any], outputs: int) -> None:
+def _build_dense(model: Any, x: NDArray, outputs: int, rng: np.random.Generator) -> nn.Network:
+    activation, widths = model.activation, model.hidden_layer_sizes
+    # The smaller of the two that holds the values exactly.
+    smaller = np.float32 if np.result_type(x, np.float32) == np.float32 else np.float64
+    dtype = np.dtype(smaller if model.dtype is None else model.dtype)
+    if not isinstance(activation, str) or activation not in ACTIVATIONS:
+        raise ValueError(
+            f"{type(model).__name__}: expected activation to be one of {', '.join(ACTIVATIONS)}, "
+            f"got {activation!r}"
+        )
+    if isinstance(widths, (int, np.integer)):
+        widths = [widths]
+    init = "glorot_uniform" if activation in SATURATING else "he_uniform"
+    kind = ACTIVATIONS[activation]
+    network = nn.Network([nn.Flatten()] if x.ndim > 2 else [])
+    inputs = math.prod(x.shape[1:])
+    for width in widths:
+        network.add(nn.Dense(inputs, width, init=init, dtype=dtype, rng=rng))
+        if kind is not None:
+            network.add(kind())
+        if model.dropout:
+            network.add(nn.Dropout(model.dropout, rng=rng))
+        inputs = width
+    network.add(nn.Dense(inputs, outputs, dtype=dtype, rng=rng))
+    return network
+
+
+def require_outputs(name: str, network: nn.Network, x: NDArray, outputs: int) -> None:
     """Refuse a network that does not give one number for each output, found out on the first row."""
     found = network.predict(x[:1]).shape
     if found != (1, outputs):
@@ -131,30 +113,27 @@ def require_outputs(name: str, network: Network, x: np.ndarray[Any, Any], output
         )
 
 
-def require_logits(name: str, network: Network) -> None:
+def require_logits(name: str, network: nn.Network) -> None:
     """Refuse probabilities where the loss takes logits: it would train, but badly."""
-    loss: Any = network.loss
-    while isinstance(loss, functools.partial):
-        loss = loss.func
-    if loss is cross_entropy and network.layers and isinstance(network.layers[-1], (Softmax, Sigmoid)):
+    last = network.layers[-1] if network.layers else None
+    if bare_loss(network) is cross_entropy and isinstance(last, (nn.Softmax, nn.Sigmoid)):
         raise ValueError(
-            f"{name}: the module ends in {network.layers[-1]}, but cross_entropy takes logits; leave this "
+            f"{name}: the module ends in {last}, but cross_entropy takes logits; leave this "
             "layer away, or set another loss"
         )
 
 
-def optimizer_of(
-    name: str, optimizer: Any, learning_rate: float, weight_decay: float, parameters: list[Parameter]
-) -> Optimizer:
+def make_optimizer(model: Any, network: nn.Network) -> nn.Optimizer:
     """The optimizer by its name, or as the function makes it."""
-    if isinstance(optimizer, str) and optimizer in OPTIMIZERS:
-        optimizer = OPTIMIZERS[optimizer]
-    elif not callable(optimizer):
+    name, make = type(model).__name__, model.optimizer
+    if isinstance(make, str) and make in OPTIMIZERS:
+        make = OPTIMIZERS[make]
+    elif not callable(make):
         raise ValueError(
             f"{name}: expected optimizer to be one of {', '.join(OPTIMIZERS)} or a function "
-            f"(parameters, learning_rate, weight_decay) -> Optimizer, got {optimizer!r}"
+            f"(parameters, learning_rate, weight_decay) -> Optimizer, got {make!r}"
         )
-    made = optimizer(parameters, learning_rate=learning_rate, weight_decay=weight_decay)
-    if not isinstance(made, Optimizer):
+    made = make(network.parameters(), learning_rate=model.learning_rate, weight_decay=model.weight_decay)
+    if not isinstance(made, nn.Optimizer):
         raise TypeError(f"{name}: expected optimizer to make an Optimizer, got {made!r}")
     return made

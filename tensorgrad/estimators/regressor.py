@@ -7,8 +7,11 @@ from typing import Any, Self
 from sklearn.base import RegressorMixin
 from sklearn.utils.metaestimators import available_if
 
-from tensorgrad.estimators.base import NetworkEstimator, Values, supports_partial_fit
+from tensorgrad.core.checks import NDArray
+from tensorgrad.estimators.base import Facts, NetworkEstimator, supports_partial_fit
 from tensorgrad.ops import mse
+
+__all__ = ["TensorgradRegressor"]
 
 
 class TensorgradRegressor(RegressorMixin, NetworkEstimator):  # type: ignore[misc]  # scikit-learn has no types
@@ -50,12 +53,12 @@ class TensorgradRegressor(RegressorMixin, NetworkEstimator):  # type: ignore[mis
         """
         return self._partial_fit(X, y, sample_weight, None)
 
-    def predict(self, X: Any) -> Values:
+    def predict(self, X: Any) -> NDArray:
         """The predictions, of the shape that y had: (N,) or (N, outputs)."""
-        out = self._outputs(X)
+        out = self._compute_outputs(X)
         return out[:, 0] if self._y_ndim == 1 else out
 
-    def _learn_targets(self, y: Values, *, known: bool) -> dict[str, Any]:
+    def _learn_targets(self, y: NDArray, *, known: bool) -> Facts:
         outputs = 1 if y.ndim == 1 else y.shape[1]
         if known and outputs != self.n_outputs_:
             raise ValueError(
@@ -63,7 +66,7 @@ class TensorgradRegressor(RegressorMixin, NetworkEstimator):  # type: ignore[mis
             )
         return {"n_outputs_": outputs, "_y_ndim": y.ndim}
 
-    def _targets(self, y: Values, facts: dict[str, Any]) -> Values:
+    def _take_targets(self, y: NDArray, facts: Facts) -> NDArray:
         columns = y.reshape(len(y), -1)
         if columns.shape[1] != facts["n_outputs_"]:
             raise ValueError(

@@ -1,58 +1,16 @@
-"""Layers, initializers, the optimizer and the network, built from ops alone."""
+"""Layers, optimizers, schedules, networks and their training, and files of them; built from ops alone."""
 
-from tensorgrad.nn.activations import ELU as ELU
-from tensorgrad.nn.activations import GELU as GELU
-from tensorgrad.nn.activations import LeakyReLU as LeakyReLU
-from tensorgrad.nn.activations import LogSoftmax as LogSoftmax
-from tensorgrad.nn.activations import ReLU as ReLU
-from tensorgrad.nn.activations import Sigmoid as Sigmoid
-from tensorgrad.nn.activations import SiLU as SiLU
-from tensorgrad.nn.activations import Softmax as Softmax
-from tensorgrad.nn.activations import Softplus as Softplus
-from tensorgrad.nn.activations import Tanh as Tanh
-from tensorgrad.nn.architectures import convolutional_network as convolutional_network
-from tensorgrad.nn.architectures import dense_network as dense_network
-from tensorgrad.nn.architectures import modern_network as modern_network
-from tensorgrad.nn.callbacks import Callback as Callback
-from tensorgrad.nn.callbacks import EarlyStopping as EarlyStopping
-from tensorgrad.nn.checkpoints import generator_state as generator_state
-from tensorgrad.nn.checkpoints import load_checkpoint as load_checkpoint
-from tensorgrad.nn.checkpoints import save_checkpoint as save_checkpoint
-from tensorgrad.nn.checkpoints import set_generator_state as set_generator_state
-from tensorgrad.nn.files import SavedFileError as SavedFileError
-from tensorgrad.nn.layer import Buffer as Buffer
-from tensorgrad.nn.layer import Layer as Layer
-from tensorgrad.nn.layers import Conv2D as Conv2D
-from tensorgrad.nn.layers import Dense as Dense
-from tensorgrad.nn.layers import Dropout as Dropout
-from tensorgrad.nn.layers import Embedding as Embedding
-from tensorgrad.nn.layers import Flatten as Flatten
-from tensorgrad.nn.metrics import accuracy as accuracy
-from tensorgrad.nn.network import Network as Network
-from tensorgrad.nn.normalization import BatchNorm as BatchNorm
-from tensorgrad.nn.normalization import LayerNorm as LayerNorm
-from tensorgrad.nn.optimizer import Optimizer as Optimizer
-from tensorgrad.nn.optimizers import Adam as Adam
-from tensorgrad.nn.optimizers import AdamW as AdamW
-from tensorgrad.nn.optimizers import MiniBatchSGD as MiniBatchSGD
-from tensorgrad.nn.plateau import ReduceOnPlateau as ReduceOnPlateau
-from tensorgrad.nn.plots import plot_confusion as plot_confusion
-from tensorgrad.nn.plots import plot_history as plot_history
-from tensorgrad.nn.pooling import AvgPool2D as AvgPool2D
-from tensorgrad.nn.pooling import GlobalAvgPool2D as GlobalAvgPool2D
-from tensorgrad.nn.pooling import GlobalMaxPool2D as GlobalMaxPool2D
-from tensorgrad.nn.pooling import MaxPool2D as MaxPool2D
-from tensorgrad.nn.process import tuned_process as tuned_process
-from tensorgrad.nn.resuming import CheckpointError as CheckpointError
-from tensorgrad.nn.saving import load_network as load_network
-from tensorgrad.nn.saving import load_notes as load_notes
-from tensorgrad.nn.saving import load_weights as load_weights
-from tensorgrad.nn.saving import save_network as save_network
-from tensorgrad.nn.saving import save_weights as save_weights
-from tensorgrad.nn.schedule import Schedule as Schedule
-from tensorgrad.nn.schedules import CosineDecay as CosineDecay
-from tensorgrad.nn.schedules import ExponentialDecay as ExponentialDecay
-from tensorgrad.nn.schedules import OneCycle as OneCycle
-from tensorgrad.nn.schedules import StepDecay as StepDecay
-from tensorgrad.nn.schedules import WarmUp as WarmUp
-from tensorgrad.nn.training import Training as Training
+from tensorgrad.nn.architectures import *
+from tensorgrad.nn.files import *
+from tensorgrad.nn.fit.callbacks import *
+from tensorgrad.nn.fit.checkpoints import *
+from tensorgrad.nn.fit.metrics import *
+from tensorgrad.nn.fit.training import *
+from tensorgrad.nn.layer import *
+from tensorgrad.nn.layers import *
+from tensorgrad.nn.network import *
+from tensorgrad.nn.optimizers import *
+from tensorgrad.nn.plots import *
+from tensorgrad.nn.process import *
+from tensorgrad.nn.saving import *
+from tensorgrad.nn.schedules import *

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from functools import partial
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import DTypeLike
 
-from tensorgrad.nn.activations import ReLU, Sigmoid
-from tensorgrad.nn.checks import Seed
-from tensorgrad.nn.layers import Conv2D, Dense, Dropout, Flatten
+from tensorgrad.nn.initializers import Seed
+from tensorgrad.nn.layers import BatchNorm, Conv2D, Dense, Dropout, Flatten, MaxPool2D, ReLU, Sigmoid
 from tensorgrad.nn.network import Network
-from tensorgrad.nn.normalization import BatchNorm
-from tensorgrad.nn.pooling import MaxPool2D
+
+__all__ = ["convolutional_network", "dense_network", "modern_network"]
 
 
 def dense_network(
@@ -30,15 +33,13 @@ def dense_network(
     total                                  269,322         268,800   300.8 kB
     a step on 32 rows: 300.8 kB kept for backward + 1.1 MB parameters + 1.1 MB gradients = 2.5 MB
     """
-    rng = np.random.default_rng(rng)
+    make = partial(
+        Dense, init="notebook_dense", bias_init="notebook_dense", dtype=dtype, rng=np.random.default_rng(rng)
+    )
     network = Network([Flatten()])
-    inputs = int(np.prod(image_shape))
-    for outputs in (256, 256, classes):
-        network.add(
-            Dense(inputs, outputs, init="notebook_dense", bias_init="notebook_dense", dtype=dtype, rng=rng)
-        )
+    for inputs, outputs in pairwise((math.prod(image_shape), 256, 256, classes)):
+        network.add(make(inputs, outputs))
         network.add(Sigmoid())
-        inputs = outputs
     return network
 
 
@@ -75,12 +76,10 @@ def convolutional_network(
         network.add(MaxPool2D(2))
         height, width, channels = (height + 2 * padding - 2) // 2, (width + 2 * padding - 2) // 2, filters
     network.add(Flatten())
-    inputs = height * width * channels
-    for outputs in (128, 64):
+    for inputs, outputs in pairwise((height * width * channels, 128, 64)):
         network.add(Dense(inputs, outputs, dtype=dtype, rng=rng))
         network.add(ReLU())
-        inputs = outputs
-    network.add(Dense(inputs, classes, dtype=dtype, rng=rng))
+    network.add(Dense(64, classes, dtype=dtype, rng=rng))
     network.add(Sigmoid())
     return network
 

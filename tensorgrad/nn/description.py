@@ -8,10 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from tensorgrad.nn.files import SavedFileError
+import tensorgrad.nn.layers as layers
+from tensorgrad.core.checks import NDArray
+from tensorgrad.core.trees import flatten
+from tensorgrad.nn.files.archive import SavedFileError
 from tensorgrad.nn.layer import Layer
-from tensorgrad.nn.layers import Conv2D
 from tensorgrad.nn.network import Network
+
+__all__: list[str] = []
 
 # Options that only make the first values of parameters or generators. A description leaves them out.
 _INITIAL = ("init", "bias_init", "rng")
@@ -28,31 +32,31 @@ def describe(layer: Layer) -> dict[str, Any]:
     TypeError
         If a layer is not one of tensorgrad's own.
     """
-    return _described(layer, type(layer).__name__, [])
+    return _describe(layer, type(layer).__name__, [])
 
 
-def _described(layer: Layer, path: str, seen: list[Layer]) -> dict[str, Any]:
-    for i, earlier in enumerate(seen):
-        if earlier is layer:
-            return {"again": i}
-    seen.append(layer)
+def _describe(layer: Layer, path: str, seen: list[int]) -> dict[str, Any]:
+    if id(layer) in seen:
+        return {"again": seen.index(id(layer))}
+    seen.append(id(layer))
     name = type(layer).__name__
     if known_layers().get(name) is not type(layer):
         raise TypeError(
-            f"{path} is a {name}, which is not one of tensorgrad's layers, so that a file cannot describe "
-            "it; save its weights with save_weights, and load them into a layer that your code makes"
+            f"save_network: {path} is a {name}, which is not one of tensorgrad's layers, so that a file "
+            "cannot describe it; save its weights with save_weights, and load them into a layer that your "
+            "code makes"
         )
     form: dict[str, Any] = {"class": name, "training": layer.training}
     if isinstance(layer, Network):
         children = layer.children()
-        return {**form, "layers": [_described(child, f"{path}.{place}", seen) for place, child in children]}
+        return {**form, "layers": [_describe(child, f"{path}.{place}", seen) for place, child in children]}
     return {**form, "options": {key: _option(layer, key, path) for key in _option_names(type(layer))}}
 
 
 def _option(layer: Layer, name: str, path: str) -> Any:
     if name == "dtype":
         return str(next(iter(layer.named_parameters().values())).dtype)
-    if isinstance(layer, Conv2D) and name in ("filters", "kernel_size"):
+    if isinstance(layer, layers.Conv2D) and name in ("filters", "kernel_size"):
         filters, _, height, width = layer.filters.shape
         return filters if name == "filters" else [height, width]
     if name == "bias":
@@ -71,21 +75,15 @@ def _plain(value: Any, what: str) -> Any:
         value = value.item()
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
-    raise TypeError(f"{what} is {value!r}, which a file cannot describe")
+    raise TypeError(f"save_network: {what} is {value!r}, which a file cannot describe")
 
 
 def known_layers() -> dict[str, type[Layer]]:
     """tensorgrad's own layers by name: all that a description may name."""
-    from tensorgrad import nn  # which imports this module
-
-    return {
-        name: value
-        for name, value in vars(nn).items()
-        if isinstance(value, type) and issubclass(value, Layer) and value is not Layer
-    }
+    return {name: getattr(layers, name) for name in layers.__all__} | {"Network": Network}
 
 
-def build(form: Any, state: dict[str, np.ndarray[Any, Any]]) -> Layer:
+def build(form: Any, state: dict[str, NDArray]) -> Layer:
     """The layer that `describe` described, with the values of ``state``.
 
     Raises
@@ -144,7 +142,7 @@ class _Builder:
         name, names = kind.__name__, _option_names(kind)
         if not isinstance(options, dict) or options.keys() != set(names):
             raise SavedFileError(f"expected the options {', '.join(names)} of {name}, got {options!r}")
-        options = {key: _tupled(value) for key, value in options.items()}
+        options = {key: _make_tuples(value) for key, value in options.items()}
         if "dtype" in options and options["dtype"] not in _DTYPES:
             raise SavedFileError(
                 f"{name}: expected a dtype of {', '.join(_DTYPES)}, got {options['dtype']!r}"
@@ -164,17 +162,11 @@ def _size(kind: type[Layer], options: dict[str, Any]) -> int:
     needed = {k: v for k, v in options.items() if parameters[k].default is inspect.Parameter.empty}
     if isinstance(side := needed.get("kernel_size"), int):
         needed["kernel_size"] = (side, side)
-    lengths = _lengths(tuple(needed.values()))
+    lengths = [length for _, length in flatten(list(needed.values())) if isinstance(length, int)]
     groups = options.get("groups", 1)
     size = max(math.prod(lengths), 0) if lengths else 0
     return size // groups if type(groups) is int and groups > 0 else size
 
 
-def _lengths(value: Any) -> list[int]:
-    if isinstance(value, tuple):
-        return [length for part in value for length in _lengths(part)]
-    return [value] if isinstance(value, int) else []
-
-
-def _tupled(value: Any) -> Any:
-    return tuple(_tupled(part) for part in value) if isinstance(value, list) else value
+def _make_tuples(value: Any) -> Any:
+    return tuple(_make_tuples(part) for part in value) if isinstance(value, list) else value

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import DTypeLike
 
+from tensorgrad.core.checks import NDArray
+
+__all__ = ["INITIALIZERS", "initialize"]
+
+Seed: TypeAlias = np.random.Generator | int | None
 Shape: TypeAlias = tuple[int, ...]
-Initializer: TypeAlias = Callable[[np.random.Generator, Shape, int, int], np.ndarray[Any, Any]]
+Initializer: TypeAlias = Callable[[np.random.Generator, Shape, int, int], NDArray]
 
 
-def _uniform(limit: float, rng: np.random.Generator, shape: Shape) -> np.ndarray[Any, Any]:
-    return rng.uniform(-limit, limit, shape)
+def _draw_uniform(rng: np.random.Generator, shape: Shape, square: float) -> NDArray:
+    return rng.uniform(-(square**0.5), square**0.5, shape)
+
+
+def _draw_normal(rng: np.random.Generator, shape: Shape, variance: float) -> NDArray:
+    drawn: NDArray = rng.standard_normal(shape) * variance**0.5
+    return drawn
 
 
 #: Name -> function of (rng, shape, fan_in, fan_out). Glorot keeps the variance of signals through sigmoid
@@ -23,15 +33,11 @@ def _uniform(limit: float, rng: np.random.Generator, shape: Shape) -> np.ndarray
 INITIALIZERS: dict[str, Initializer] = {
     "zeros": lambda rng, shape, fan_in, fan_out: np.zeros(shape),
     "normal": lambda rng, shape, fan_in, fan_out: rng.standard_normal(shape),
-    "glorot_uniform": lambda rng, shape, fan_in, fan_out: _uniform(
-        (6 / (fan_in + fan_out)) ** 0.5, rng, shape
-    ),
-    "glorot_normal": lambda rng, shape, fan_in, fan_out: (
-        rng.standard_normal(shape) * (2 / (fan_in + fan_out)) ** 0.5
-    ),
-    "he_uniform": lambda rng, shape, fan_in, fan_out: _uniform((6 / fan_in) ** 0.5, rng, shape),
-    "he_normal": lambda rng, shape, fan_in, fan_out: rng.standard_normal(shape) * (2 / fan_in) ** 0.5,
-    "lecun_normal": lambda rng, shape, fan_in, fan_out: rng.standard_normal(shape) * (1 / fan_in) ** 0.5,
+    "glorot_uniform": lambda rng, shape, fan_in, fan_out: _draw_uniform(rng, shape, 6 / (fan_in + fan_out)),
+    "glorot_normal": lambda rng, shape, fan_in, fan_out: _draw_normal(rng, shape, 2 / (fan_in + fan_out)),
+    "he_uniform": lambda rng, shape, fan_in, fan_out: _draw_uniform(rng, shape, 6 / fan_in),
+    "he_normal": lambda rng, shape, fan_in, fan_out: _draw_normal(rng, shape, 2 / fan_in),
+    "lecun_normal": lambda rng, shape, fan_in, fan_out: _draw_normal(rng, shape, 1 / fan_in),
     "notebook_dense": lambda rng, shape, fan_in, fan_out: rng.random(shape) - 0.5,
     "notebook_conv": lambda rng, shape, fan_in, fan_out: rng.standard_normal(shape) / (shape[-1] * shape[-2]),
 }
@@ -39,7 +45,7 @@ INITIALIZERS: dict[str, Initializer] = {
 
 def initialize(
     name: str, rng: np.random.Generator, shape: Shape, fan_in: int, fan_out: int, dtype: DTypeLike
-) -> np.ndarray[Any, Any]:
+) -> NDArray:
     """Draw initial values from the initializer called ``name``.
 
     Parameters

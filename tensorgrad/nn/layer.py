@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Self, TypeVar
 
 import numpy as np
 
 from tensorgrad.core import Array, Parameter, Tensor
+from tensorgrad.core.checks import NDArray, flag
 from tensorgrad.core.engine import as_numeric, clock
 from tensorgrad.core.trees import flatten
+
+__all__ = ["Buffer", "Layer"]
 
 T = TypeVar("T")
 
@@ -47,8 +50,8 @@ class Layer:
     Attributes
     ----------
     training : bool
-        Whether the layer computes as in training (the default) or as in use. `Dropout` and `BatchNorm` tell
-        the two apart; see `train` and `eval`.
+        Whether the layer computes as in training (the default) or as at inference. `Dropout` and `BatchNorm`
+        tell the two apart; see `train` and `eval`.
     """
 
     training: bool = True
@@ -60,18 +63,10 @@ class Layer:
     def __call__(self, x: Array) -> Tensor:
         start = next(clock)
         out = self.forward(x)
-        if isinstance(out, Tensor):
-            self._sign(out, start)
-        elif isinstance(out, (tuple, list)):  # of a layer with several results
-            for part in out:
-                if isinstance(part, Tensor):
-                    self._sign(part, start)
+        for part in out if isinstance(out, (tuple, list)) else (out,):  # some layers have several results
+            if isinstance(part, Tensor) and part.op is not None and part.serial > start:
+                part.note_call(start, weakref.ref(self), type(self).__name__)
         return out
-
-    def _sign(self, out: Tensor, start: int) -> None:
-        """Note on the result, for drawings, that this layer made it out of what is older than ``start``."""
-        if out._op is not None and out._serial > start:
-            out.note_call(start, weakref.ref(self), type(self).__name__)
 
     # Modes
 
@@ -82,14 +77,13 @@ class Layer:
         >>> network.eval().training, network.layers[1].training
         (False, False)
         """
-        if not isinstance(mode, (bool, np.bool_)):
-            raise TypeError(f"train: expected mode to be True or False, got {mode!r}")
+        mode = flag("train", "mode", mode)
         for layer in self.named_layers().values():
-            layer.training = bool(mode)
+            layer.training = mode
         return self
 
     def eval(self) -> Self:
-        """Compute as in use, not as in training: the same as ``train(False)``."""
+        """Compute as at inference, not as in training: the same as ``train(False)``."""
         return self.train(False)
 
     # What is in the layer, by path
@@ -100,7 +94,7 @@ class Layer:
 
     def named_layers(self) -> dict[str, Layer]:
         """This layer, whose path is empty, and every layer in it once, by its path."""
-        return self._once(_within(self, "", set()), "layers")
+        return self._name_once(_walk(self, "", set()), "layers")
 
     def named_parameters(self) -> dict[str, Parameter]:
         """Every parameter once, by its path such as ``Dense2.weights``; in the order of definition.
@@ -110,11 +104,15 @@ class Layer:
         ValueError
             If two parameters have the same path.
         """
-        return self._once(_kept(self, Parameter), "parameters")
+        return self._name_once(_find(self, Parameter), "parameters")
 
     def parameters(self) -> list[Parameter]:
         """Every parameter once."""
         return list(self.named_parameters().values())
+
+    def buffers(self) -> list[Buffer]:
+        """Every `Buffer` once: what `named_buffers` gives the values of, to be assigned to."""
+        return list(self._buffers().values())
 
     def parameter(self, path: str) -> Parameter:
         """The parameter of that path.
@@ -135,7 +133,7 @@ class Layer:
             )
         return named[path]
 
-    def named_buffers(self) -> dict[str, np.ndarray[Any, Any]]:
+    def named_buffers(self) -> dict[str, NDArray]:
         """The values of every `Buffer` once, by its path such as ``BatchNorm1.running_mean``; read-only."""
         return {path: x.data for path, x in self._buffers().items()}
 
@@ -144,18 +142,18 @@ class Layer:
 
         Their states are not part of `state`: a run that is to go on as if uninterrupted stores them too.
         """
-        return self._once(_kept(self, np.random.Generator), "generators")
+        return self._name_once(_find(self, np.random.Generator), "generators")
 
     # State
 
-    def state(self) -> dict[str, np.ndarray[Any, Any]]:
+    def state(self) -> dict[str, NDArray]:
         """Copies of all parameters, then of all buffers, by path.
 
         >>> state = tg.Dense(2, 1, rng=0).state()
         >>> {path: values.shape for path, values in state.items()}
         {'weights': (2, 1), 'bias': (1,)}
         """
-        return {path: x.numpy() for path, x in self._stateful().items()}
+        return {path: x.numpy() for path, x in self._parameters_and_buffers().items()}
 
     def load_state(self, state: Mapping[str, Array]) -> None:
         """Set all parameters and buffers to what `state` gave: the same paths, shapes and dtypes.
@@ -172,8 +170,8 @@ class Layer:
         """
         if not isinstance(state, Mapping):
             raise TypeError(f"load_state: expected a dict of arrays by path, got a {type(state).__name__}")
-        own = self._stateful()
-        values: dict[str, np.ndarray[Any, Any]] = {}
+        own = self._parameters_and_buffers()
+        values: dict[str, NDArray] = {}
         misfits = [f"{path} is missing" for path in own if path not in state]
         for path, given in state.items():
             if path not in own:
@@ -199,14 +197,13 @@ class Layer:
             own[path].data = value
 
     def _buffers(self) -> dict[str, Buffer]:
-        return self._once(_kept(self, Buffer), "buffers")
+        return self._name_once(_find(self, Buffer), "buffers")
 
-    def _stateful(self) -> dict[str, Tensor]:
-        """Parameters, then buffers."""
-        parameters: dict[str, Tensor] = {**self.named_parameters()}
-        return self._once([*parameters.items(), *self._buffers().items()], "parameters or buffers")
+    def _parameters_and_buffers(self) -> dict[str, Tensor]:
+        tensors: list[tuple[str, Tensor]] = [*self.named_parameters().items(), *self._buffers().items()]
+        return self._name_once(tensors, "parameters or buffers")
 
-    def _once(self, found: Iterator[tuple[str, T]] | list[tuple[str, T]], kind: str) -> dict[str, T]:
+    def _name_once(self, found: Iterable[tuple[str, T]], kind: str) -> dict[str, T]:
         """What was found as a dict, without what came before under another path."""
         named: dict[str, T] = {}
         seen = set()
@@ -226,18 +223,18 @@ def _members(layer: Layer) -> Iterator[tuple[str, Any]]:
             yield name + re.sub(r"\[(.*?)\]", lambda found: "." + found[1].strip("'"), path), x
 
 
-def _within(layer: Layer, path: str, seen: set[int]) -> Iterator[tuple[str, Layer]]:
+def _walk(layer: Layer, path: str, seen: set[int]) -> Iterator[tuple[str, Layer]]:
     """The layer and the layers in it, each once, with their paths; they may hold one another in a circle."""
     seen.add(id(layer))
     yield path, layer
     for name, child in layer.children():
         if id(child) not in seen:
-            yield from _within(child, f"{path}.{name}" if path else name, seen)
+            yield from _walk(child, f"{path}.{name}" if path else name, seen)
 
 
-def _kept(layer: Layer, kind: type[T]) -> Iterator[tuple[str, T]]:
+def _find(layer: Layer, kind: type[T]) -> Iterator[tuple[str, T]]:
     """The attributes of that kind, of the layer and then of the layers in it, with their paths."""
-    for path, owner in _within(layer, "", set()):
+    for path, owner in _walk(layer, "", set()):
         for name, x in _members(owner):
             if isinstance(x, kind):
                 yield f"{path}.{name}" if path else name, x

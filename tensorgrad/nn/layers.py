@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from tensorgrad import ops
 from tensorgrad.core import Array, Parameter, Tensor
-from tensorgrad.core.checks import pair
-from tensorgrad.nn.checks import (
-    Pair,
-    Seed,
-    as_tensor,
-    require_between,
-    require_input,
-    require_positive,
-    unusual,
-)
-from tensorgrad.nn.initializers import initialize
-from tensorgrad.nn.layer import Layer
+from tensorgrad.core.checks import NDArray, between, pair, positive_integer
+from tensorgrad.nn.initializers import Seed, initialize
+from tensorgrad.nn.layer import Buffer, Layer
+
+__all__ = [
+    "ELU", "GELU", "AvgPool2D", "BatchNorm", "Conv2D", "Dense", "Dropout", "Embedding", "Flatten",
+    "GlobalAvgPool2D", "GlobalMaxPool2D", "LayerNorm", "LeakyReLU", "LogSoftmax", "MaxPool2D", "ReLU", "SiLU",
+    "Sigmoid", "Softmax", "Softplus", "Tanh",
+]  # fmt: skip
+
+Pair: TypeAlias = int | tuple[int, int]
 
 
 class Dense(Layer):
@@ -57,20 +58,18 @@ class Dense(Layer):
         dtype: DTypeLike = np.float32,
         rng: Seed = None,
     ) -> None:
-        require_positive("Dense", inputs=inputs, outputs=outputs)
-        self.inputs, self.outputs = inputs, outputs
+        self.inputs = positive_integer("Dense", "inputs", inputs)
+        self.outputs = positive_integer("Dense", "outputs", outputs)
         rng = np.random.default_rng(rng)
-        weights = initialize(init, rng, (inputs, outputs), inputs, outputs, dtype)
-        self.weights = Parameter(weights, "weights")
-        self.bias: Parameter | None = None
-        if bias:
-            self.bias = Parameter(initialize(bias_init, rng, (outputs,), inputs, outputs, dtype), "bias")
+        draw = partial(initialize, rng=rng, fan_in=inputs, fan_out=outputs, dtype=dtype)
+        self.weights = Parameter(draw(init, shape=(inputs, outputs)), "weights")
+        self.bias = Parameter(draw(bias_init, shape=(outputs,)), "bias") if bias else None
 
     def forward(self, x: Array) -> Tensor:
         """(N, inputs) -> (N, outputs)."""
-        require_input(self, x, ("N", self.inputs), self.weights.dtype)
+        _require_input(self, x, ("N", self.inputs), self.weights.dtype)
         out = x @ self.weights
-        return as_tensor(out if self.bias is None else out + self.bias)
+        return _as_tensor(out if self.bias is None else out + self.bias)
 
     def __repr__(self) -> str:
         return f"Dense({self.inputs}, {self.outputs}{'' if self.bias is not None else ', bias=False'})"
@@ -111,34 +110,32 @@ class Conv2D(Layer):
         dtype: DTypeLike = np.float32,
         rng: Seed = None,
     ) -> None:
-        require_positive("Conv2D", channels=channels, filters=filters, groups=groups)
+        self.channels = positive_integer("Conv2D", "channels", channels)
+        positive_integer("Conv2D", "filters", filters)
+        self.groups = positive_integer("Conv2D", "groups", groups)
         if channels % groups or filters % groups:
             raise ValueError(
                 f"Conv2D: expected channels and filters to be multiples of groups={groups}, "
                 f"got {channels} and {filters}"
             )
         height, width = pair("Conv2D", "kernel_size", kernel_size, 1)
-        self.channels, self.stride, self.padding = channels, stride, padding
-        self.dilation, self.groups = dilation, groups
-        rng = np.random.default_rng(rng)
-        fan_in, fan_out = channels // groups * height * width, filters // groups * height * width
+        self.stride, self.padding, self.dilation = stride, padding, dilation
         shape = (filters, channels // groups, height, width)
-        self.filters = Parameter(initialize(init, rng, shape, fan_in, fan_out, dtype), "filters")
-        self.bias: Parameter | None = None
-        if bias:
-            self.bias = Parameter(initialize(bias_init, rng, (filters,), fan_in, fan_out, dtype), "bias")
+        fan_in, fan_out = channels // groups * height * width, filters // groups * height * width
+        rng = np.random.default_rng(rng)
+        draw = partial(initialize, rng=rng, fan_in=fan_in, fan_out=fan_out, dtype=dtype)
+        self.filters = Parameter(draw(init, shape=shape), "filters")
+        self.bias = Parameter(draw(bias_init, shape=(filters,)), "bias") if bias else None
 
     def forward(self, x: Array) -> Tensor:
         """(N, H, W, channels) -> (N, OH, OW, filters)."""
-        require_input(self, x, ("N", "H", "W", self.channels), self.filters.dtype)
-        options: dict[str, Any] = {"dilation": self.dilation, "groups": self.groups}
-        return as_tensor(
-            ops.conv2d(x, self.filters, self.bias, stride=self.stride, padding=self.padding, **options)
-        )
+        _require_input(self, x, ("N", "H", "W", self.channels), self.filters.dtype)
+        options = {name: getattr(self, name) for name in ("stride", "padding", "dilation", "groups")}
+        return _as_tensor(ops.conv2d(x, self.filters, self.bias, **options))
 
     def __repr__(self) -> str:
         filters, _, height, width = self.filters.shape
-        options = unusual(
+        options = _unusual(
             ("stride", self.stride, 1),
             ("padding", self.padding, 0),
             ("dilation", self.dilation, 1),
@@ -146,75 +143,6 @@ class Conv2D(Layer):
             ("bias", self.bias is not None, True),
         )
         return f"Conv2D({self.channels}, {filters}, {height}x{width}{options})"
-
-
-class Flatten(Layer):
-    """All axes but the first made one, (N, ...) -> (N, M), the last axis varying fastest.
-
-    >>> tg.Flatten()(np.zeros((4, 5, 5, 32))).shape
-    (4, 800)
-    """
-
-    def forward(self, x: Array) -> Tensor:
-        """(N, ...) -> (N, M)."""
-        if np.ndim(x) < 2:
-            raise ValueError(f"Flatten(): expected input of shape (N, ...), got {np.shape(x)}")
-        return as_tensor(ops.reshape(x, shape=(np.shape(x)[0], -1)))
-
-    def __repr__(self) -> str:
-        return "Flatten()"
-
-
-class Dropout(Layer):
-    """In training an element is 0 with probability ``rate``, else divided by 1 - rate; in use, itself.
-
-    So the expected value is that of the input, and nothing needs to be scaled in use. Source: Srivastava et
-    al., Dropout (2014).
-
-    Parameters
-    ----------
-    rate : float
-        From 0 to less than 1.
-    rng : numpy.random.Generator or int, optional
-        Seeds the layer's own ``generator``; fresh entropy when omitted. Of a Generator the layer takes a
-        child (see `numpy.random.Generator.spawn`), so that its masks do not depend on who else draws from it.
-
-    Raises
-    ------
-    ValueError
-        If the rate is out of range.
-    TypeError
-        When called in training with what is not floating.
-
-    >>> tg.Dropout(0.5, rng=0)(np.ones((2, 4)))
-    Tensor([[2., 2., 2., 0.],
-            [0., 0., 0., 0.]], dtype=float64)
-    """
-
-    def __init__(self, rate: float = 0.5, *, rng: Seed = None) -> None:
-        require_between("Dropout", 0, 1, rate=rate)
-        if rate == 1:
-            raise ValueError("Dropout: expected a rate of less than 1, which would leave nothing")
-        self.rate = float(rate)
-        self.generator = (
-            rng.spawn(1)[0] if isinstance(rng, np.random.Generator) else np.random.default_rng(rng)
-        )
-
-    def forward(self, x: Array) -> Tensor:
-        """Same shape as the input."""
-        if not self.training or not self.rate:
-            return as_tensor(x)
-        if getattr(x, "dtype", np.dtype(int)).kind != "f":
-            raise TypeError(f"{self}: expected floating input, got {getattr(x, 'dtype', type(x).__name__)}")
-        # Drawn in the order of the axes, so that the mask is the same however x lies in memory; then laid out
-        # like x, as the result will be: convolution has a layout of its own.
-        mask = np.empty_like(x.data if isinstance(x, Tensor) else x)
-        kept = self.generator.random(x.shape, np.float32) >= self.rate
-        np.multiply(kept.astype(mask.dtype), 1 / (1 - self.rate), out=mask)
-        return as_tensor(x * Tensor(mask))
-
-    def __repr__(self) -> str:
-        return f"Dropout({self.rate})"
 
 
 class Embedding(Layer):
@@ -249,8 +177,8 @@ class Embedding(Layer):
         dtype: DTypeLike = np.float32,
         rng: Seed = None,
     ) -> None:
-        require_positive("Embedding", count=count, size=size)
-        self.count, self.size = count, size
+        self.count = positive_integer("Embedding", "count", count)
+        self.size = positive_integer("Embedding", "size", size)
         weights = initialize(init, np.random.default_rng(rng), (count, size), count, size, dtype)
         self.weights = Parameter(weights, "weights")
 
@@ -265,7 +193,410 @@ class Embedding(Layer):
             raise ValueError(
                 f"{self}: expected numbers from 0 to {self.count - 1}, got {numbers[outside][0]}"
             )
-        return as_tensor(self.weights[numbers])
+        return _as_tensor(self.weights[numbers])
 
     def __repr__(self) -> str:
         return f"Embedding({self.count}, {self.size})"
+
+
+class _OpLayer(Layer):
+    """An op as a layer. The op's options, where it has any, are the layer's attributes."""
+
+    _op: ClassVar[Callable[..., Any]]
+    _options: ClassVar[tuple[str, ...]] = ()
+
+    def forward(self, x: Array) -> Tensor:
+        """The layer's op of ``x``."""
+        return _as_tensor(self._op(x, **{name: getattr(self, name) for name in self._options}))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(str(getattr(self, name)) for name in self._options)})"
+
+
+class Sigmoid(_OpLayer):
+    """Logistic function, elementwise; see `tensorgrad.sigmoid`."""
+
+    _op = staticmethod(ops.sigmoid)
+
+
+class ReLU(_OpLayer):
+    """max(x, 0), elementwise; see `tensorgrad.relu`."""
+
+    _op = staticmethod(ops.relu)
+
+
+class Tanh(_OpLayer):
+    """Hyperbolic tangent, elementwise; see `tensorgrad.tanh`."""
+
+    _op = staticmethod(ops.tanh)
+
+
+class Softplus(_OpLayer):
+    """log(1 + exp(x)), elementwise; see `tensorgrad.softplus`."""
+
+    _op = staticmethod(ops.softplus)
+
+
+class SiLU(_OpLayer):
+    """x sigmoid(x), elementwise; see `tensorgrad.silu`."""
+
+    _op = staticmethod(ops.silu)
+
+
+class LeakyReLU(_OpLayer):
+    """x where it is positive, ``slope`` x elsewhere; see `tensorgrad.leaky_relu`.
+
+    >>> tg.LeakyReLU(0.5)(np.array([-2.0, 3.0]))
+    Tensor([-1.,  3.], dtype=float64)
+    """
+
+    _op = staticmethod(ops.leaky_relu)
+    _options = ("slope",)
+
+    def __init__(self, slope: float = 0.01) -> None:
+        self.slope = slope
+
+
+class ELU(_OpLayer):
+    """x where it is positive, ``alpha`` (exp(x) - 1) elsewhere; see `tensorgrad.elu`.
+
+    >>> tg.ELU()(np.array([-1.0, 3.0]))
+    Tensor([-0.63212056,  3.        ], dtype=float64)
+    """
+
+    _op = staticmethod(ops.elu)
+    _options = ("alpha",)
+
+    def __init__(self, alpha: float = 1.0) -> None:
+        self.alpha = alpha
+
+
+class GELU(_OpLayer):
+    """x times the normal distribution function of x; see `tensorgrad.gelu` for ``approximate``.
+
+    >>> tg.GELU()(np.array([-1.0, 1.0]))
+    Tensor([-0.15865525,  0.84134475], dtype=float64)
+    """
+
+    _op = staticmethod(ops.gelu)
+    _options = ("approximate",)
+
+    def __init__(self, approximate: Literal["none", "tanh"] = "none") -> None:
+        self.approximate = approximate
+
+    def __repr__(self) -> str:
+        return "GELU()" if self.approximate == "none" else f"GELU({self.approximate!r})"
+
+
+class Softmax(_OpLayer):
+    """exp(x) / sum(exp(x)) along the last axis; see `tensorgrad.softmax`."""
+
+    _op = staticmethod(ops.softmax)
+
+
+class LogSoftmax(_OpLayer):
+    """x - log(sum(exp(x))) along the last axis; see `tensorgrad.log_softmax`.
+
+    `tensorgrad.cross_entropy` takes logits: put nothing before it.
+    """
+
+    _op = staticmethod(ops.log_softmax)
+
+
+class _Pool2D(_OpLayer):
+    _options = ("size", "stride", "padding")
+
+    def __init__(self, size: Pair = 2, stride: Pair | None = None, padding: Any = 0) -> None:
+        self.size, self.stride, self.padding = size, stride, padding
+
+    def __repr__(self) -> str:
+        options = _unusual(("stride", self.stride, None), ("padding", self.padding, 0))
+        return f"{type(self).__name__}({self.size}{options})"
+
+
+class MaxPool2D(_Pool2D):
+    """Maximum over windows, (N, H, W, C) -> (N, OH, OW, C); see `tensorgrad.max_pool`.
+
+    The stride is the window's size unless given.
+
+    >>> tg.MaxPool2D(2)(np.zeros((4, 26, 26, 16), np.float32)).shape
+    (4, 13, 13, 16)
+    """
+
+    _op = staticmethod(ops.max_pool)
+
+
+class AvgPool2D(_Pool2D):
+    """Mean over windows, (N, H, W, C) -> (N, OH, OW, C); see `tensorgrad.avg_pool`.
+
+    The stride is the window's size unless given.
+
+    >>> tg.AvgPool2D((2, 1))(np.zeros((4, 26, 26, 16), np.float32)).shape
+    (4, 13, 26, 16)
+    """
+
+    _op = staticmethod(ops.avg_pool)
+
+
+class GlobalAvgPool2D(_OpLayer):
+    """The mean of each channel of each image, (N, H, W, C) -> (N, C); see `tensorgrad.global_avg_pool`.
+
+    >>> tg.GlobalAvgPool2D()(np.zeros((4, 7, 7, 16), np.float32)).shape
+    (4, 16)
+    """
+
+    _op = staticmethod(ops.global_avg_pool)
+
+
+class GlobalMaxPool2D(_OpLayer):
+    """The maximum of each channel of each image, (N, H, W, C) -> (N, C); see `tensorgrad.global_max_pool`.
+
+    >>> tg.GlobalMaxPool2D()(np.zeros((4, 7, 7, 16), np.float32)).shape
+    (4, 16)
+    """
+
+    _op = staticmethod(ops.global_max_pool)
+
+
+class BatchNorm(Layer):
+    """Batch normalisation of each channel: (x - mean) / sqrt(variance + eps) scale + shift.
+
+    In training, mean and variance are those of the batch, over all axes but the last; the variance is the
+    biased one, sum((x - mean)^2) / n. Every call then moves the running statistics by
+
+        running = (1 - momentum) running + momentum (that of the batch),
+
+    where the variance of the batch is the unbiased one, with n - 1, as in PyTorch. At inference (after
+    `Layer.eval`) the running statistics take the place of the batch's, so that no example depends on its
+    neighbours. A batch whose statistics are not finite leaves the running ones as they were.
+
+    Source: Ioffe and Szegedy, Batch normalization (2015).
+
+    Parameters
+    ----------
+    channels : int
+        The length of the last axis, of (N, C) as of images (N, H, W, C).
+    momentum : float
+        From 0 to 1. Keras calls 1 - momentum so.
+    eps : float
+        Added to the variance.
+    dtype : dtype
+
+    Attributes
+    ----------
+    scale, shift : Parameter (C,)
+        1 and 0 at first.
+    running_mean, running_variance : Buffer (C,)
+        0 and 1 at first.
+
+    Raises
+    ------
+    ValueError
+        When called with another number of channels, or in training with a single value in each channel, which
+        has no variance.
+    TypeError
+        When called with another dtype.
+
+    Notes
+    -----
+    Under `tensorgrad.checkpoint` the layer is called twice in a step, and moves its running statistics twice.
+
+    >>> layer = tg.BatchNorm(2, dtype=float)
+    >>> layer(np.array([[1.0, 10.0], [3.0, 30.0]]))
+    Tensor([[-0.999995  , -0.99999995],
+            [ 0.999995  ,  0.99999995]], dtype=float64, op=normalize)
+    >>> layer.running_mean
+    Buffer([0.2, 2. ], dtype=float64, name='running_mean')
+    """
+
+    def __init__(
+        self, channels: int, *, momentum: float = 0.1, eps: float = 1e-5, dtype: DTypeLike = np.float32
+    ) -> None:
+        self.channels = positive_integer("BatchNorm", "channels", channels)
+        self.momentum = between("BatchNorm", "momentum", momentum, 0, 1)
+        self.eps = between("BatchNorm", "eps", eps, 0, 1)
+        self.scale = Parameter(np.ones(channels, dtype), "scale")
+        self.shift = Parameter(np.zeros(channels, dtype), "shift")
+        self.running_mean = Buffer(np.zeros(channels, dtype), "running_mean")
+        self.running_variance = Buffer(np.ones(channels, dtype), "running_variance")
+
+    def forward(self, x: Array) -> Tensor:
+        """Same shape as the input, (N, C) or (N, ..., C)."""
+        _require_input(self, x, ("N", "...", self.channels), self.scale.dtype)
+        if not self.training:
+            return self._normalize(x, self.running_mean, self.running_variance)
+        axes = tuple(range(x.ndim - 1))
+        count = x.size // self.channels
+        if count < 2:
+            raise ValueError(
+                f"{self}: expected at least two values in each channel to train with, got shape {x.shape}; "
+                "call eval() to use the running statistics"
+            )
+        mean, variance = _as_tensor(ops.mean(x, axis=axes)), _as_tensor(ops.var(x, axis=axes))
+        out = self._normalize(x, mean, variance)
+        if np.isfinite(mean.data).all() and np.isfinite(variance.data).all():
+            self._move(self.running_mean, mean.data)
+            self._move(self.running_variance, variance.data * (count / (count - 1)))
+        return out
+
+    def _normalize(self, x: Array, mean: Tensor, variance: Tensor) -> Tensor:
+        gain = self.scale / ops.sqrt(variance + self.eps)
+        return _as_tensor(ops.normalize(x, mean, gain, self.shift))
+
+    def _move(self, running: Buffer, batch: NDArray) -> None:
+        running.data = (1 - self.momentum) * running.data + self.momentum * batch
+
+    def __repr__(self) -> str:
+        return f"BatchNorm({self.channels})"
+
+
+class LayerNorm(Layer):
+    """Normalisation of each example by itself, over its last axes:
+    (x - mean) / sqrt(variance + eps) scale + shift.
+
+    The variance is the biased one, sum((x - mean)^2) / n. Training and inference are the same.
+    Source: Ba, Kiros and Hinton, Layer normalization (2016).
+
+    Parameters
+    ----------
+    shape : int or tuple of int
+        The lengths of the last axes, over which mean and variance are taken.
+    eps : float
+        Added to the variance.
+    dtype : dtype
+
+    Attributes
+    ----------
+    scale, shift : Parameter
+        Of that shape; 1 and 0 at first.
+
+    Raises
+    ------
+    ValueError, TypeError
+        When called with an input of other last axes or of another dtype.
+
+    >>> tg.LayerNorm(2, dtype=float)(np.array([[1.0, 3.0], [10.0, 30.0]]))
+    Tensor([[-0.999995  ,  0.999995  ],
+            [-0.99999995,  0.99999995]], dtype=float64, op=normalize)
+    """
+
+    def __init__(
+        self, shape: int | tuple[int, ...], *, eps: float = 1e-5, dtype: DTypeLike = np.float32
+    ) -> None:
+        lengths = shape if isinstance(shape, (tuple, list)) else (shape,)
+        if not lengths:
+            raise ValueError("LayerNorm: expected the length of at least one axis, got none")
+        self.shape = tuple(positive_integer("LayerNorm", "shape", length) for length in lengths)
+        self.eps = between("LayerNorm", "eps", eps, 0, 1)
+        self.scale = Parameter(np.ones(self.shape, dtype), "scale")
+        self.shift = Parameter(np.zeros(self.shape, dtype), "shift")
+
+    def forward(self, x: Array) -> Tensor:
+        """Same shape as the input, ``(N, ..., *shape)``."""
+        _require_input(self, x, ("N", "...", *self.shape), self.scale.dtype)
+        axes = tuple(range(-len(self.shape), 0))
+        mean, variance = ops.mean(x, axis=axes, keepdims=True), ops.var(x, axis=axes, keepdims=True)
+        return _as_tensor(ops.normalize(x, mean, self.scale / ops.sqrt(variance + self.eps), self.shift))
+
+    def __repr__(self) -> str:
+        return f"LayerNorm({self.shape[0] if len(self.shape) == 1 else self.shape})"
+
+
+class Flatten(Layer):
+    """All axes but the first made one, (N, ...) -> (N, M), the last axis varying fastest.
+
+    >>> tg.Flatten()(np.zeros((4, 5, 5, 32))).shape
+    (4, 800)
+    """
+
+    def forward(self, x: Array) -> Tensor:
+        """(N, ...) -> (N, M)."""
+        if np.ndim(x) < 2:
+            raise ValueError(f"Flatten(): expected input of shape (N, ...), got {np.shape(x)}")
+        return _as_tensor(ops.reshape(x, shape=(np.shape(x)[0], -1)))
+
+    def __repr__(self) -> str:
+        return "Flatten()"
+
+
+class Dropout(Layer):
+    """In training an element is 0 with probability ``rate``, else divided by 1 - rate; at inference, itself.
+
+    So the expected value is that of the input, and nothing needs to be scaled at inference.
+    Source: Srivastava et al., Dropout (2014).
+
+    Parameters
+    ----------
+    rate : float
+        From 0 to less than 1.
+    rng : numpy.random.Generator or int, optional
+        Seeds the layer's own ``generator``; fresh entropy when omitted. Of a Generator the layer takes a
+        child (see `numpy.random.Generator.spawn`), so that its masks do not depend on who else draws from it.
+
+    Raises
+    ------
+    ValueError
+        If the rate is out of range.
+    TypeError
+        When called in training with what is not floating.
+
+    >>> tg.Dropout(0.5, rng=0)(np.ones((2, 4)))
+    Tensor([[2., 2., 2., 0.],
+            [0., 0., 0., 0.]], dtype=float64)
+    """
+
+    def __init__(self, rate: float = 0.5, *, rng: Seed = None) -> None:
+        self.rate = between("Dropout", "rate", rate, 0, 1)
+        if self.rate == 1:
+            raise ValueError("Dropout: expected a rate of less than 1, which would leave nothing")
+        self.generator = (
+            rng.spawn(1)[0] if isinstance(rng, np.random.Generator) else np.random.default_rng(rng)
+        )
+
+    def forward(self, x: Array) -> Tensor:
+        """Same shape as the input."""
+        if not self.training or not self.rate:
+            return _as_tensor(x)
+        if getattr(x, "dtype", np.dtype(int)).kind != "f":
+            raise TypeError(f"{self}: expected floating input, got {getattr(x, 'dtype', type(x).__name__)}")
+        # Drawn in the order of the axes, so that the mask is the same however x lies in memory; then laid out
+        # like x, as the result will be: convolution has a layout of its own.
+        mask = np.empty_like(x.data if isinstance(x, Tensor) else x)
+        kept = self.generator.random(x.shape, np.float32) >= self.rate
+        np.multiply(kept.astype(mask.dtype), 1 / (1 - self.rate), out=mask)
+        return _as_tensor(x * Tensor(mask))
+
+    def __repr__(self) -> str:
+        return f"Dropout({self.rate})"
+
+
+def _require_input(layer: object, x: Array, shape: tuple[int | str, ...], dtype: np.dtype[Any]) -> None:
+    """Refuse, naming ``layer``, an ``x`` of another dtype or shape, where a str matches any length and "..."
+    any number of axes."""
+    if not isinstance(x, (np.ndarray, Tensor)):
+        raise TypeError(f"{layer}: expected a {dtype} array or Tensor, got a {type(x).__name__}")
+    wanted = list(shape)
+    if "..." in wanted:
+        at = wanted.index("...")
+        wanted[at : at + 1] = ["any"] * (x.ndim - len(shape) + 1)
+    fits = x.ndim == len(wanted) and all(
+        isinstance(n, str) or n == m for n, m in zip(wanted, x.shape, strict=True)
+    )
+    if not fits:
+        raise ValueError(
+            f"{layer}: expected input of shape ({', '.join(str(n) for n in shape)}), got {x.shape}"
+        )
+    if x.dtype != dtype:
+        raise TypeError(
+            f"{layer}: expected {dtype} input, got {x.dtype}; cast it with .astype({str(dtype)!r})"
+        )
+
+
+def _as_tensor(x: Array) -> Tensor:
+    """A layer's result as a Tensor, also where the layer has no parameters and came first."""
+    return x if isinstance(x, Tensor) else Tensor(x)
+
+
+def _unusual(*options: tuple[str, Any, Any]) -> str:
+    """Of the options (name, value, default) those that are not the default, for a repr."""
+    return "".join(f", {name}={value}" for name, value, usual in options if value != usual)

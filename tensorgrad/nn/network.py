@@ -2,36 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Any, Literal
 
 import numpy as np
 
-from tensorgrad.core import Array, Parameter, Tensor, no_grad
-from tensorgrad.graph.summary import summarize
-from tensorgrad.nn.callbacks import Callback, Progress
-from tensorgrad.nn.files import PathLike
-from tensorgrad.nn.fitting import in_order, optimizer_for, prepared_training
-from tensorgrad.nn.intake import Intake, check_count
-from tensorgrad.nn.layer import Layer
-from tensorgrad.nn.metrics import Metric, measures, output_scale
-from tensorgrad.nn.optimizer import Optimizer
-from tensorgrad.nn.schedule import Schedule
-from tensorgrad.nn.tally import BatchReduction, measured, mode
+from tensorgrad.core import Array, Parameter, no_grad
+from tensorgrad.core.checks import NDArray, positive_integer
+from tensorgrad.nn.files.archive import PathLike
+from tensorgrad.nn.fit.examples import Intake, cut
+from tensorgrad.nn.fit.metrics import Metric, measures
+from tensorgrad.nn.fit.outputs import output_scale
+from tensorgrad.nn.fit.preparing import prepare_training
+from tensorgrad.nn.fit.tally import evaluate
+from tensorgrad.nn.fit.training import Callback, FitOptions
+from tensorgrad.nn.optimizers import Optimizer
+from tensorgrad.nn.schedules import Schedule
+from tensorgrad.nn.sequential import History, Sequential, mode
+from tensorgrad.nn.summary import summarize
 
-Loss = Callable[..., Tensor]
-History = dict[str, list[float]]
-
-
-class _Past:
-    """Holds a history where a search for the parameters of a layer does not look: it may be long."""
-
-    def __init__(self) -> None:
-        self.history: History = {}
+__all__ = ["Network"]
 
 
-class Network(Layer):
+class Network(Sequential):
     """Layers applied one after the other.
 
     Parameters
@@ -63,79 +57,6 @@ class Network(Layer):
     >>> network.predict(x).shape
     (200, 1)
     """
-
-    def __init__(self, layers: Iterable[Layer] = ()) -> None:
-        self.layers: list[Layer] = []
-        self.loss: Loss | None = None
-        self._past = _Past()
-        self.reduction: BatchReduction | None = None
-        for layer in layers:
-            self.add(layer)
-
-    @property
-    def history(self) -> History:
-        """What the last `fit` measured."""
-        return self._past.history
-
-    @history.setter
-    def history(self, value: History) -> None:
-        self._past.history = value
-
-    def add(self, layer: Layer) -> None:
-        """Append a layer; its parameters are named after their place, such as ``Dense2.weights``."""
-        if not isinstance(layer, Layer):
-            raise TypeError(f"Network.add: expected a Layer, got {layer!r}")
-        self.layers.append(layer)
-        for name, parameter in self.named_parameters().items():
-            parameter.name = name
-
-    def use(self, loss: Loss, *, reduction: BatchReduction | None = None) -> None:
-        """Set the loss: a function (prediction, target) -> scalar Tensor, such as `tensorgrad.mse`.
-
-        Parameters
-        ----------
-        loss : function
-            For weights of examples it takes a keyword ``weights`` too.
-        reduction : "mean" or "sum", optional
-            Whether the loss averages or sums over the rows of a batch. It is only reported by that, and need
-            be said only of a loss that neither stays the same nor doubles when every row comes twice.
-        """
-        if not callable(loss):
-            raise TypeError(f"Network.use: expected a function (prediction, target) -> Tensor, got {loss!r}")
-        if reduction not in (None, "mean", "sum"):
-            raise ValueError(f"Network.use: expected the reduction mean or sum, got {reduction!r}")
-        self.loss = loss
-        self.reduction = reduction
-
-    def children(self) -> Iterator[tuple[str, Layer]]:
-        """The layers with their names: class and place."""
-        for i, layer in enumerate(self.layers):
-            yield f"{type(layer).__name__}{i}", layer
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """The one dtype of all parameters; float32 if there are none."""
-        found = {p.dtype for p in self.parameters()} or {np.dtype(np.float32)}
-        if len(found) > 1:
-            raise TypeError(
-                f"Network: expected layers of one dtype, got {', '.join(sorted(map(str, found)))}"
-            )
-        return found.pop()
-
-    def forward(self, x: Array) -> Tensor:
-        """Apply the layers in order. A layer's error is raised with the layer's place."""
-        if not self.layers:
-            raise ValueError("Network: there are no layers; add some")
-        for i in range(len(self.layers)):
-            x = self._apply(i, x)
-        return x  # type: ignore[no-any-return]  # the last layer's Tensor
-
-    def _apply(self, i: int, x: Array) -> Tensor:
-        try:
-            return self.layers[i](x)
-        except (TypeError, ValueError) as error:
-            place = f"layer {i} of {len(self.layers)}, {self.layers[i]}, given input of shape {np.shape(x)}"
-            raise type(error)(f"{place}: {error}") from error
 
     def fit(
         self,
@@ -196,9 +117,9 @@ class Network(Layer):
         validation_split : float, optional
             The share of the examples, between 0 and 1, that is drawn at random and held out.
         metrics : list, optional
-            See `tensorgrad.nn.metrics.measures`. Each is measured on the predictions made in training, as the
-            loss is, and on validation data. By default the accuracy, on validation data, where targets are
-            classes.
+            See `tensorgrad.nn.fit.metrics.measures`. Each is measured on the predictions made in training, as
+            the loss is, and on validation data. By default the accuracy, on validation data, where targets
+            are classes.
         callbacks : list of Callback
             Such as `EarlyStopping`.
         sample_weight : array (N,), optional
@@ -244,26 +165,15 @@ class Network(Layer):
         CheckpointError
             If a checkpoint cannot be written.
         """
-        training = prepared_training(
-            self, x, y, epochs=epochs, batch_size=batch_size, seed=seed,
-            optimizer=optimizer_for(
-                self, optimizer, learning_rate,
-                momentum=momentum, nesterov=nesterov, weight_decay=weight_decay,
-            ),
-            schedule=schedule, schedule_every=schedule_every, schedule_monitor=schedule_monitor,
-            validation=validation, validation_split=validation_split, metrics=metrics,
-            callbacks=[*callbacks, Progress()] if verbose else list(callbacks),
-            sample_weight=sample_weight, class_weight=class_weight, augment=augment,
-            steps_per_epoch=steps_per_epoch,
-            checkpoint=checkpoint, checkpoint_every=checkpoint_every, resume=resume,
-        )  # fmt: skip
-        training.run()
+        options = locals()
+        del options["self"]
+        prepare_training(self, FitOptions(**options)).run()
         return self.history
 
-    def predict(self, x: Array, batch_size: int = 256) -> np.ndarray[Any, Any]:
-        """The network's output for ``x``, computed in batches, in use and without a graph."""
-        check_count("batch_size", batch_size)
-        x = Intake(self).inputs("predict, x", x)
+    def predict(self, x: Array, batch_size: int = 256) -> NDArray:
+        """The network's output for ``x``, computed in batches, in inference mode and without a graph."""
+        positive_integer("", "batch_size", batch_size)
+        x = Intake(self).take_inputs("predict, x", x)
         with no_grad(), mode(self, training=False):
             parts = [self(x[i : i + batch_size]).numpy() for i in range(0, len(x), batch_size)]
         return np.concatenate(parts)
@@ -277,7 +187,7 @@ class Network(Layer):
         metrics: Iterable[Metric] | None = None,
         sample_weight: Array | None = None,
     ) -> dict[str, float]:
-        """The loss per example and the metrics, in use: what `fit` reports for validation data.
+        """The loss per example and the metrics, in inference mode: what `fit` reports for validation data.
 
         Parameters
         ----------
@@ -288,11 +198,11 @@ class Network(Layer):
         metrics : list, optional
             As in `fit`; by default the accuracy where the targets are classes.
         """
-        check_count("batch_size", batch_size)
-        measure = None if metrics is None else measures(metrics, output_scale(self))
+        positive_integer("", "batch_size", batch_size)
+        measured = None if metrics is None else measures(metrics, output_scale(self))
         intake = Intake(self)
         examples = intake.take("evaluate", x, y, sample_weight)
-        return measured(self, in_order(examples, batch_size), intake, measure)
+        return evaluate(intake, cut(examples, batch_size), measured)
 
     def summary(self, input_shape: tuple[int, ...], batch_size: int = 32) -> str:
         """A table of what the layers make and cost, for inputs of ``input_shape`` (without N).
@@ -312,9 +222,7 @@ class Network(Layer):
         total                                    9               6   4.4 kB
         a step on 100 rows: 4.4 kB kept for backward + 36 B parameters + 36 B gradients = 4.5 kB
         """
-        if not self.layers:
-            raise ValueError("Network: there are no layers; add some")
-        check_count("batch_size", batch_size)
+        positive_integer("", "batch_size", batch_size)
         return summarize(self, input_shape, batch_size)
 
     def __repr__(self) -> str:

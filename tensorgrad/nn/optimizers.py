@@ -1,22 +1,318 @@
-"""Optimizers: they step parameters against their gradients."""
+"""Optimizers: they step parameters against their gradients.
+
+`Optimizer` is what all share: groups of parameters with options, clipping, whole steps, the state. Each kind
+says in ``_update`` how it moves a parameter; `decay_weights` is where weight decay happens.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
 from tensorgrad.core import Tensor
-from tensorgrad.nn.in_place import Floats, Scratch
-from tensorgrad.nn.optimizer import Optimizer
-from tensorgrad.nn.options import Options, boolean, fraction, nonnegative, positive
+from tensorgrad.core.checks import NDArray, flag, fraction, is_integer, nonnegative, positive
+from tensorgrad.nn.stepping import (
+    Options,
+    ParameterGroup,
+    Scratch,
+    clip_gradients,
+    cut,
+    report_at_the_end,
+    split_into_groups,
+)
+
+__all__ = ["Adam", "AdamW", "MiniBatchSGD", "Optimizer"]
 
 
-def _pair_of_fractions(owner: str, name: str, value: Any) -> tuple[float, float]:
-    if not isinstance(value, (tuple, list)) or len(value) != 2:
-        raise TypeError(f"{owner}: expected {name} to be a pair of numbers, got {value!r}")
-    return fraction(owner, f"{name}[0]", value[0]), fraction(owner, f"{name}[1]", value[1])
+class Optimizer:
+    """Base of all optimizers.
+
+    A kind of optimizer declares its options in ``_checks`` and the arrays that it keeps for each parameter in
+    ``_slot_names``, and moves parameters in ``_update``.
+
+    Parameters
+    ----------
+    parameters : iterable of Tensor, or of dicts
+        Leaves that require grad; each once. A dict is a group, ``{"parameters": [...], ...}``, whose other
+        entries are options that hold for the group instead of the constructor's.
+    options : dict
+        Options of the groups, ``learning_rate`` among them.
+    clip_value : float, optional
+        Elements of the gradients are clipped to [-clip_value, clip_value].
+    clip_norm : float, optional
+        Gradients are scaled so that the norm of all of them together is at most this; after ``clip_value``.
+
+    Raises
+    ------
+    ValueError
+        If there are no parameters, one comes twice, or a number is out of range.
+    TypeError
+        If a parameter is no leaf that requires grad, or an option is unknown or no number.
+    """
+
+    def __init__(
+        self,
+        parameters: Iterable[Tensor] | Iterable[Mapping[str, Any]],
+        options: Options,
+        clip_value: float | None,
+        clip_norm: float | None,
+    ) -> None:
+        name = type(self).__name__
+        if isinstance(parameters, (Tensor, Mapping)):
+            raise TypeError(
+                f"{name}: expected a list of parameters, got one {type(parameters).__name__}; "
+                "put it into a list"
+            )
+        self.groups = tuple(
+            self._group(part, {**options, **its}) for part, its in split_into_groups(name, list(parameters))
+        )
+        self.parameters = [p for group in self.groups for p in group.parameters]
+        if not self.parameters:
+            raise ValueError(f"{name}: no parameters to optimize")
+        if len({id(p) for p in self.parameters}) < len(self.parameters):
+            raise ValueError(f"{name}: a parameter was given twice, and would be stepped twice")
+        self.clip_value, self.clip_norm = clip_value, clip_norm
+        self.steps = 0
+        self._slots: list[dict[str, NDArray]] = [{} for _ in self.parameters]
+
+    def _group(self, parameters: list[Any], options: Options) -> ParameterGroup:
+        for p in parameters:
+            if not isinstance(p, Tensor) or p.op is not None or not p.requires_grad:
+                raise TypeError(f"{type(self).__name__}: expected leaf tensors that require grad, got {p!r}")
+        return ParameterGroup(parameters, options, self._check)
+
+    # What a kind of optimizer defines
+
+    #: Option -> function (optimizer's name, option's name, value) that gives the checked value.
+    _checks: ClassVar[dict[str, Callable[[str, str, Any], Any]]] = {}
+    #: Array kept for each parameter from step to step, zeros at first -> option that asks for it, or None.
+    _slot_names: ClassVar[dict[str, str | None]] = {}
+
+    @classmethod
+    def _check_together(cls, options: Options, parameters: Sequence[Tensor]) -> None:
+        """Raise if options, each right by itself, do not go together or with the parameters."""
+
+    def _update(
+        self, options: Options, x: NDArray, g: NDArray, slots: list[NDArray], scratch: Scratch, first: bool
+    ) -> None:
+        """Change ``x`` and ``slots`` in place, elementwise, given the gradient ``g``, which stays.
+
+        ``first`` says that the slots are new.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not define _update")
+
+    # Options
+
+    @classmethod
+    def _check(cls, options: Options, parameters: Sequence[Tensor]) -> Options:
+        unknown, missing = options.keys() - cls._checks.keys(), cls._checks.keys() - options.keys()
+        if unknown or missing:
+            wrong = f"no option {min(unknown)!r}" if unknown else f"the option {min(missing)!r} is missing"
+            raise TypeError(f"{cls.__name__}: {wrong}; a group has {', '.join(cls._checks)}")
+        checked = {name: check(cls.__name__, name, options[name]) for name, check in cls._checks.items()}
+        cls._check_together(checked, parameters)
+        return checked
+
+    @property
+    def learning_rate(self) -> float:
+        """The rate of all groups; may be assigned between steps.
+
+        Raises
+        ------
+        ValueError
+            If the groups have different rates. Use ``optimizer.groups[i].learning_rate`` then.
+        """
+        rates: list[float] = [group.learning_rate for group in self.groups]
+        if len(set(rates)) > 1:
+            raise ValueError(
+                f"{type(self).__name__}: the groups have the rates {', '.join(map(str, rates))}; "
+                "use optimizer.groups[i].learning_rate"
+            )
+        return rates[0]
+
+    @learning_rate.setter
+    def learning_rate(self, value: float) -> None:
+        _ = self.learning_rate  # refuses groups of different rates
+        for group in self.groups:
+            group.learning_rate = value
+
+    @property
+    def clip_value(self) -> float | None:
+        """The largest magnitude of an element of a gradient, or None."""
+        return self._clip_value
+
+    @clip_value.setter
+    def clip_value(self, value: float | None) -> None:
+        self._clip_value = self._check_clip("clip_value", value)
+
+    @property
+    def clip_norm(self) -> float | None:
+        """The largest norm of all gradients together, or None."""
+        return self._clip_norm
+
+    @clip_norm.setter
+    def clip_norm(self, value: float | None) -> None:
+        self._clip_norm = self._check_clip("clip_norm", value)
+
+    def _check_clip(self, name: str, value: float | None) -> float | None:
+        return None if value is None else positive(type(self).__name__, name, value)
+
+    # Steps
+
+    def zero_grad(self) -> None:
+        """Forget the gradients of all parameters."""
+        for p in self.parameters:
+            p.zero_grad()
+
+    def step(self) -> None:
+        """Move every parameter once.
+
+        Overflows are reported as NumPy is set to (``np.errstate``), but after the whole step.
+
+        Raises
+        ------
+        RuntimeError
+            If a parameter has no gradient.
+        FloatingPointError
+            If ``clip_norm`` is set and a gradient is not finite. As after the other error, all parameters and
+            the state are as they were.
+        """
+        gradients = self._take_gradients()
+        each = self._options_and_slots()
+        # Whatever can fail comes first: memory for new arrays, and for arrays that someone else still reads.
+        new = [
+            {name: np.zeros_like(p.data) for name in names if name not in slots}
+            for p, slots, (_, names) in zip(self.parameters, self._slots, each, strict=True)
+        ]
+        values = [p.own() for p in self.parameters]
+        self._slots = [slots | added for slots, added in zip(self._slots, new, strict=True)]
+        self.steps += 1
+        with report_at_the_end(f"step {self.steps} of {type(self).__name__}, which is finished"):
+            for i, (options, names) in enumerate(each):
+                slots = [self._slots[i][name] for name in names]
+                for part in cut(values[i], gradients[i], slots):
+                    self._update(options, *part, bool(new[i]))
+
+    def _take_gradients(self) -> list[NDArray]:
+        gradients = [p.grad for p in self.parameters]
+        labels = [p.name or f"number {i}" for i, p in enumerate(self.parameters)]
+        missing = [label for label, g in zip(labels, gradients, strict=True) if g is None]
+        if missing:
+            raise RuntimeError(
+                f"{type(self).__name__}: no gradient for {', '.join(missing)}; "
+                "was backward called, and does the loss depend on every parameter?"
+            )
+        gradients = [g.data if isinstance(g, Tensor) else g for g in gradients]
+        return clip_gradients(type(self).__name__, gradients, labels, self._clip_value, self._clip_norm)
+
+    def _options_and_slots(self) -> list[tuple[Options, list[str]]]:
+        """Of each parameter the options, and the names of the arrays that are kept for it."""
+        each = []
+        for group in self.groups:
+            options = group.options
+            names = [name for name, option in self._slot_names.items() if option is None or options[option]]
+            each += [(options, names)] * len(group.parameters)
+        return each
+
+    # State
+
+    def state(self) -> dict[str, Any]:
+        """All that the next steps depend on but the parameters: dicts, lists, numbers and copies of arrays.
+
+        >>> w = tg.Parameter([1.0])
+        >>> tg.MiniBatchSGD([w], 0.1).state()["groups"][0]["learning_rate"]
+        0.1
+        """
+        return {
+            "optimizer": type(self).__name__,
+            "steps": self.steps,
+            "clip_value": self.clip_value,
+            "clip_norm": self.clip_norm,
+            "groups": [
+                {
+                    "parameters": len(group.parameters),
+                    **{k: list(v) if isinstance(v, tuple) else v for k, v in group.options.items()},
+                }
+                for group in self.groups
+            ],
+            "slots": [{name: array.copy() for name, array in slots.items()} for slots in self._slots],
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Continue from what `state` gave, options included. The groups must be of the same sizes.
+
+        Raises
+        ------
+        ValueError
+            If the state is of another kind of optimizer or of other parameters. Nothing is changed then.
+        """
+        name = f"{type(self).__name__}.load_state"
+        if not isinstance(state, Mapping):
+            raise ValueError(f"{name}: expected a dict, got a {type(state).__name__}")
+        try:
+            if state["optimizer"] != type(self).__name__:
+                raise ValueError(f"the state is one of {state['optimizer']}")
+            steps = state["steps"]
+            if not is_integer(steps) or steps < 0:
+                raise ValueError(f"expected steps to be an integer of at least 0, got {steps!r}")
+            clips = [self._check_clip(key, state[key]) for key in ("clip_value", "clip_norm")]
+            options = self._check_groups(state["groups"])
+            slots = self._copy_slots(state["slots"], needed=steps > 0)
+        except KeyError as error:
+            raise ValueError(f"{name}: the state has no entry {error}") from None
+        except (TypeError, ValueError, AttributeError) as error:
+            raise ValueError(f"{name}: {error}") from error
+        self.steps, self._slots = int(steps), slots
+        self._clip_value, self._clip_norm = clips
+        for group, its in zip(self.groups, options, strict=True):
+            group.set_options(its)
+
+    def _check_groups(self, saved: list[Mapping[str, Any]]) -> list[Options]:
+        sizes = [len(group.parameters) for group in self.groups]
+        found = [group["parameters"] for group in saved]
+        if sizes != found:
+            raise ValueError(f"expected groups of {sizes} parameters, got groups of {found}")
+        return [
+            self._check(
+                {key: value for key, value in theirs.items() if key != "parameters"}, group.parameters
+            )
+            for group, theirs in zip(self.groups, saved, strict=True)
+        ]
+
+    def _copy_slots(self, saved: list[Mapping[str, Any]], needed: bool) -> list[dict[str, NDArray]]:
+        if len(saved) != len(self.parameters):
+            raise ValueError(f"expected the slots of {len(self.parameters)} parameters, got {len(saved)}")
+        copies: list[dict[str, NDArray]] = []
+        for i, (p, slots) in enumerate(zip(self.parameters, saved, strict=True)):
+            copies.append({})
+            label = p.name or f"parameter {i}"
+            for key, option in self._slot_names.items():
+                if needed and option is None and key not in slots:
+                    raise ValueError(f"{key} of {label} is missing")
+            for key, array in slots.items():
+                if key not in self._slot_names:
+                    raise ValueError(f"{key} of {label} is not known")
+                if not isinstance(array, np.ndarray) or (array.shape, array.dtype) != (p.shape, p.dtype):
+                    came = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else repr(array)
+                    raise ValueError(f"{key} of {label}: expected {p.dtype} {p.shape}, got {came}")
+                copies[-1][key] = np.empty_like(p.data)
+                np.copyto(copies[-1][key], array)
+        return copies
+
+
+def decay_weights(options: Options, x: NDArray, g: NDArray, out: NDArray | None, decoupled: bool) -> NDArray:
+    """Shrink ``x`` by a decoupled decay, or give the gradient with a coupled one added, in ``out``."""
+    decay = options["weight_decay"]
+    if not decay:
+        return g
+    if decoupled:
+        x *= 1 - options["learning_rate"] * decay
+        return g
+    decayed: NDArray = np.multiply(x, decay, out=out)
+    decayed += g
+    return decayed
 
 
 class MiniBatchSGD(Optimizer):
@@ -73,15 +369,15 @@ class MiniBatchSGD(Optimizer):
     array([0., 0.])
     """
 
-    _kinds: ClassVar = {
+    _checks: ClassVar = {
         "learning_rate": nonnegative,
         "momentum": fraction,
         "dampening": fraction,
-        "nesterov": boolean,
+        "nesterov": flag,
         "weight_decay": nonnegative,
-        "decoupled_weight_decay": boolean,
+        "decoupled_weight_decay": flag,
     }
-    _slot_names: ClassVar = ("velocity",)
+    _slot_names: ClassVar = {"velocity": "momentum"}
 
     def __init__(
         self,
@@ -96,40 +392,21 @@ class MiniBatchSGD(Optimizer):
         clip_value: float | None = None,
         clip_norm: float | None = None,
     ) -> None:
-        options = {
-            "learning_rate": learning_rate,
-            "momentum": momentum,
-            "dampening": dampening,
-            "nesterov": nesterov,
-            "weight_decay": weight_decay,
-            "decoupled_weight_decay": decoupled_weight_decay,
-        }
+        options = {name: value for name, value in locals().items() if name in self._checks}
         super().__init__(parameters, options, clip_value, clip_norm)
 
     @classmethod
-    def _check_together(cls, options: Options) -> None:
+    def _check_together(cls, options: Options, parameters: Sequence[Tensor]) -> None:
         for name in ("nesterov", "dampening"):
             if options[name] and not options["momentum"]:
                 raise ValueError(f"{cls.__name__}: {name} needs a momentum above 0")
 
-    def _slots_of(self, options: Options) -> tuple[str, ...]:
-        return self._slot_names if options["momentum"] else ()
-
-    def _decoupled(self, options: Options) -> bool:
-        return options["decoupled_weight_decay"]  # type: ignore[no-any-return]  # checked to be a bool
-
     def _update(
-        self,
-        options: Options,
-        x: Floats,
-        g: Floats,
-        slots: list[Floats],
-        scratch: Scratch,
-        first: bool,
+        self, options: Options, x: NDArray, g: NDArray, slots: list[NDArray], scratch: Scratch, first: bool
     ) -> None:
         rate, momentum = options["learning_rate"], options["momentum"]
         out, decayed = scratch
-        g = self._decay(options, x, g, decayed)
+        g = decay_weights(options, x, g, decayed, options["decoupled_weight_decay"])
         if not momentum:
             x -= np.multiply(g, rate, out=out)
             return
@@ -137,12 +414,18 @@ class MiniBatchSGD(Optimizer):
         v *= momentum
         v += g if first or not options["dampening"] else np.multiply(g, 1 - options["dampening"], out=out)
         if options["nesterov"]:
-            step: Floats = np.multiply(v, momentum, out=out)
+            step: NDArray = np.multiply(v, momentum, out=out)
             step += g
             step *= rate
         else:
             step = np.multiply(v, rate, out=out)
         x -= step
+
+
+def _pair_of_fractions(owner: str, name: str, value: Any) -> tuple[float, float]:
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise TypeError(f"{owner}: expected {name} to be a pair of numbers, got {value!r}")
+    return fraction(owner, f"{name}[0]", value[0]), fraction(owner, f"{name}[1]", value[1])
 
 
 class Adam(Optimizer):
@@ -192,15 +475,15 @@ class Adam(Optimizer):
     array([ 0.5, -1.5])
     """
 
-    _kinds: ClassVar = {
+    _checks: ClassVar = {
         "learning_rate": nonnegative,
         "betas": _pair_of_fractions,
         "eps": positive,
         "weight_decay": nonnegative,
-        "amsgrad": boolean,
+        "amsgrad": flag,
     }
-    _slot_names: ClassVar = ("mean", "square", "largest_square")
-    _needed_slots: ClassVar = ("mean", "square")
+    _slot_names: ClassVar = {"mean": None, "square": None, "largest_square": "amsgrad"}
+    _decoupled: ClassVar = False
 
     def __init__(
         self,
@@ -214,46 +497,33 @@ class Adam(Optimizer):
         clip_value: float | None = None,
         clip_norm: float | None = None,
     ) -> None:
-        options = {
-            "learning_rate": learning_rate,
-            "betas": betas,
-            "eps": eps,
-            "weight_decay": weight_decay,
-            "amsgrad": amsgrad,
-        }
+        options = {name: value for name, value in locals().items() if name in self._checks}
         super().__init__(parameters, options, clip_value, clip_norm)
 
-    def _check_dtype(self, options: Options, dtype: np.dtype[Any]) -> None:
+    @classmethod
+    def _check_together(cls, options: Options, parameters: Sequence[Tensor]) -> None:
         eps = options["eps"]
-        if not dtype.type(eps) > 0:
-            raise ValueError(f"{type(self).__name__}: eps {eps} is 0 in {dtype}; choose a larger one")
-
-    def _slots_of(self, options: Options) -> tuple[str, ...]:
-        return self._slot_names if options["amsgrad"] else self._needed_slots
+        for p in parameters:
+            if not p.dtype.type(eps) > 0:
+                raise ValueError(f"{cls.__name__}: eps {eps} is 0 in {p.dtype}; choose a larger one")
 
     def _update(
-        self,
-        options: Options,
-        x: Floats,
-        g: Floats,
-        slots: list[Floats],
-        scratch: Scratch,
-        first: bool,
+        self, options: Options, x: NDArray, g: NDArray, slots: list[NDArray], scratch: Scratch, first: bool
     ) -> None:
         out, decayed = scratch
         mean, square, *largest = slots
         b1, b2 = options["betas"]
-        g = self._decay(options, x, g, decayed)
+        g = decay_weights(options, x, g, decayed, self._decoupled)
         mean *= b1
         mean += np.multiply(g, 1 - b1, out=out)
         square *= b2
-        squared: Floats = np.multiply(g, g, out=out)
+        squared: NDArray = np.multiply(g, g, out=out)
         squared *= 1 - b2
         square += squared
         under = np.maximum(largest[0], square, out=largest[0]) if largest else square
         # Numerator and denominator times the root of 1 - b2^t, a number, which spares a pass over the array.
         root = (1 - b2**self.steps) ** 0.5
-        step: Floats = np.sqrt(under, out=out)
+        step: NDArray = np.sqrt(under, out=out)
         step += options["eps"] * root
         step = np.divide(mean, step, out=out)
         step *= options["learning_rate"] * root / (1 - b1**self.steps)
@@ -280,6 +550,8 @@ class AdamW(Adam):
     array([ 0.45, -1.4 ])
     """
 
+    _decoupled: ClassVar = True
+
     def __init__(
         self,
         parameters: Iterable[Tensor] | Iterable[Mapping[str, Any]],
@@ -292,16 +564,4 @@ class AdamW(Adam):
         clip_value: float | None = None,
         clip_norm: float | None = None,
     ) -> None:
-        super().__init__(
-            parameters,
-            learning_rate,
-            betas=betas,
-            eps=eps,
-            weight_decay=weight_decay,
-            amsgrad=amsgrad,
-            clip_value=clip_value,
-            clip_norm=clip_norm,
-        )
-
-    def _decoupled(self, options: Options) -> bool:
-        return True
+        Adam.__init__(**locals())  # as given: only the usual decay is another

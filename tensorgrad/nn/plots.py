@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tensorgrad.core import Array
+from tensorgrad.core.checks import NDArray
+
+__all__ = ["plot_confusion", "plot_history"]
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -55,10 +58,7 @@ def plot_history(
     figure = figure_class(figsize=(5.2 * len(keys), 3.6), layout="constrained")
     for place, key in enumerate(keys):
         axes: Axes = figure.add_subplot(1, len(keys), place + 1)
-        for name, label, style in (
-            (key, "training", "C0-"),
-            (f"validation_{key}", "validation", "C1--"),
-        ):
+        for name, label, style in ((key, "training", "C0-"), (f"validation_{key}", "validation", "C1--")):
             if name in history:
                 values = history[name]
                 marker = "o" if len(values) < 20 else ""
@@ -122,9 +122,7 @@ def plot_confusion(
     return figure
 
 
-def _confusion(
-    target: np.ndarray[Any, Any], predicted: np.ndarray[Any, Any], names: Sequence[str] | None
-) -> np.ndarray[Any, Any]:
+def _confusion(target: NDArray, predicted: NDArray, names: Sequence[str] | None) -> NDArray:
     for name, labels in (("target", target), ("predicted", predicted)):
         if labels.ndim != 1 or labels.dtype.kind not in "iu" or not labels.size or labels.min() < 0:
             raise ValueError(

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 
 from tensorgrad.core.parallel import pool
 
+__all__ = ["tuned_process"]
+
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of glibc's malloc.h
 _GLIBC_DEFAULT = 128 * 1024
 

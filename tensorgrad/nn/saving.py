@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
-from tensorgrad.nn.checkpoints import check_header
 from tensorgrad.nn.description import build, describe
-from tensorgrad.nn.files import Arrays, PathLike, SavedFileError, read_archive, refusing, write_archive
+from tensorgrad.nn.files.archive import (
+    Arrays,
+    PathLike,
+    SavedFileError,
+    check_header,
+    read_arrays,
+    refusing,
+    write_arrays,
+)
 from tensorgrad.nn.layer import Layer
-from tensorgrad.nn.safetensors import read_safetensors, write_safetensors
+
+__all__ = ["load_network", "load_notes", "load_weights", "save_network", "save_weights"]
 
 _WEIGHTS, _NETWORK = "tensorgrad weights", "tensorgrad network"
 _VERSION = 1
@@ -45,7 +51,7 @@ def save_weights(path: PathLike, layer: Layer) -> None:
     True
     >>> folder.cleanup()
     """
-    _write(path, {"format": _WEIGHTS, "version": _VERSION}, _state("save_weights", layer))
+    write_arrays(path, {"format": _WEIGHTS, "version": _VERSION}, _take_state("save_weights", layer))
 
 
 def load_weights(path: PathLike, layer: Layer) -> None:
@@ -68,7 +74,7 @@ def load_weights(path: PathLike, layer: Layer) -> None:
     """
     if not isinstance(layer, Layer):
         raise TypeError(f"load_weights: expected a Layer, got {layer!r}")
-    header, arrays = _read(path)
+    header, arrays = read_arrays(path)
     with refusing(path):
         if header is not None:
             if header.get("format") == _NETWORK:
@@ -106,11 +112,8 @@ def save_network(path: PathLike, network: Layer, notes: dict[str, Any] | None = 
         two layers share one.
     """
     what = "save_network"
-    state = _state(what, network)
-    try:
-        form = describe(network)
-    except TypeError as error:
-        raise TypeError(f"{what}: {error}") from None
+    state = _take_state(what, network)
+    form = describe(network)
     try:
         build(form, state)
     except SavedFileError as error:
@@ -120,7 +123,7 @@ def save_network(path: PathLike, network: Layer, notes: dict[str, Any] | None = 
     notes = {} if notes is None else notes
     if not isinstance(notes, dict) or not _is_plain(notes):
         raise TypeError(f"{what}: expected notes of dicts, lists, str, numbers, bool and None, got {notes!r}")
-    _write(path, {"format": _NETWORK, "version": _VERSION, "network": form, "notes": notes}, state)
+    write_arrays(path, {"format": _NETWORK, "version": _VERSION, "network": form, "notes": notes}, state)
 
 
 def load_network(path: PathLike) -> Layer:
@@ -145,28 +148,28 @@ def load_network(path: PathLike) -> Layer:
     {'classes': ['a', 'b', 'c']}
     >>> folder.cleanup()
     """
-    header, arrays = _read(path)
+    header, arrays = read_arrays(path)
     with refusing(path):
-        return build(_network_header(header)["network"], arrays)
+        return build(_check_network_header(header)["network"], arrays)
 
 
 def load_notes(path: PathLike) -> dict[str, Any]:
     """The notes of a file of `save_network`. Raises what `load_network` raises."""
-    header, _ = _read(path)
+    header, _ = read_arrays(path)
     with refusing(path):
-        notes = _network_header(header)["notes"]
+        notes = _check_network_header(header)["notes"]
         if not isinstance(notes, dict):
             raise SavedFileError(f"expected the notes to be a dict, got {notes!r}")
         return notes
 
 
-def _network_header(header: dict[str, Any] | None) -> dict[str, Any]:
+def _check_network_header(header: dict[str, Any] | None) -> dict[str, Any]:
     if header is not None and header.get("format") == _WEIGHTS:
         raise SavedFileError("it holds weights alone; make the network and call load_weights")
     return check_header(header, _NETWORK, _VERSION, {"network", "notes"})
 
 
-def _state(what: str, layer: Layer) -> Arrays:
+def _take_state(what: str, layer: Layer) -> Arrays:
     if not isinstance(layer, Layer):
         raise TypeError(f"{what}: expected a Layer, got {layer!r}")
     return layer.state()
@@ -178,21 +181,3 @@ def _is_plain(value: Any) -> bool:
     if isinstance(value, list):
         return all(_is_plain(part) for part in value)
     return value is None or type(value) in (str, int, float, bool)
-
-
-def _suffix(path: PathLike) -> str:
-    suffix = Path(path).suffix
-    if suffix not in (".npz", ".safetensors"):
-        raise ValueError(f"expected a file name that ends in .npz or .safetensors, got {str(path)!r}")
-    return suffix
-
-
-def _write(path: PathLike, header: dict[str, Any], arrays: Arrays) -> None:
-    if _suffix(path) == ".npz":
-        write_archive(path, header, arrays)
-    else:
-        write_safetensors(path, json.dumps(header), arrays)
-
-
-def _read(path: PathLike) -> tuple[dict[str, Any] | None, Arrays]:
-    return read_archive(path) if _suffix(path) == ".npz" else read_safetensors(path)

@@ -196,10 +196,10 @@ def test_a_network_that_gives_no_numbers_is_not_reported():
     network = tg.Network([tg.Dense(2, 2, rng=0)])
     network.layers[0].weights.data = np.full((2, 2), 3e38, np.float32)
     with pytest.raises(FloatingPointError, match="output of inf"):
-        report.outputs_of(network, np.ones((1, 2), np.float32))
+        report.compute_outputs(network, np.ones((1, 2), np.float32))
 
 
 def test_targets_are_labels_or_numbers():
     labels = np.array([2, 0])
-    assert train.target_of("cross-entropy", labels, 3) is labels
-    np.testing.assert_array_equal(train.target_of("squared-error", labels, 3), one_hot(labels, 3))
+    assert train.make_target("cross-entropy", labels, 3) is labels
+    np.testing.assert_array_equal(train.make_target("squared-error", labels, 3), one_hot(labels, 3))

@@ -24,7 +24,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tensorgrad as tg
-from tensorgrad.nn import files
+from tensorgrad.nn.files import archive
 
 TREE = {
     "epoch": 3,
@@ -443,7 +443,7 @@ def test_a_failure_at_any_step_leaves_the_old_file_and_nothing_else(path, monkey
         "write": (np.lib.format, "write_array"),
         "fsync": (os, "fsync"),
         "replace": (os, "replace"),
-        "copymode": (files.shutil, "copymode"),
+        "copymode": (archive.shutil, "copymode"),
     }[step]
     monkeypatch.setattr(owner, name, fail)
     with pytest.raises(type(error)) as caught:

@@ -13,7 +13,7 @@ import pytest
 from helpers import LAYOUTS
 
 import tensorgrad as tg
-from tensorgrad.nn.clipping import global_norm
+from tensorgrad.nn.stepping import global_norm
 
 GRID = [
     {"momentum": momentum, "nesterov": nesterov, "weight_decay": decay}
@@ -231,6 +231,10 @@ adam = pytest.mark.parametrize("kind", [tg.Adam, tg.AdamW], ids=lambda kind: kin
 def test_adam_refuses_what_is_out_of_range(kind, options, error, part):
     with pytest.raises(error, match=rf"{kind.__name__}: .*{part}"):
         kind([tg.Parameter([1.0], dtype="float32")], **options)
+    (name,) = options
+    optimizer = kind([tg.Parameter([1.0], dtype="float32")])
+    with pytest.raises(error, match=rf"{kind.__name__}: .*{part}"):
+        setattr(optimizer.groups[0], name, options[name])
 
 
 # Groups
@@ -408,7 +412,7 @@ def test_an_overflow_is_reported_as_numpy_is_set_to_but_after_the_whole_step(mak
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 def test_a_step_is_elementwise_whatever_the_size_and_the_layout(make, layout, dtype, monkeypatch):
     """Large arrays are gone through in parts: an element must move as it does in an array of its own."""
-    monkeypatch.setattr("tensorgrad.nn.in_place._PART_BYTES", 4096)
+    monkeypatch.setattr("tensorgrad.nn.stepping._PART_BYTES", 4096)
     rng = np.random.default_rng(0)
     shape = (3, 7, 1001)
     values, grads = (rng.standard_normal(shape).astype(dtype) for _ in range(2))

@@ -11,7 +11,7 @@ from helpers import LAYOUTS
 
 import tensorgrad as tg
 from tensorgrad.nn.description import build, describe, known_layers
-from tensorgrad.nn.safetensors import write_safetensors
+from tensorgrad.nn.files.archive import write_arrays, write_safetensors
 
 SUFFIXES = [".npz", ".safetensors"]
 every_suffix = pytest.mark.parametrize("suffix", SUFFIXES)
@@ -88,7 +88,7 @@ def test_safetensors_are_written_in_value_whatever_the_memory_order(tmp_path, la
     """The package writes memory as it lies; that `Layer.state` copies to C order is not relied on."""
     safetensors = pytest.importorskip("safetensors.numpy", reason="safetensors is not installed")
     x = np.arange(24.0).reshape(2, 3, 4)
-    write_safetensors(tmp_path / "x.safetensors", "{}", {"x": LAYOUTS[layout](x), "t": LAYOUTS[layout](x).T})
+    write_safetensors(tmp_path / "x.safetensors", {}, {"x": LAYOUTS[layout](x), "t": LAYOUTS[layout](x).T})
     found = safetensors.load_file(tmp_path / "x.safetensors")
     np.testing.assert_array_equal(found["x"], x)
     np.testing.assert_array_equal(found["t"], x.T)
@@ -439,11 +439,9 @@ NORM = {
 )  # fmt: skip
 @every_suffix
 def test_a_description_that_is_none_is_refused(tmp_path, suffix, form, part):
-    from tensorgrad.nn import saving
-
     path = tmp_path / f"model{suffix}"
     header = {"format": "tensorgrad network", "version": 1, "network": form, "notes": {}}
-    saving._write(path, header, STATE)
+    write_arrays(path, header, STATE)
     with pytest.raises(tg.SavedFileError, match=part) as caught:
         tg.load_network(path)
     assert str(path) in str(caught.value)
@@ -452,8 +450,6 @@ def test_a_description_that_is_none_is_refused(tmp_path, suffix, form, part):
 
 @every_suffix
 def test_files_of_other_kinds_and_versions_are_refused(tmp_path, suffix):
-    from tensorgrad.nn import saving
-
     path = tmp_path / f"model{suffix}"
     tg.save_weights(path, tg.ReLU())
     with pytest.raises(tg.SavedFileError, match="holds weights alone"):
@@ -464,7 +460,7 @@ def test_files_of_other_kinds_and_versions_are_refused(tmp_path, suffix):
         ({"format": "recipe", "version": 1}, "'recipe'"),
         ({"format": "tensorgrad network", "version": 1, "network": DENSE, "notes": 1}, "notes"),
     ):
-        saving._write(path, header, STATE)
+        write_arrays(path, header, STATE)
         with pytest.raises(tg.SavedFileError, match=part):
             tg.load_notes(path)
     if suffix == ".npz":
@@ -478,13 +474,11 @@ def test_files_of_other_kinds_and_versions_are_refused(tmp_path, suffix):
 
 
 def test_a_deeply_nested_description_is_refused(tmp_path):
-    from tensorgrad.nn import saving
-
     form = layers()
     for _ in range(300):
         form = layers(form)
     header = {"format": "tensorgrad network", "version": 1, "network": form, "notes": {}}
-    saving._write(tmp_path / "model.npz", header, {})
+    write_arrays(tmp_path / "model.npz", header, {})
     assert isinstance(tg.load_network(tmp_path / "model.npz"), tg.Network)
 
 

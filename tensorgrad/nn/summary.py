@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from tensorgrad.core import Parameter, Tensor
-from tensorgrad.core.engine import clock
+from tensorgrad.core.checks import NDArray
+from tensorgrad.core.trees import flatten
 from tensorgrad.graph.recorded import ancestors
 from tensorgrad.graph.zeros import rehearse
+from tensorgrad.nn.sequential import Sequential, run_layers
+
+__all__ = ["layer_costs", "multiply_adds", "summarize"]
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,7 @@ class LayerCost:
     kept: int
 
 
-def layer_costs(network: Any, input_shape: tuple[int, ...], batch_size: int) -> list[LayerCost]:
+def layer_costs(network: Sequential, input_shape: tuple[int, ...], batch_size: int) -> list[LayerCost]:
     """The costs of a network's layers in a training step on so many rows, of zeros.
 
     ``output_shape`` is without the batch. ``multiply_adds`` are those of one forward pass of one row, in
@@ -38,51 +42,37 @@ def layer_costs(network: Any, input_shape: tuple[int, ...], batch_size: int) -> 
         twin.train()
         held = _Held(twin.parameters())
         costs = []
-        for i, layer in enumerate(twin.layers):
-            start = next(clock)
-            x = twin._apply(i, x)
-            nodes = [x for x in ancestors(x) if x._op is not None and x._serial > start]
+        for layer, out in zip(twin.layers, run_layers(twin, x), strict=True):
+            nodes = [node for node in ancestors(out) if node.op is not None and node.serial > x.serial]
+            x = out
             costs.append(
                 LayerCost(
                     layer=repr(layer),
-                    output_shape=x.shape[1:],
+                    output_shape=out.shape[1:],
                     parameters=sum(parameter.size for parameter in layer.parameters()),
                     multiply_adds=round(sum(map(multiply_adds, nodes)) / batch_size),
-                    kept=sum(map(held.by, nodes)),
+                    kept=sum(map(held.add, nodes)),
                 )
             )
     return costs
 
 
-def summarize(network: Any, input_shape: tuple[int, ...], batch_size: int) -> str:
+def summarize(network: Sequential, input_shape: tuple[int, ...], batch_size: int) -> str:
     """The table that `Network.summary` gives."""
     costs = layer_costs(network, tuple(input_shape), batch_size)
     digits = len(str(len(costs) - 1))
+    kept, work = sum(cost.kept for cost in costs), sum(cost.multiply_adds for cost in costs)
     parameters = network.parameters()
-    count = sum(parameter.size for parameter in parameters)
     rows = [("layer", "output shape", "parameters", "multiply-adds", "kept")]
-    rows += [
-        (
-            f"{i:<{digits}}  {cost.layer}",
-            f"(N, {', '.join(map(str, cost.output_shape))})",
-            f"{cost.parameters:,}",
-            f"{cost.multiply_adds:,}",
-            _bytes(cost.kept),
-        )
-        for i, cost in enumerate(costs)
-    ]
-    kept = sum(cost.kept for cost in costs)
-    work = sum(cost.multiply_adds for cost in costs)
-    rows.append(("total", "", f"{count:,}", f"{work:,}", _bytes(kept)))
-    widths = [max(len(row[column]) for row in rows) for column in range(5)]
-    lines = [
-        "   ".join(
-            text.ljust(width) if column < 2 else text.rjust(width)
-            for column, (text, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    ]
-    weights = sum(parameter.data.nbytes for parameter in parameters)
+    for i, cost in enumerate(costs):
+        shape = f"(N, {', '.join(map(str, cost.output_shape))})"
+        numbers = f"{cost.parameters:,}", f"{cost.multiply_adds:,}", _bytes(cost.kept)
+        rows.append((f"{i:<{digits}}  {cost.layer}", shape, *numbers))
+    rows.append(("total", "", f"{sum(p.size for p in parameters):,}", f"{work:,}", _bytes(kept)))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    pads = (str.ljust, str.ljust, str.rjust, str.rjust, str.rjust)
+    lines = ["   ".join(pad(text, n) for pad, text, n in zip(pads, row, widths, strict=True)) for row in rows]
+    weights = sum(p.data.nbytes for p in parameters)
     lines.append(
         f"a step on {batch_size} rows: {_bytes(kept)} kept for backward + {_bytes(weights)} parameters "
         f"+ {_bytes(weights)} gradients = {_bytes(kept + 2 * weights)}"
@@ -94,18 +84,18 @@ class _Held:
     """Counts the bytes that a graph holds, each array once."""
 
     def __init__(self, parameters: Iterable[Parameter]) -> None:
-        self._seen = {id(_owner(parameter._array)) for parameter in parameters}
+        self._seen = {id(_owner(parameter.data)) for parameter in parameters}
         self._trained = {id(parameter) for parameter in parameters}  # and all that depends on one
 
-    def by(self, node: Tensor) -> int:
+    def add(self, node: Tensor) -> int:
         """The bytes that ``node`` adds; of nodes in the order of computation."""
-        if not any(id(x) in self._trained for x in node._inputs):
+        if not any(id(x) in self._trained for x in node.inputs):
             return 0  # training gives it arrays, and records nothing
         self._trained.add(id(node))
-        arrays = [x._array if isinstance(x, Tensor) else x for x in node._inputs]
-        return sum(map(self._new, [node._array, *arrays, *_arrays_in(node._params.values())]))
+        return sum(self._add_once(x) for _, x in flatten([node, node.inputs, node.params]))
 
-    def _new(self, x: Any) -> int:
+    def _add_once(self, x: Any) -> int:
+        x = x.data if isinstance(x, Tensor) else x
         if not isinstance(x, np.ndarray):
             return 0
         owner = _owner(x)
@@ -115,29 +105,21 @@ class _Held:
         return int(owner.nbytes)
 
 
-def _owner(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def _owner(x: NDArray) -> NDArray:
     """The array whose memory ``x`` sees."""
     while isinstance(x.base, np.ndarray):
         x = x.base
     return x
 
 
-def _arrays_in(values: Iterable[Any]) -> Iterator[Any]:
-    for value in values:
-        if isinstance(value, (tuple, list)):
-            yield from _arrays_in(value)
-        else:
-            yield value
-
-
 def multiply_adds(node: Tensor) -> int:
     """How many products an op adds up; 0 for ops that are no products of matrices or convolutions."""
-    assert node._op is not None
-    if node._op.name == "recompute":  # a checkpoint has forgotten its ops
-        inside = ancestors(node._params["f"]())
-        return sum(multiply_adds(x) for x in inside if x._op is not None and x._serial > node._serial)
-    count = node._op.multiply_adds
-    return 0 if count is None else count(node, *node._inputs, **node._params)
+    assert node.op is not None
+    if node.op.name == "recompute":  # a checkpoint has forgotten its ops
+        inside = ancestors(node.params["f"]())
+        return sum(multiply_adds(x) for x in inside if x.op is not None and x.serial > node.serial)
+    count = node.op.multiply_adds
+    return 0 if count is None else count(node, *node.inputs, **node.params)
 
 
 def _bytes(n: int) -> str:

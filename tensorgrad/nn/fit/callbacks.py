@@ -1,59 +1,16 @@
-"""Callbacks: what is called at set points of a training, and may look at it, write to it or stop it."""
+"""Callbacks that come with tensorgrad."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from tensorgrad.nn.training import Training
+from tensorgrad.core.checks import NDArray, positive_integer
+from tensorgrad.nn.fit.training import Callback, Training
 
-
-class Callback:
-    """Base of all callbacks: override what you need. Each method is given the one `Training`.
-
-    In the order of calls: `on_train_begin`; for each epoch `on_epoch_begin`, `on_batch_end` after each step
-    and `on_epoch_end` when the history has its figures; `on_train_end`, if no error ended the training;
-    `close` at the end of any. A callback that keeps something from call to call gives it in `state`, so that
-    a resumed run goes on with it.
-
-    >>> class Rates(tg.Callback):
-    ...     def on_epoch_end(self, training):
-    ...         print(training.epoch, training.optimizer.learning_rate)
-    >>> network = tg.Network([tg.Dense(1, 1, rng=0)])
-    >>> network.use(tg.mse)
-    >>> x = np.ones((4, 1), np.float32)
-    >>> history = network.fit(x, x, 2, 0.1, callbacks=[Rates()], verbose=False)
-    1 0.1
-    2 0.1
-    """
-
-    def on_train_begin(self, training: Training) -> None:
-        """Before the first epoch, or the first after a resume."""
-
-    def on_epoch_begin(self, training: Training) -> None:
-        """Before the first batch of an epoch, or before the rest of an epoch after a resume."""
-
-    def on_batch_end(self, training: Training) -> None:
-        """After each step; ``training.loss`` is the loss of its batch per example."""
-
-    def on_epoch_end(self, training: Training) -> None:
-        """After an epoch and its validation; ``training.figures`` holds what it added to the history."""
-
-    def on_train_end(self, training: Training) -> None:
-        """After the last epoch, and after the last checkpoint."""
-
-    def close(self) -> None:
-        """At the very end, after an error or Ctrl-C too."""
-
-    def state(self) -> dict[str, Any]:
-        """What a resumed run needs: dicts, lists, arrays, strings and numbers."""
-        return {}
-
-    def load_state(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state` gave."""
+__all__ = ["EarlyStopping"]
 
 
 class EarlyStopping(Callback):
@@ -104,8 +61,7 @@ class EarlyStopping(Callback):
         mode: Literal["min", "max"] | None = None,
         restore_best: bool = True,
     ) -> None:
-        if isinstance(patience, bool) or not isinstance(patience, (int, np.integer)) or patience < 1:
-            raise ValueError(f"EarlyStopping: expected patience to be a positive integer, got {patience!r}")
+        self.patience = positive_integer("EarlyStopping", "patience", patience)
         if not 0 <= min_delta < np.inf:
             raise ValueError(f"EarlyStopping: expected min_delta of at least 0, got {min_delta!r}")
         if mode is None:
@@ -113,7 +69,6 @@ class EarlyStopping(Callback):
         if mode not in ("min", "max"):
             raise ValueError(f"EarlyStopping: give mode 'min' or 'max' for {monitor!r}, got {mode!r}")
         self.monitor = monitor
-        self.patience = int(patience)
         self.min_delta = float(min_delta)
         self.mode = mode
         self.restore_best = restore_best
@@ -122,7 +77,7 @@ class EarlyStopping(Callback):
     def _forget(self) -> None:
         self.best: float | None = None
         self.best_epoch = 0
-        self._best_state: dict[str, np.ndarray[Any, Any]] = {}
+        self._best_state: dict[str, NDArray] = {}
 
     def on_train_begin(self, training: Training) -> None:
         """Forget the training before, unless this one goes on with it."""

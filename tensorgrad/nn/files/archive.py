@@ -1,8 +1,9 @@
-"""Files that are written whole or not at all, and archives of arrays that are checked before use.
+"""Arrays in ``.npz`` and ``.safetensors`` files: written whole or not at all, and checked before use.
 
-An archive is what ``np.savez`` writes, so that ``np.load`` reads it: an uncompressed zip file with a member
-``<name>.npy`` for each array. A member ``tensorgrad.json`` says what it is; the comment of the zip file is
-the SHA-256 of everything before it.
+A ``.npz`` file is what ``np.savez`` writes, so that ``np.load`` reads it: an uncompressed zip file with a
+member ``<name>.npy`` for each array. A member ``tensorgrad.json`` says what it is; the file's comment is the
+SHA-256 of everything before it. A ``.safetensors`` file has both in its metadata, as the format has no
+checksum.
 """
 
 from __future__ import annotations
@@ -17,24 +18,76 @@ import secrets
 import shutil
 import time
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, BinaryIO, TypeAlias
 
 import numpy as np
 
-Arrays: TypeAlias = dict[str, np.ndarray[Any, Any]]
+from tensorgrad.core.checks import NDArray
+
+__all__ = ["SavedFileError"]
+
+Arrays: TypeAlias = dict[str, NDArray]
+Header: TypeAlias = dict[str, Any]
 PathLike: TypeAlias = str | os.PathLike[str]
 
-_HEADER = "tensorgrad.json"
+#: Kinds of the dtypes that are saved; none of them holds Python objects.
+KINDS = "biufcUS"
+
+_MEMBER = "tensorgrad.json"
 _SEAL = b"tensorgrad sha256 "
 _SEAL_LENGTH = len(_SEAL) + 64
-_KINDS = "biufcUS"  # of dtypes; none of these holds Python objects
+_HEADER, _DIGEST = "tensorgrad", "sha256"  # in the metadata of .safetensors
 _STALE_SECONDS = 3600
+_READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
 class SavedFileError(ValueError):
     """A saved file was refused: it is damaged, of another kind or version, or not safe to read."""
+
+
+def write_arrays(path: PathLike, header: Header, arrays: Arrays) -> None:
+    """Write ``header`` and the arrays, atomically, as the path ends: in ``.npz`` or ``.safetensors``.
+
+    Raises
+    ------
+    ValueError
+        If the path has another ending.
+    OSError, ImportError
+        As `write_npz` and `write_safetensors`.
+    """
+    (write_npz if _is_npz(path) else write_safetensors)(path, header, arrays)
+
+
+def read_arrays(path: PathLike) -> tuple[Header | None, Arrays]:
+    """The header, None in a file that another program wrote, and the arrays; see `read_npz`."""
+    return (read_npz if _is_npz(path) else read_safetensors)(path)
+
+
+def _is_npz(path: PathLike) -> bool:
+    suffix = Path(path).suffix
+    if suffix not in (".npz", ".safetensors"):
+        raise ValueError(f"expected a file name that ends in .npz or .safetensors, got {str(path)!r}")
+    return suffix == ".npz"
+
+
+def check_header(header: Header | None, form: str, version: int, entries: set[str]) -> Header:
+    """The header, if it is one of that format, of that version or an older one; SavedFileError otherwise."""
+    if header is None or header.get("format") != form:
+        found = "no header of tensorgrad" if header is None else f"the format {header.get('format')!r}"
+        raise SavedFileError(f"expected a {form}, got a file with {found}")
+    found_version = header.get("version")
+    if type(found_version) is not int or found_version < 1:
+        raise SavedFileError(f"the version {found_version!r} is no positive integer")
+    if found_version > version:
+        raise SavedFileError(
+            f"a newer tensorgrad wrote it: the {form} has version {found_version}, this tensorgrad "
+            f"reads up to {version}"
+        )
+    if header.keys() != {"format", "version", *entries}:
+        raise SavedFileError(f"the header has the entries {', '.join(header)}")
+    return header
 
 
 # Writing
@@ -95,8 +148,8 @@ def _sync_folder(folder: Path) -> None:
             os.close(number)
 
 
-def write_archive(path: PathLike, header: dict[str, Any], arrays: Mapping[str, np.ndarray[Any, Any]]) -> None:
-    """Write ``header``, as JSON, and the arrays, atomically.
+def write_npz(path: PathLike, header: Header, arrays: Arrays) -> None:
+    """Write ``header``, as JSON, and the arrays, atomically. The path is taken as it is.
 
     Raises
     ------
@@ -106,16 +159,16 @@ def write_archive(path: PathLike, header: dict[str, Any], arrays: Mapping[str, n
         As `write_atomically`.
     """
     for name, array in arrays.items():
-        if array.dtype.kind not in _KINDS:
+        if array.dtype.kind not in KINDS:
             raise TypeError(f"{name}: arrays of {array.dtype} cannot be saved")
     text = json.dumps(header).encode()
     write_atomically(path, lambda file: _write_members(file, text, arrays))
 
 
-def _write_members(file: BinaryIO, header: bytes, arrays: Mapping[str, np.ndarray[Any, Any]]) -> None:
+def _write_members(file: BinaryIO, header: bytes, arrays: Arrays) -> None:
     archive = zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True)
     try:
-        archive.writestr(_member(_HEADER), header)
+        archive.writestr(_member(_MEMBER), header)
         for name, array in arrays.items():
             with archive.open(_member(f"{name}.npy"), "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
@@ -128,10 +181,7 @@ def _write_members(file: BinaryIO, header: bytes, arrays: Mapping[str, np.ndarra
     # The seal is the archive's comment: its length stands in the last two bytes, the text follows.
     file.seek(-2, os.SEEK_END)
     file.write(_SEAL_LENGTH.to_bytes(2, "little"))
-    file.seek(0)
-    seal = _SEAL + _digest(file, None).encode()
-    file.seek(0, os.SEEK_END)
-    file.write(seal)
+    file.write(_SEAL + _hash_file(file, file.tell()).encode())
 
 
 def _member(name: str) -> zipfile.ZipInfo:
@@ -142,16 +192,24 @@ def _member(name: str) -> zipfile.ZipInfo:
     return info
 
 
-def _digest(file: IO[bytes], length: int | None) -> str:
-    """SHA-256 of so many bytes from here on, or of all."""
+def _hash_file(file: IO[bytes], length: int) -> str:
+    """SHA-256 of the first bytes, so many."""
+    file.seek(0)
     digest = hashlib.sha256()
-    while length is None or length > 0:
-        part = file.read(1 << 20 if length is None else min(length, 1 << 20))
-        if not part:
-            break
+    while length > 0 and (part := file.read(min(length, 1 << 20))):
         digest.update(part)
-        length = None if length is None else length - len(part)
+        length -= len(part)
     return digest.hexdigest()
+
+
+def write_safetensors(path: PathLike, header: Header, arrays: Arrays) -> None:
+    """Write the header, as metadata, and the arrays, atomically."""
+    # The package writes memory as it lies, and scrambles arrays that are not in C order.
+    ordered = {name: np.array(array, order="C") for name, array in arrays.items()}
+    text = json.dumps(header)
+    metadata = {_HEADER: text, _DIGEST: _hash_arrays(text, ordered)}
+    contents = _import_package("writing", path).save(ordered, metadata)
+    write_atomically(path, lambda file: file.write(contents))
 
 
 # Reading
@@ -170,7 +228,7 @@ def refusing(path: PathLike) -> Iterator[None]:
         raise SavedFileError(f"{os.fspath(path)}: the file is damaged: {error!r}") from error
 
 
-def read_archive(path: PathLike) -> tuple[dict[str, Any] | None, Arrays]:
+def read_npz(path: PathLike) -> tuple[Header | None, Arrays]:
     """The header, None in a file of ``np.savez``, and the arrays. Nothing is unpickled or decompressed.
 
     Raises
@@ -192,31 +250,29 @@ def read_archive(path: PathLike) -> tuple[dict[str, Any] | None, Arrays]:
         except zipfile.BadZipFile as error:
             raise SavedFileError(f"the archive is damaged or cut off: {error}") from error
         with archive:
-            _check_seal(file, size, archive.comment)
+            if archive.comment:
+                _check_seal(file, size, archive.comment)
             members = archive.infolist()
             _check_members(members, size)
             header = None
-            if any(member.filename == _HEADER for member in members):
+            if any(member.filename == _MEMBER for member in members):
                 if not archive.comment:
                     raise SavedFileError("the archive is damaged: it has lost its checksum")
-                header = parsed_header(archive.read(_HEADER))
+                header = _parse_header(archive.read(_MEMBER))
             arrays = {
                 member.filename.removesuffix(".npy"): _read_array(archive, member)
                 for member in members
-                if member.filename != _HEADER
+                if member.filename != _MEMBER
             }
     return header, arrays
 
 
 def _check_seal(file: IO[bytes], size: int, comment: bytes) -> None:
-    if not comment:
-        return
     if not comment.startswith(_SEAL[: len(comment)]):
         raise SavedFileError(f"the archive has a comment that tensorgrad did not write: {comment[:40]!r}")
     if len(comment) != _SEAL_LENGTH:
         raise SavedFileError("the file is damaged or cut off: its checksum is not whole")
-    file.seek(0)
-    if _digest(file, size - _SEAL_LENGTH) != comment[len(_SEAL) :].decode("ascii", "replace"):
+    if _hash_file(file, size - _SEAL_LENGTH) != comment[len(_SEAL) :].decode("ascii", "replace"):
         raise SavedFileError("the file is damaged: its checksum does not fit")
 
 
@@ -225,7 +281,7 @@ def _check_members(members: list[zipfile.ZipInfo], size: int) -> None:
     if len(set(names)) < len(names):
         raise SavedFileError(f"two members have the name {max(names, key=names.count)}")
     for member in members:
-        if member.filename != _HEADER and not member.filename.endswith(".npy"):
+        if member.filename != _MEMBER and not member.filename.endswith(".npy"):
             raise SavedFileError(f"it has a member {member.filename!r}, which is no array")
         if member.compress_type != zipfile.ZIP_STORED or member.compress_size != member.file_size:
             raise SavedFileError(
@@ -236,16 +292,13 @@ def _check_members(members: list[zipfile.ZipInfo], size: int) -> None:
         raise SavedFileError(f"its members claim {total} bytes, but the file has {size}")
 
 
-def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray[Any, Any]:
+def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray:
     with archive.open(member) as file:
         version = np.lib.format.read_magic(file)
-        if version == (1, 0):
-            shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(file)
-        elif version == (2, 0):
-            shape, fortran_order, dtype = np.lib.format.read_array_header_2_0(file)
-        else:
+        if version not in _READERS:
             raise SavedFileError(f"{member.filename}: arrays of npy version {version} are not read")
-        if dtype.kind not in _KINDS or not dtype.itemsize:
+        shape, fortran_order, dtype = _READERS[version](file)
+        if dtype.kind not in KINDS or not dtype.itemsize:
             raise SavedFileError(f"{member.filename}: arrays of dtype {dtype} are not read")
         if min(shape, default=0) < 0:
             raise SavedFileError(f"{member.filename}: the shape {shape} is negative")
@@ -263,7 +316,50 @@ def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray
     return array.reshape(shape, order="F" if fortran_order else "C").copy(order="K")
 
 
-def parsed_header(text: str | bytes) -> dict[str, Any]:
+def read_safetensors(path: PathLike) -> tuple[Header | None, Arrays]:
+    """The header, None in a file that another program wrote, and the arrays.
+
+    Raises
+    ------
+    SavedFileError
+        If the file is anything but an intact safetensors file.
+    """
+    package = _import_package("reading", path)
+    with open(path, "rb") as file:
+        contents = file.read()
+    with refusing(path):
+        arrays: Arrays = package.load(contents)
+        length = int.from_bytes(contents[:8], "little")
+        metadata = json.loads(contents[8 : 8 + length]).get("__metadata__") or {}
+        if _HEADER not in metadata:
+            return None, arrays
+        header = metadata[_HEADER]
+        if metadata.get(_DIGEST) != _hash_arrays(header, arrays):
+            raise SavedFileError("the file is damaged: its checksum does not fit")
+        return _parse_header(header), arrays
+
+
+def _import_package(doing: str, path: PathLike) -> Any:
+    try:
+        import safetensors.numpy
+    except ImportError as error:
+        raise ImportError(
+            f"{doing} {path} needs safetensors; install it with pip install 'tensorgrad-numpy[safetensors]', "
+            "or use .npz"
+        ) from error
+    return safetensors.numpy
+
+
+def _hash_arrays(header: str, arrays: Arrays) -> str:
+    digest = hashlib.sha256(header.encode())
+    for name in sorted(arrays):
+        array = arrays[name]
+        digest.update(json.dumps([name, str(array.dtype), array.shape]).encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def _parse_header(text: str | bytes) -> Header:
     """The JSON object in ``text``; SavedFileError if it is none or has an entry twice."""
     header = json.loads(text, object_pairs_hook=_unique)
     if not isinstance(header, dict):

@@ -9,7 +9,7 @@ import pytest
 
 import tensorgrad as tg
 from tensorgrad.graph.recorded import ancestors
-from tensorgrad.graph.summary import layer_costs, multiply_adds
+from tensorgrad.nn.summary import layer_costs, multiply_adds
 
 
 def dense():

@@ -7,7 +7,18 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from tensorgrad.nn.files import Arrays, PathLike, SavedFileError, read_archive, refusing, write_archive
+from tensorgrad.nn.files.archive import (
+    KINDS,
+    Arrays,
+    PathLike,
+    SavedFileError,
+    check_header,
+    read_npz,
+    refusing,
+    write_npz,
+)
+
+__all__ = ["generator_state", "load_checkpoint", "save_checkpoint", "set_generator_state"]
 
 #: Nested dicts (with str keys) and lists of arrays, str, int, float, bool and None.
 Tree: TypeAlias = Any
@@ -48,7 +59,7 @@ def save_checkpoint(path: PathLike, tree: Tree) -> None:
     arrays: Arrays = {}
     try:
         form = _encode(tree, "tree", arrays)
-        write_archive(path, {"format": _FORMAT, "version": _VERSION, "tree": form}, arrays)
+        write_npz(path, {"format": _FORMAT, "version": _VERSION, "tree": form}, arrays)
     except RecursionError:
         raise ValueError("save_checkpoint: the tree is nested too deeply, or contains itself") from None
 
@@ -66,30 +77,12 @@ def load_checkpoint(path: PathLike) -> Tree:
     OSError
         If it is missing or cannot be read.
     """
-    header, arrays = read_archive(path)
+    header, arrays = read_npz(path)
     with refusing(path):
         tree = _decode(check_header(header, _FORMAT, _VERSION, {"tree"})["tree"], unused := dict(arrays))
         if unused:
             raise SavedFileError(f"the array {min(unused)} is no part of the tree")
     return tree
-
-
-def check_header(header: dict[str, Any] | None, form: str, version: int, entries: set[str]) -> dict[str, Any]:
-    """The header, if it is one of that format, of that version or an older one; SavedFileError otherwise."""
-    if header is None or header.get("format") != form:
-        found = "no header of tensorgrad" if header is None else f"the format {header.get('format')!r}"
-        raise SavedFileError(f"expected a {form}, got a file with {found}")
-    found_version = header.get("version")
-    if type(found_version) is not int or found_version < 1:
-        raise SavedFileError(f"the version {found_version!r} is no positive integer")
-    if found_version > version:
-        raise SavedFileError(
-            f"a newer tensorgrad wrote it: the {form} has version {found_version}, this tensorgrad "
-            f"reads up to {version}"
-        )
-    if header.keys() != {"format", "version", *entries}:
-        raise SavedFileError(f"the header has the entries {', '.join(header)}")
-    return header
 
 
 def generator_state(generator: np.random.Generator) -> Tree:
@@ -106,7 +99,7 @@ def generator_state(generator: np.random.Generator) -> Tree:
     """
     if not isinstance(generator, np.random.Generator):
         raise TypeError(f"generator_state: expected a numpy.random.Generator, got {generator!r}")
-    return _copied(generator.bit_generator.state)
+    return _copy(generator.bit_generator.state)
 
 
 def set_generator_state(generator: np.random.Generator, state: Tree) -> None:
@@ -127,15 +120,15 @@ def set_generator_state(generator: np.random.Generator, state: Tree) -> None:
             # NumPy does not check these, and would read outside of its buffer.
             if name in _POSITIONS and not 0 <= position <= _POSITIONS[name]:
                 raise ValueError(f"{name} is {position}")
-        trial.state = _copied(state)  # which may fail halfway
+        trial.state = _copy(state)  # which may fail halfway
     except (TypeError, ValueError, KeyError, OverflowError, AttributeError, IndexError) as error:
         raise ValueError(f"set_generator_state: this is no state of {kind}: {error}") from error
-    own.state = _copied(state)
+    own.state = _copy(state)
 
 
-def _copied(state: Tree) -> Tree:
+def _copy(state: Tree) -> Tree:
     if isinstance(state, Mapping):
-        return {key: _copied(value) for key, value in state.items()}
+        return {key: _copy(value) for key, value in state.items()}
     if isinstance(state, np.ndarray):
         return state.copy()
     return int(state) if isinstance(state, np.integer) else state
@@ -157,7 +150,7 @@ def _encode(x: Tree, place: str, arrays: Arrays) -> Any:
     if isinstance(x, (int, float)):  # subclasses, such as numpy.float64
         return float(x) if isinstance(x, float) else int(x)
     if isinstance(x, np.ndarray):
-        if x.dtype.kind not in "biufcUS":
+        if x.dtype.kind not in KINDS:
             raise TypeError(f"save_checkpoint: {place} is an array of {x.dtype}, which cannot be saved")
         name = str(len(arrays))
         arrays[name] = x

@@ -1,34 +1,38 @@
-"""Checkpoints of a training: when they are written, what is in them, and whether they fit what is resumed."""
+"""The file with the state of a training: when it is written, what is in it, and how a training goes on."""
 
 from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from tensorgrad.nn.callbacks import Callback, Progress
-from tensorgrad.nn.checkpoints import (
-    generator_state,
-    load_checkpoint,
-    save_checkpoint,
-    set_generator_state,
-)
-from tensorgrad.nn.files import PathLike
-from tensorgrad.nn.metrics import Values
+from tensorgrad.core.checks import NDArray
+from tensorgrad.data.batches import StreamedBatches
+from tensorgrad.nn.files import generator_state, load_checkpoint, save_checkpoint, set_generator_state
+from tensorgrad.nn.files.archive import PathLike
+from tensorgrad.nn.files.trees import Tree
+from tensorgrad.nn.fit.callbacks import Progress
+from tensorgrad.nn.fit.examples import Data
+from tensorgrad.nn.fit.training import Callback, FitOptions, Training
+from tensorgrad.nn.optimizers import Optimizer
+from tensorgrad.nn.schedules import Schedule
+from tensorgrad.nn.sequential import Sequential
 
-if TYPE_CHECKING:
-    from tensorgrad.nn.network import Network
-    from tensorgrad.nn.training import Training
+__all__ = ["CheckpointError"]
 
 _KIND = "tensorgrad training"
-_HASHED_BYTES = 64 << 20  # of an array; larger ones are hashed in parts
-_PARTS = 64
+_HASHED_BYTES = 64 << 20  # of an array; larger ones are hashed in slices
+_SLICES = 64
+
+# Attributes of a training that its file holds: parts with a state (the schedule may be None), and its place.
+_PARTS = ("network", "optimizer", "schedule")
+_PLACE = ("epoch", "batch", "step", "seconds", "stopped")
 
 
 class CheckpointError(OSError):
@@ -48,38 +52,44 @@ class CheckpointError(OSError):
         self._checkpoints.write(self.training, path)
 
 
-class Checkpoints:
-    """Writes the state of a training: at the end of each epoch, and as often as ``every`` says."""
+class Checkpoints(Callback):
+    """Writes the state of a training: at start and end, after epochs, and as often as ``every`` says."""
 
-    def __init__(
-        self,
-        path: PathLike,
-        every: int | timedelta | None,
-        fingerprint: dict[str, Any],
-        start: dict[str, Any],
-    ) -> None:
-        self.path = path
-        self.every = every
+    def __init__(self, path: PathLike, every: int | timedelta | None, fingerprint: Tree, start: Tree) -> None:
+        self.path, self.every = path, every
         self.fingerprint = fingerprint
         self.start = start  # of the generator before anything was drawn
         self._saved_at = time.monotonic()
         self._saved: tuple[object, ...] | None = None
 
-    def due(self, training: Training) -> bool:
-        """Whether it is time within an epoch."""
+    def on_train_begin(self, training: Training) -> None:
+        """Save, so that a folder that cannot be written to shows now."""
+        if not training.resumed:
+            self.save(training)
+
+    def on_batch_end(self, training: Training) -> None:
+        """Save if it is time."""
+        if self._is_due(training):
+            self.save(training)
+
+    def on_epoch_end(self, training: Training) -> None:
+        """Save, unless it was to be done by time and is not due."""
+        if not isinstance(self.every, timedelta) or self._is_due(training):
+            self.save(training)
+
+    def on_train_end(self, training: Training) -> None:
+        """Save if anything has happened since the last time."""
+        if self._saved != self._place(training):
+            self.save(training)
+
+    def _is_due(self, training: Training) -> bool:
         if isinstance(self.every, timedelta):
             return time.monotonic() - self._saved_at >= self.every.total_seconds()
         return self.every is not None and training.step % self.every == 0
 
-    def epoch_ended(self, training: Training) -> None:
-        """Save, unless it was to be done by time and is not due."""
-        if not isinstance(self.every, timedelta) or self.due(training):
-            self.save(training)
-
-    def finish(self, training: Training) -> None:
-        """Save if anything has happened since the last time."""
-        if self._saved != self._place(training):
-            self.save(training)
+    @staticmethod
+    def _place(training: Training) -> tuple[object, ...]:
+        return training.step, training.finished, training.batch, training.stopped
 
     def save(self, training: Training) -> None:
         """Write the file, in one step.
@@ -108,34 +118,33 @@ class Checkpoints:
 
     def write(self, training: Training, path: PathLike) -> None:
         """Write the file wherever it is wanted."""
-        save_checkpoint(path, self._tree(training))
-
-    @staticmethod
-    def _place(training: Training) -> tuple[object, ...]:
-        return training.step, training.finished, training.batch, training.stopped
-
-    def _tree(self, training: Training) -> dict[str, Any]:
-        schedule = training.schedule
-        return {
+        parts = {name: getattr(training, name) for name in _PARTS}
+        tree = {
             "kind": _KIND,
             "fingerprint": self.fingerprint,
             "start": self.start,
-            "network": training.network.state(),
-            "optimizer": training.optimizer.state(),
-            "schedule": None if schedule is None else schedule.state(),
+            **{name: None if part is None else part.state() for name, part in parts.items()},
             "callbacks": [
                 {"class": type(callback).__name__, "state": callback.state()} for callback in _kept(training)
             ],
             "generators": {name: generator_state(g) for name, g in training.generators.items()},
             "epoch_start": training.epoch_start,
             "history": {key: list(values) for key, values in training.history.items()},
-            "epoch": training.epoch,
-            "batch": training.batch,
-            "step": training.step,
-            "seconds": training.seconds,
+            **{name: getattr(training, name) for name in _PLACE},
             "tally": training.tally.state(),
-            "stopped": training.stopped,
         }
+        save_checkpoint(path, tree)
+
+
+def find(checkpoint: PathLike | None, resume: bool | PathLike) -> PathLike | None:
+    """The file to resume from, or None to begin anew."""
+    if resume is False:
+        return None
+    if resume is not True:
+        return resume
+    if checkpoint is None:
+        raise ValueError("fit: resume=True needs checkpoint=path; or give resume the path")
+    return checkpoint if Path(checkpoint).exists() else None
 
 
 def read(path: PathLike, fingerprint: Mapping[str, Any]) -> dict[str, Any]:
@@ -165,8 +174,8 @@ def read(path: PathLike, fingerprint: Mapping[str, Any]) -> dict[str, Any]:
 
 def restore(training: Training, tree: Mapping[str, Any]) -> None:
     """Let the training go on from a checkpoint. If a part refuses its state, all parts are as they were."""
-    classes = [type(callback).__name__ for callback in _kept(training)]
-    saved = [entry["class"] for entry in tree["callbacks"]]
+    kept = _kept(training)
+    classes, saved = [type(each).__name__ for each in kept], [entry["class"] for entry in tree["callbacks"]]
     if classes != saved:
         raise ValueError(f"fit, resume: expected the callbacks {saved}, got {classes}")
     if training.generators.keys() != tree["generators"].keys():
@@ -174,13 +183,8 @@ def restore(training: Training, tree: Mapping[str, Any]) -> None:
             f"fit, resume: expected random generators for {', '.join(map(repr, tree['generators']))}, "
             f"got {', '.join(map(repr, training.generators))}"
         )
-    parts: list[tuple[Any, Any]] = [
-        (training.network, tree["network"]),
-        (training.optimizer, tree["optimizer"]),
-    ]
-    if training.schedule is not None:
-        parts.append((training.schedule, tree["schedule"]))
-    parts += zip(_kept(training), (entry["state"] for entry in tree["callbacks"]), strict=True)
+    parts = [(getattr(training, name), tree[name]) for name in _PARTS if getattr(training, name) is not None]
+    parts += zip(kept, (entry["state"] for entry in tree["callbacks"]), strict=True)
     with ExitStack() as undo:
         for part, state in parts:
             undo.callback(part.load_state, part.state())
@@ -190,9 +194,8 @@ def restore(training: Training, tree: Mapping[str, Any]) -> None:
             set_generator_state(generator, tree["generators"][name])
         undo.pop_all()
     training.history.update({key: list(values) for key, values in tree["history"].items()})
-    training.epoch, training.batch, training.step = tree["epoch"], tree["batch"], tree["step"]
-    training.epoch_start, training.seconds = tree["epoch_start"], tree["seconds"]
-    training.stopped = tree["stopped"]
+    for name in (*_PLACE, "epoch_start"):
+        setattr(training, name, tree[name])
     training.tally.load_state(tree["tally"])
     training.resumed = True
 
@@ -202,13 +205,48 @@ def _kept(training: Training) -> list[Callback]:
     return [callback for callback in training.callbacks if not isinstance(callback, Progress)]
 
 
-def described_network(network: Network) -> str:
-    """Layers, and the paths, shapes and dtypes of their state."""
+# What a training is told by
+
+
+def take_fingerprint(
+    network: Sequential,
+    options: FitOptions,
+    data: Data,
+    held_out: Data | None,
+    metrics: Iterable[str],
+    optimizer: Optimizer,
+    schedule: Schedule | None,
+    rng: np.random.Generator,
+) -> dict[str, Any]:
+    """All that must be the same when a training is resumed, described by strings and numbers."""
     state = ", ".join(f"{path} {x.dtype} {x.shape}" for path, x in network.state().items())
-    return f"{network!r} with {state}"
+    return {
+        "network": f"{network!r} with {state}",
+        "loss": _describe_function(network.loss),
+        "optimizer": type(optimizer).__name__,
+        "schedule": "none"
+        if schedule is None
+        else f"{type(schedule).__name__}, every {options.schedule_every}",
+        "batch_size": int(options.batch_size) if options.y is not None else None,
+        "steps_per_epoch": options.steps_per_epoch,
+        **_describe_examples("", data),
+        **_describe_examples("validation ", held_out),
+        "validation_split": options.validation_split,
+        "class_weight": None if options.class_weight is None else str(options.class_weight),
+        "metrics": list(metrics),
+        "augment": _describe_function(options.augment),
+        "generator": type(rng.bit_generator).__name__,
+    }
 
 
-def described_array(array: Values | None) -> str:
+def _describe_examples(prefix: str, data: Data | None) -> dict[str, str]:
+    if data is None or isinstance(data, StreamedBatches):
+        return {f"{prefix}x": "none" if data is None else "batches"}
+    names = ("x", "y", "weights")
+    return {f"{prefix}{name}": _describe_array(array) for name, array in zip(names, data, strict=True)}
+
+
+def _describe_array(array: NDArray | None) -> str:
     """Shape, dtype and checksum; of arrays above 64 MiB, the checksum of evenly spaced parts."""
     if array is None:
         return "none"
@@ -216,8 +254,8 @@ def described_array(array: Values | None) -> str:
     if array.nbytes <= _HASHED_BYTES:
         parts = [slice(None)]
     else:
-        length = max(1, rows * _HASHED_BYTES // (array.nbytes * _PARTS))
-        parts = [slice(start, start + length) for start in np.linspace(0, rows - length, _PARTS).astype(int)]
+        length = max(1, rows * _HASHED_BYTES // (array.nbytes * _SLICES))
+        parts = [slice(start, start + length) for start in np.linspace(0, rows - length, _SLICES).astype(int)]
     checksum = 0
     for part in parts:
         flat = np.ascontiguousarray(array[part]).reshape(-1)
@@ -225,7 +263,7 @@ def described_array(array: Values | None) -> str:
     return f"{array.dtype} {array.shape} with checksum {checksum:08x}"
 
 
-def described_function(function: Any) -> str:
+def _describe_function(function: Any) -> str:
     """The name of a function, or what an object with settings says of itself."""
     if function is None:
         return "none"
@@ -234,14 +272,3 @@ def described_function(function: Any) -> str:
         return name
     text = repr(function)
     return type(function).__qualname__ if " at 0x" in text else text  # an address is another in each run
-
-
-def find(checkpoint: PathLike | None, resume: bool | PathLike) -> PathLike | None:
-    """The file to resume from, or None to begin anew."""
-    if resume is False:
-        return None
-    if resume is not True:
-        return resume
-    if checkpoint is None:
-        raise ValueError("fit: resume=True needs checkpoint=path; or give resume the path")
-    return checkpoint if Path(checkpoint).exists() else None

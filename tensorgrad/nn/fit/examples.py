@@ -1,0 +1,357 @@
+"""Examples on their way into a network: checked, cast to what it computes with, and cut into batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from tensorgrad.core import Array, Tensor, no_grad
+from tensorgrad.core.checks import NDArray, is_integer, positive_integer
+from tensorgrad.core.engine import as_numeric
+from tensorgrad.data.batches import ArrayBatches, Batch, StreamedBatches
+from tensorgrad.nn.fit.outputs import are_classes, bare_loss
+from tensorgrad.nn.layers import Embedding
+from tensorgrad.nn.sequential import BatchReduction, ForwardState, Sequential, loss_of, mode
+from tensorgrad.ops import cross_entropy
+
+__all__ = [
+    "Data", "Examples", "Intake", "Source", "cut", "split", "take_training", "take_validation",
+    "validation_batches",
+]  # fmt: skip
+
+Examples: TypeAlias = tuple[NDArray, NDArray, NDArray | None]  #: x, y, weights
+Data: TypeAlias = Examples | StreamedBatches
+
+_PROBED = 8  # rows among which one with a loss above 0 is looked for
+_CLOSE = 1e-3  # float32 losses of one row and of two agree better than this
+_EVALUATED = 256  # rows at once in validation
+
+
+class Intake:
+    """Checks examples for a network with a loss, and finds out what the loss wants.
+
+    Inputs and targets are cast to the network's dtype, but for labels: integer targets with one axis less
+    than the network's output stay as they are.
+
+    Attributes
+    ----------
+    reduction : "mean" or "sum"
+        Of the loss; known after the first `take`.
+    output : tuple of int, or None
+        The shape of what the network gives for one row; known after the first `take`.
+    """
+
+    def __init__(self, network: Sequential) -> None:
+        self.network = network
+        self.reduction: BatchReduction | None = network.reduction
+        self._looks_up = any(isinstance(layer, Embedding) for layer in network.named_layers().values())
+        self.output: tuple[int, ...] | None = None
+
+    def take(self, what: str, x: Array, y: Array, weights: Array | None, *, try_row: bool = True) -> Examples:
+        """x, y and weights, checked. With ``try_row`` the first row is tried on network and loss."""
+        x = self.take_inputs(f"{what}, x", x)
+        y = _take_rows(f"{what}, y", y, None)
+        if len(x) != len(y):
+            raise ValueError(f"{what}: expected as many targets as inputs, got {len(y)} for {len(x)}")
+        weights = None if weights is None else self._take_weights(what, weights, len(x))
+        try_row = try_row or self.output is None
+        if try_row:
+            with self._trial(what):
+                self.output = self.network(x[:1]).shape
+        y = self._take_targets(what, y)
+        if try_row:
+            with self._trial(what):
+                self._try_loss(x, y)
+            if weights is not None:
+                self.try_weights(x, y)
+        return x, y, weights
+
+    def take_inputs(self, what: str, x: Array) -> NDArray:
+        """The inputs, checked and cast; integers stay as they are if the network has an `Embedding`."""
+        given = _take_rows(what, x, None)
+        if given.dtype.kind in "iu" and self._looks_up:
+            return given
+        return _take_rows(what, given, self.network.dtype)
+
+    def _try_loss(self, x: NDArray, y: NDArray) -> None:
+        loss = loss_of(self.network)
+        found = loss(self.network(x[:1]), y[:1], None)
+        if not isinstance(found, Tensor) or found.size != 1:
+            raise ValueError(f"expected the loss to give a scalar Tensor, got {found!r}")
+        if self.reduction is None:
+            self.reduction = _find_reduction(loss, self.network(x[:_PROBED]), y[:_PROBED])
+
+    def try_weights(self, x: NDArray, y: NDArray) -> None:
+        """Refuse a loss that takes no weights; found out on the first row."""
+        loss = loss_of(self.network)
+        with self._trial("fit"):
+            prediction = self.network(x[:1])
+            try:
+                loss(prediction, y[:1], np.ones(1, prediction.dtype))
+            except TypeError as error:
+                raise TypeError(
+                    "weights of examples or classes need a loss that takes the keyword weights, as "
+                    f"tensorgrad's do; got {self.network.loss!r}: {error}"
+                ) from error
+
+    @contextmanager
+    def _trial(self, what: str) -> Iterator[None]:
+        """Compute in inference mode, without a graph and in silence; say in errors what does not fit."""
+        with no_grad(), mode(self.network, training=False), np.errstate(all="ignore"):
+            try:
+                yield
+            except (TypeError, ValueError) as error:
+                raise type(error)(f"{what}: {error}") from error
+
+    def _take_targets(self, what: str, y: NDArray) -> NDArray:
+        assert self.output is not None
+        if y.dtype.kind not in "iu" or y.ndim != len(self.output) - 1:
+            return _take_rows(f"{what}, y", y, self.network.dtype)
+        classes = self.output[-1]
+        if bare_loss(self.network) is cross_entropy and (y.min() < 0 or y.max() >= classes):
+            place = tuple(map(int, np.argwhere((y < 0) | (y >= classes))[0]))
+            where = f"row {place[0]}" if len(place) == 1 else f"place {place}"
+            raise ValueError(
+                f"{what}, y: expected labels from 0 to {classes - 1}, for {classes} outputs, "
+                f"got {y[place]} in {where}"
+            )
+        return y
+
+    def _take_weights(self, what: str, weights: Array, rows: int) -> NDArray:
+        w = _take_rows(f"{what}, weights", weights, self.network.dtype)
+        if w.shape != (rows,):
+            raise ValueError(f"{what}, weights: expected one for each of {rows} rows, got {w.shape}")
+        if (w < 0).any():
+            row = int(np.argmax(w < 0))
+            raise ValueError(f"{what}, weights: expected 0 or more, got {w[row]} for row {row}")
+        if not w.any():
+            raise ValueError(f"{what}, weights: all are 0")
+        return w
+
+
+def _take_rows(what: str, values: Array, dtype: np.dtype[Any] | None) -> NDArray:
+    """``values`` as an array of finite real numbers with at least one row, of that dtype if one is given."""
+    array = values if isinstance(values, np.ndarray) else as_numeric(values, None, what)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{what}: expected an array of real numbers, got dtype {array.dtype}")
+    if not array.ndim or not len(array):
+        raise ValueError(f"{what}: expected at least one row, got shape {array.shape}")
+    if dtype is not None:
+        array = array.astype(dtype, copy=False)
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        row = int(np.argwhere(~np.isfinite(array))[0][0])
+        raise ValueError(
+            f"{what}: expected finite numbers, got {array[row][~np.isfinite(array[row])][0]} in row {row}"
+        )
+    return array
+
+
+@no_grad()
+def _find_reduction(loss: Callable[..., Tensor], prediction: Tensor, target: NDArray) -> BatchReduction:
+    """Whether a loss sums over the rows of a batch or averages, found by giving it a row once and twice.
+
+    A loss that doubles is a sum. Any other counts as a mean: one that stays, and one that does neither, such
+    as a sum with a penalty that does not depend on the rows.
+    """
+    for i in range(len(prediction)):
+        once, twice = (loss(prediction[rows], target[rows], None).item() for rows in ([i], [i, i]))
+        if once and np.isfinite(once):
+            return "sum" if abs(twice - 2 * once) <= _CLOSE * abs(twice) else "mean"
+    return "mean"
+
+
+# From the arguments of fit to examples
+
+
+def take_training(
+    intake: Intake, x: Any, y: Array | None, sample_weight: Array | None, steps_per_epoch: int | None
+) -> Data:
+    """What is trained on, checked as far as that is possible before the training."""
+    if y is not None:
+        if steps_per_epoch is not None:
+            raise ValueError("fit: steps_per_epoch is for batches of your own; arrays know their length")
+        return intake.take("fit", x, y, sample_weight)
+    if not _gives_batches(x):
+        raise TypeError(f"fit: expected y, or batches (x, y) alone, got only {type(x).__name__}")
+    if sample_weight is not None:
+        raise ValueError("fit: expected batches (x, y, weights) instead of sample_weight")
+    if steps_per_epoch is not None:
+        positive_integer("", "steps_per_epoch", steps_per_epoch)
+    return StreamedBatches(x, steps_per_epoch)
+
+
+def take_validation(intake: Intake, validation: Any) -> Data | None:
+    """What is held out, checked likewise."""
+    if validation is None:
+        return None
+    expected = "fit: expected validation to be a pair (x, y), with weights or not, or batches"
+    if isinstance(validation, (tuple, list)) and not all(isinstance(part, tuple) for part in validation):
+        if len(validation) not in (2, 3):
+            raise TypeError(f"{expected}, got {len(validation)} things")
+        return intake.take("fit, validation", *_fill_up(validation))
+    if not _gives_batches(validation):
+        raise TypeError(f"{expected}, got a {type(validation).__name__}")
+    if isinstance(validation, Iterator):
+        raise TypeError(f"{expected} that can be read again, got an iterator")
+    return StreamedBatches(validation)
+
+
+def _gives_batches(x: Any) -> bool:
+    return not isinstance(x, np.ndarray) and (callable(x) or isinstance(x, Iterable))
+
+
+def _fill_up(batch: Sequence[Any]) -> tuple[Any, Any, Any]:
+    """x, y and weights, which are None where there are none."""
+    x, y, *weights = batch
+    return x, y, weights[0] if weights else None
+
+
+def split(
+    data: Data, held_out: Data | None, share: float, rng: np.random.Generator
+) -> tuple[Examples, Examples]:
+    """The examples in two parts, drawn at random; the second holds that share of them."""
+    if isinstance(data, StreamedBatches) or held_out is not None:
+        raise ValueError("fit: validation_split needs arrays, and no validation beside it")
+    rows = len(data[0])
+    count = round(rows * share) if 0 < share < 1 else 0
+    if not 1 <= count < rows:
+        raise ValueError(
+            f"fit: expected validation_split to leave examples on both sides of {rows}, got {share!r}"
+        )
+    order = rng.permutation(rows)
+    # In their old order, so that memory is read from front to back.
+    return _pick(data, np.sort(order[count:])), _pick(data, np.sort(order[:count]))
+
+
+def _pick(examples: Examples, rows: NDArray | slice) -> Examples:
+    x, y, weights = examples
+    return x[rows], y[rows], None if weights is None else weights[rows]
+
+
+# Batches
+
+
+class Source:
+    """The batches of a training, as the network takes them: checked, cast, and weighted by class."""
+
+    def __init__(self, intake: Intake, data: Data, class_weight: Any, batch_size: int) -> None:
+        self._intake = intake
+        self._class_weight = class_weight
+        if isinstance(data, StreamedBatches):
+            if isinstance(class_weight, str):
+                raise ValueError("fit: class_weight='balanced' needs arrays; give the weights")
+            self._batches: ArrayBatches | StreamedBatches = data
+            return
+        x, y, weights = data
+        if class_weight is not None:
+            weights = self._weigh(y, weights)
+            intake.try_weights(x, y)
+        if weights is not None:
+            counted = weights > 0
+            if not counted.any():
+                raise ValueError("fit: all weights are 0")
+            if not counted.all():
+                x, y, weights = x[counted], y[counted], weights[counted]
+        self._batches = ArrayBatches((x, y) if weights is None else (x, y, weights), batch_size)
+        if len(x) % batch_size == 1 or batch_size == 1:
+            self._try_batch_of_one(x, batch_size)
+
+    @property
+    def steps(self) -> int | None:
+        """Batches of an epoch, if that is known."""
+        return self._batches.steps
+
+    def read(self, rng: np.random.Generator, epoch: int, skip: int, seen: int) -> Iterator[Examples]:
+        """The batches of an epoch after the first ``skip``; what ``rng`` gives for them is drawn at the call.
+
+        ``seen`` are the batches of all epochs, before and in this one.
+        """
+        return self._take(self._batches.epoch(rng, skip, seen), epoch, skip)
+
+    def _take(self, batches: Iterator[Batch], epoch: int, done: int) -> Iterator[Examples]:
+        for number, batch in enumerate(batches, done + 1):
+            x, y, weights = _fill_up(batch)
+            if isinstance(self._batches, StreamedBatches):
+                what = f"fit, batch {number} of epoch {epoch}"
+                x, y, weights = self._intake.take(what, x, y, weights, try_row=False)
+                if self._class_weight is not None:
+                    weights = self._weigh(y, weights)
+            yield x, y, weights
+
+    def _weigh(self, y: NDArray, weights: NDArray | None) -> NDArray:
+        """The weights of rows, times those of their classes."""
+        assert self._intake.output is not None
+        output = (len(y), *self._intake.output[1:])
+        one_output = int(np.prod(output[1:])) == 1 and y.shape in (output, output[:1])
+        if one_output and ((y == 0) | (y == 1)).all():
+            classes = 2
+        elif len(output) == 2 and are_classes(np.empty(output), y):
+            classes = output[1]
+        else:
+            raise ValueError(
+                "fit, class_weight: expected labels, one-hot targets, or 0 and 1 for one output, "
+                f"got {y.dtype} {y.shape}"
+            )
+        own = _weigh_classes("fit, class_weight", self._class_weight, y, classes)
+        own = own.astype(self._intake.network.dtype)
+        return own if weights is None else weights * own
+
+    def _try_batch_of_one(self, x: NDArray, batch_size: int) -> None:
+        """Refuse a row left over that a layer, such as `BatchNorm`, cannot train on."""
+        network = self._intake.network
+        before = ForwardState(network)
+        try:
+            with no_grad(), mode(network, training=True):
+                network(x[:1])
+        except ValueError as error:
+            raise ValueError(
+                f"fit: {len(x)} examples in batches of {batch_size} leave a batch of one: {error}; "
+                "another batch_size helps"
+            ) from error
+        finally:
+            before.restore()
+
+
+def _weigh_classes(what: str, given: Any, y: NDArray, classes: int) -> NDArray:
+    """The weight of each row by its class.
+
+    ``given`` is a dict label -> weight (1 for others), one weight a class, or "balanced": N / (C count).
+    """
+    labels = y.reshape(len(y)).astype(np.intp) if y.size == len(y) else y.argmax(axis=1)
+    if isinstance(given, str):
+        if given != "balanced":
+            raise ValueError(f"{what}: expected a dict, one weight a class, or balanced, got {given!r}")
+        counts = np.bincount(labels, minlength=classes)
+        weights = len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1))
+    elif isinstance(given, dict):
+        weights = np.ones(classes)
+        for label, weight in given.items():
+            if not is_integer(label) or not 0 <= label < classes:
+                raise ValueError(f"{what}: expected labels from 0 to {classes - 1}, got {label!r}")
+            weights[label] = weight
+    else:
+        weights = _take_rows(what, given, np.dtype(np.float64))
+        if weights.shape != (classes,):
+            raise ValueError(f"{what}: expected {classes} weights, got shape {weights.shape}")
+    if not (np.isfinite(weights).all() and (weights >= 0).all()):
+        raise ValueError(f"{what}: expected finite weights of 0 or more, got {given!r}")
+    found: NDArray = weights[labels]
+    return found
+
+
+def cut(examples: Examples, rows: int) -> Iterator[Examples]:
+    """Batches in the order of the examples."""
+    for i in range(0, len(examples[0]), rows):
+        yield _pick(examples, slice(i, i + rows))
+
+
+def validation_batches(intake: Intake, held_out: Data) -> Iterator[Examples]:
+    """What is held out in batches, the same ones each time."""
+    if not isinstance(held_out, StreamedBatches):
+        yield from cut(held_out, _EVALUATED)
+        return
+    for batch in held_out.epoch(np.random.default_rng(0)):
+        yield intake.take("fit, validation", *_fill_up(batch), try_row=False)

@@ -1,0 +1,364 @@
+"""Training: the loop, and where it stands; callbacks, which are told; and the arguments that both follow."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+
+from tensorgrad.core import Array, Parameter, Tensor, detect_nan
+from tensorgrad.core.checks import NDArray
+from tensorgrad.nn.files.archive import PathLike
+from tensorgrad.nn.files.trees import generator_state, set_generator_state
+from tensorgrad.nn.fit.examples import Data, Examples, Intake, Source, validation_batches
+from tensorgrad.nn.fit.interrupts import Interrupts
+from tensorgrad.nn.fit.metrics import Measure, Metric
+from tensorgrad.nn.fit.tally import Tally, evaluate
+from tensorgrad.nn.optimizers import Optimizer
+from tensorgrad.nn.process import tuned_process
+from tensorgrad.nn.schedules import Schedule
+from tensorgrad.nn.sequential import ForwardState, History, loss_of, mode
+
+__all__ = ["Callback", "Training"]
+
+HINT = "A smaller learning rate usually helps"
+
+
+class Callback:
+    """Base of all callbacks: override what you need. Each method is given the one `Training`.
+
+    In the order of calls: `on_train_begin`; for each epoch `on_epoch_begin`, `on_batch_end` after each step
+    and `on_epoch_end` when the history has its figures; `on_train_end`, if no error ended the training;
+    `close` at the end of any. A callback that keeps something from call to call gives it in `state`, so that
+    a resumed run goes on with it.
+
+    >>> class Rates(tg.Callback):
+    ...     def on_epoch_end(self, training):
+    ...         print(training.epoch, training.optimizer.learning_rate)
+    >>> network = tg.Network([tg.Dense(1, 1, rng=0)])
+    >>> network.use(tg.mse)
+    >>> x = np.ones((4, 1), np.float32)
+    >>> history = network.fit(x, x, 2, 0.1, callbacks=[Rates()], verbose=False)
+    1 0.1
+    2 0.1
+    """
+
+    def on_train_begin(self, training: Training) -> None:
+        """Before the first epoch, or the first after a resume."""
+
+    def on_epoch_begin(self, training: Training) -> None:
+        """Before the first batch of an epoch, or before the rest of an epoch after a resume."""
+
+    def on_batch_end(self, training: Training) -> None:
+        """After each step; ``training.loss`` is the loss of its batch per example."""
+
+    def on_epoch_end(self, training: Training) -> None:
+        """After an epoch and its validation; ``training.figures`` holds what it added to the history."""
+
+    def on_train_end(self, training: Training) -> None:
+        """After the last epoch, and after the last checkpoint."""
+
+    def close(self) -> None:
+        """At the very end, after an error or Ctrl-C too."""
+
+    def state(self) -> dict[str, Any]:
+        """What a resumed run needs: dicts, lists, arrays, strings and numbers."""
+        return {}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` gave."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class FitOptions:
+    """The arguments of `Network.fit`, which says what they mean."""
+
+    x: Any
+    y: Array | None
+    epochs: int
+    learning_rate: float | None
+    batch_size: int
+    momentum: float
+    nesterov: bool
+    weight_decay: float
+    optimizer: Optimizer | Callable[[list[Parameter]], Optimizer] | None
+    schedule: Schedule | Callable[[Optimizer], Schedule] | None
+    schedule_every: str
+    schedule_monitor: str | None
+    validation: Any
+    validation_split: float | None
+    metrics: Iterable[Metric] | None
+    callbacks: Iterable[Callback]
+    sample_weight: Array | None
+    class_weight: Any
+    augment: Callable[[Array, np.random.Generator], Array] | None
+    steps_per_epoch: int | None
+    checkpoint: PathLike | None
+    checkpoint_every: int | timedelta | None
+    resume: bool | PathLike
+    seed: np.random.Generator | int | None
+    verbose: bool
+
+
+class Training:
+    """A training as `Network.fit` runs it; callbacks are given it.
+
+    Attributes
+    ----------
+    network : Network
+    optimizer : Optimizer
+    schedule : Schedule or None
+    history : dict of lists
+        The figures of the finished epochs.
+    epochs : int
+        To be trained in all.
+    epoch : int
+        That is in progress or has just ended, from 1.
+    batches : int or None
+        Of an epoch, if that is known.
+    batch : int
+        Batches of the epoch that are done.
+    step : int
+        Batches that are done in all epochs.
+    rows : int
+        Examples of the epoch that are done.
+    loss : float
+        Of the last batch, per example.
+    figures : dict
+        What the last epoch added to the history.
+    stopped : str or None
+        Why the training was stopped.
+    validates : bool
+        Whether there is validation data.
+    resumed : bool
+        Whether the training goes on from a checkpoint.
+    """
+
+    def __init__(
+        self,
+        options: FitOptions,
+        intake: Intake,
+        source: Source,
+        held_out: Data | None,
+        measures: Mapping[str, Measure] | None,
+        optimizer: Optimizer,
+        schedule: Schedule | None,
+        callbacks: Sequence[Callback],
+        rng: np.random.Generator,
+    ) -> None:
+        network = intake.network
+        self.network, self.optimizer, self.schedule = network, optimizer, schedule
+        self.epochs = options.epochs
+        self.callbacks = callbacks
+        #: Told after the others, and before them at the end.
+        self.checkpoints = Callback()
+        self.history: History = {}
+        self.epoch = self.batch = self.step = 0
+        self.batches = source.steps
+        self.loss = float("nan")
+        self.figures: dict[str, float] = {}
+        self.stopped: str | None = None
+        self.resumed = False
+        self.tally = Tally(intake, measures or {})
+        self.seconds = 0.0  # of the epoch
+        self.generators = {"": rng}
+        if options.augment is not None:
+            self.generators["augment"] = np.random.default_rng(int(rng.integers(1 << 62)))
+        self.generators |= {f"network {path}": g for path, g in network.named_generators().items()}
+        self.epoch_start = generator_state(rng)
+        self._options, self._source, self._held_out, self._measures = options, source, held_out, measures
+        # Found once: the search goes through everything.
+        self._forward_state = ForwardState(network)
+        self._named = network.named_parameters()
+        self._compute_loss = loss_of(network)
+
+    @property
+    def rows(self) -> int:
+        """Examples of the epoch that are done."""
+        return self.tally.rows
+
+    @property
+    def validates(self) -> bool:
+        """Whether there is validation data."""
+        return self._held_out is not None
+
+    @property
+    def finished(self) -> int:
+        """Epochs that are in the history."""
+        return len(self.history.get("loss", ()))
+
+    def stop(self, reason: str) -> None:
+        """Let this epoch be the last. Called between epochs or in one, which is finished first."""
+        self.stopped = str(reason)
+
+    def run(self) -> None:
+        """Train all epochs that are left."""
+        with mode(self.network, training=True), tuned_process(), Interrupts() as interrupts:
+            try:
+                self._tell("on_train_begin")
+                self.checkpoints.on_train_begin(self)
+                self.network.history = self.history
+                while self.finished < self.epochs and self.stopped is None:
+                    self._run_epoch(interrupts)
+                    self._obey(interrupts)
+                self.checkpoints.on_train_end(self)
+                self._tell("on_train_end")
+                if interrupts.pending:
+                    raise KeyboardInterrupt
+            finally:
+                for callback in self.callbacks:
+                    callback.close()
+
+    def _tell(self, event: str) -> None:
+        for callback in self.callbacks:
+            getattr(callback, event)(self)
+
+    def _obey(self, interrupts: Interrupts) -> None:
+        if interrupts.pending:
+            self.checkpoints.on_train_end(self)
+            raise KeyboardInterrupt
+
+    # An epoch
+
+    def _run_epoch(self, interrupts: Interrupts) -> None:
+        begun = time.perf_counter() - self.seconds
+        self.epoch = self.finished + 1
+        batches = self._begin_epoch()
+        self._tell("on_epoch_begin")
+        # What overflows shows in the loss, the gradients and the parameters, which are checked.
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            for x, y, weights in batches:
+                self._train_step(self._augment(x), y, weights)
+                self._tell("on_batch_end")
+                self.seconds = time.perf_counter() - begun
+                self.checkpoints.on_batch_end(self)
+                self._obey(interrupts)
+        self.require_finite_parameters()
+        self.figures = {**self.tally.figures(), "seconds": time.perf_counter() - begun}
+        if self.schedule is not None:
+            self.figures["learning_rate"] = self.optimizer.groups[0].learning_rate
+        if self._held_out is not None:
+            batches = validation_batches(self.tally.intake, self._held_out)
+            figures = evaluate(self.tally.intake, batches, self._measures)
+            self.figures |= {f"validation_{key}": value for key, value in figures.items()}
+        for key, value in self.figures.items():
+            self.history.setdefault(key, []).append(value)
+        self._step_schedule()
+        self._tell("on_epoch_end")
+        self.batch, self.seconds = 0, 0.0
+        self.checkpoints.on_epoch_end(self)
+
+    def _begin_epoch(self) -> Iterator[Examples]:
+        rng = self.generators[""]
+        if self.batch == 0:
+            self.tally.clear()
+            self.epoch_start = generator_state(rng)
+            return self._source.read(rng, self.epoch, skip=0, seen=self.step)
+        # Resumed within the epoch: what the generator gave at its beginning is drawn again.
+        now = {name: generator_state(g) for name, g in self.generators.items()}
+        set_generator_state(rng, self.epoch_start)
+        batches = self._source.read(rng, self.epoch, skip=self.batch, seen=self.step)
+        for name, state in now.items():
+            set_generator_state(self.generators[name], state)
+        return batches
+
+    def _step_schedule(self) -> None:
+        if self.schedule is None or self._options.schedule_every == "batch":
+            return
+        monitor = self._options.schedule_monitor or ("validation_loss" if self.validates else "loss")
+        if self.schedule.needs_metric and monitor not in self.figures:
+            raise ValueError(
+                f"fit: expected schedule_monitor to be one of {', '.join(self.figures)}, got {monitor!r}"
+            )
+        self.schedule.step(self.figures[monitor] if self.schedule.needs_metric else None)
+
+    # A step
+
+    def _augment(self, x: NDArray) -> NDArray:
+        augment = self._options.augment
+        if augment is None:
+            return x
+        out = augment(x, self.generators["augment"])
+        if not isinstance(out, np.ndarray) or out.shape != x.shape or out.dtype != x.dtype:
+            came = f"{out.dtype} {out.shape}" if isinstance(out, np.ndarray) else repr(out)
+            raise ValueError(f"fit: expected augment to give {x.dtype} {x.shape} again, got {came}")
+        return out
+
+    def _train_step(self, x: NDArray, y: NDArray, weights: NDArray | None) -> None:
+        """Make a step; where that fails, all is as it was before the batch."""
+        self._forward_state.save()
+        try:
+            prediction, loss, wrong = self._differentiate(x, y, weights)
+        except BaseException as error:
+            self._forward_state.restore()
+            if isinstance(error, Exception):
+                error.add_note(
+                    f"in epoch {self.epoch}, batch {self.batch + 1}; the parameters are as before it"
+                )
+            raise
+        if wrong is not None:
+            self._forward_state.restore()
+            del prediction
+            found = self._find_provenance(x, y, weights)
+            self._forward_state.restore()
+            self.optimizer.zero_grad()
+            raise FloatingPointError(
+                f"fit: {wrong} in epoch {self.epoch}, batch {self.batch + 1}; the parameters are as before "
+                f"this batch. {found}. {HINT}"
+            )
+        self.optimizer.step()
+        self.loss = self.tally.add(loss, prediction, y, weights)
+        self.batch += 1
+        self.step += 1
+        if self.schedule is not None and self._options.schedule_every == "batch":
+            self.schedule.step()
+
+    def _differentiate(
+        self, x: NDArray, y: NDArray, weights: NDArray | None
+    ) -> tuple[Tensor, float, str | None]:
+        """The prediction, its loss, and what is not finite; the gradients are in the parameters then."""
+        prediction = self.network(x)
+        loss = self._compute_loss(prediction, y, weights)
+        value = loss.item()
+        if not np.isfinite(value):
+            return prediction, value, f"the loss became {value}"
+        self.optimizer.zero_grad()
+        loss.backward()
+        return prediction, value, self._find_wrong_gradient()
+
+    def _find_wrong_gradient(self) -> str | None:
+        reached = [p for p in self.optimizer.parameters if p.grad is not None]
+        flat = (p.grad.ravel("K") for p in reached)
+        # The squares' sum is not finite if an element is not; BLAS finds it in half the time of isfinite.
+        if math.isfinite(sum(float(np.dot(g, g)) for g in flat)):
+            return None
+        for p in reached:
+            bad = p.grad[~np.isfinite(p.grad)]
+            if bad.size:
+                return f"the gradient of {p.name or 'a parameter'} became {bad[0]}"
+        return None
+
+    def _find_provenance(self, x: NDArray, y: NDArray, weights: NDArray | None) -> str:
+        """What `detect_nan` says about the batch."""
+        try:
+            with detect_nan():
+                loss = self._compute_loss(self.network(x), y, weights)
+                if np.isfinite(loss.item()):
+                    loss.backward()
+        except FloatingPointError as error:
+            return str(error)
+        return "detect_nan, on the same batch again, found no op that made it from finite numbers"
+
+    def require_finite_parameters(self) -> None:
+        """Raise if a step went to infinity, as a finite gradient times a large rate may."""
+        wrong = [name for name, p in self._named.items() if not np.isfinite(p.data).all()]
+        if wrong:
+            raise FloatingPointError(
+                f"fit: {', '.join(wrong)} became infinite or NaN in epoch {self.epoch}, "
+                f"by batch {self.batch}. {HINT}"
+            )

@@ -1,0 +1,149 @@
+"""Sequential: layers in a row, and their loss."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+
+from tensorgrad.core import Array, Tensor
+from tensorgrad.core.checks import NDArray
+from tensorgrad.nn.layer import Layer
+
+__all__ = ["BatchReduction", "ForwardState", "History", "Sequential", "loss_of", "mode", "run_layers"]
+
+BatchReduction: TypeAlias = Literal["mean", "sum"]
+History: TypeAlias = dict[str, list[float]]
+Loss: TypeAlias = Callable[..., Tensor]
+
+
+class _Past:
+    """Holds a history where a search for the parameters of a layer does not look: it may be long."""
+
+    def __init__(self) -> None:
+        self.history: History = {}
+
+
+class Sequential(Layer):
+    """Layers applied one after the other, with a loss: what a training knows of a `Network`."""
+
+    def __init__(self, layers: Iterable[Layer] = ()) -> None:
+        self.layers: list[Layer] = []
+        self.loss: Loss | None = None
+        self._past = _Past()
+        self.reduction: BatchReduction | None = None
+        for layer in layers:
+            self.add(layer)
+
+    @property
+    def history(self) -> History:
+        """What the last `fit` measured."""
+        return self._past.history
+
+    @history.setter
+    def history(self, value: History) -> None:
+        self._past.history = value
+
+    def add(self, layer: Layer) -> None:
+        """Append a layer; its parameters are named after their place, such as ``Dense2.weights``."""
+        if not isinstance(layer, Layer):
+            raise TypeError(f"Network.add: expected a Layer, got {layer!r}")
+        self.layers.append(layer)
+        for name, parameter in self.named_parameters().items():
+            parameter.name = name
+
+    def use(self, loss: Loss, *, reduction: BatchReduction | None = None) -> None:
+        """Set the loss: a function (prediction, target) -> scalar Tensor, such as `tensorgrad.mse`.
+
+        Parameters
+        ----------
+        loss : function
+            For weights of examples it takes a keyword ``weights`` too.
+        reduction : "mean" or "sum", optional
+            Whether the loss averages or sums over the rows of a batch. It is only reported by that, and need
+            be said only of a loss that neither stays the same nor doubles when every row comes twice.
+        """
+        if not callable(loss):
+            raise TypeError(f"Network.use: expected a function (prediction, target) -> Tensor, got {loss!r}")
+        if reduction not in (None, "mean", "sum"):
+            raise ValueError(f"Network.use: expected the reduction mean or sum, got {reduction!r}")
+        self.loss = loss
+        self.reduction = reduction
+
+    def children(self) -> Iterator[tuple[str, Layer]]:
+        """The layers with their names: class and place."""
+        for i, layer in enumerate(self.layers):
+            yield f"{type(layer).__name__}{i}", layer
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The one dtype of all parameters; float32 if there are none."""
+        found = {p.dtype for p in self.parameters()} or {np.dtype(np.float32)}
+        if len(found) > 1:
+            raise TypeError(
+                f"Network: expected layers of one dtype, got {', '.join(sorted(map(str, found)))}"
+            )
+        return found.pop()
+
+    def forward(self, x: Array) -> Tensor:
+        """Apply the layers in order. A layer's error is raised with the layer's place."""
+        return deque(run_layers(self, x), maxlen=1).pop()
+
+
+def run_layers(network: Sequential, x: Array) -> Iterator[Tensor]:
+    """The output of each layer, from ``x`` on; a layer's error is raised with the layer's place."""
+    if not network.layers:
+        raise ValueError("Network: there are no layers; add some")
+    for i, layer in enumerate(network.layers):
+        try:
+            x = layer(x)
+        except (TypeError, ValueError) as error:
+            place = f"layer {i} of {len(network.layers)}, {layer}, given input of shape {np.shape(x)}"
+            raise type(error)(f"{place}: {error}") from error
+        yield x
+
+
+def loss_of(network: Sequential) -> Callable[[Tensor, NDArray, NDArray | None], Tensor]:
+    """The loss that is set, as a function of prediction, target, and weights of rows or None."""
+    loss = network.loss
+    if loss is None:
+        raise ValueError("Network: no loss is set; call use(loss), for example network.use(tg.mse)")
+    return lambda prediction, y, weights: (
+        loss(prediction, y) if weights is None else loss(prediction, y, weights=weights)
+    )
+
+
+@contextmanager
+def mode(layer: Layer, *, training: bool) -> Iterator[None]:
+    """Context manager: put a layer and all in it into a mode; at the end each has its own again."""
+    before = [(each, each.training) for each in layer.named_layers().values()]
+    layer.train(training)
+    try:
+        yield
+    finally:
+        for each, was in before:
+            each.training = was
+
+
+class ForwardState:
+    """What a forward pass changes in a layer, to be put back: its buffers and random generators."""
+
+    def __init__(self, layer: Layer) -> None:
+        self._buffers = layer.buffers()
+        self._generators = list(layer.named_generators().values())
+        self.save()
+
+    def save(self) -> None:
+        """Remember how things are."""
+        self._values = [buffer.numpy() for buffer in self._buffers]
+        self._states = [generator.bit_generator.state for generator in self._generators]
+
+    def restore(self) -> None:
+        """Let things be as they were when `save` was called."""
+        for buffer, values in zip(self._buffers, self._values, strict=True):
+            buffer.data = values
+        for generator, state in zip(self._generators, self._states, strict=True):
+            generator.bit_generator.state = state
