@@ -614,6 +614,14 @@ def test_an_error_within_a_batch_says_where_and_leaves_the_last_good_state():
     assert any("epoch 1, batch 3" in note for note in caught.value.__notes__)
 
 
+@pytest.fixture
+def ctrl_c_is_heard():
+    """Python's own handler of Ctrl-C is set, which a process that a shell started with & does not have."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def interrupt():
     os.kill(os.getpid(), signal.SIGINT)
 
@@ -627,6 +635,7 @@ class Interrupts(tg.Callback):
             interrupt()
 
 
+@pytest.mark.usefixtures("ctrl_c_is_heard")
 def test_ctrl_c_finishes_the_step_and_writes_a_checkpoint(tmp_path):
     handler = signal.getsignal(signal.SIGINT)
     network, by_hand = classifier(), classifier()
@@ -652,6 +661,7 @@ def test_ctrl_c_finishes_the_step_and_writes_a_checkpoint(tmp_path):
     assert resumed.history["loss"] == whole.history["loss"]
 
 
+@pytest.mark.usefixtures("ctrl_c_is_heard")
 def test_ctrl_c_within_a_step_lets_it_be_finished():
     def loss(prediction, target):
         if prediction.requires_grad:
@@ -674,6 +684,7 @@ def test_ctrl_c_within_a_step_lets_it_be_finished():
     assert_same(network, once)
 
 
+@pytest.mark.usefixtures("ctrl_c_is_heard")
 def test_ctrl_c_twice_stops_at_once_and_the_checkpoint_is_whole(tmp_path):
     def loss(prediction, target):
         if prediction.requires_grad:
@@ -696,6 +707,7 @@ def test_ctrl_c_twice_stops_at_once_and_the_checkpoint_is_whole(tmp_path):
     assert_same(resumed, whole)
 
 
+@pytest.mark.usefixtures("ctrl_c_is_heard")
 def test_ctrl_c_twice_while_a_checkpoint_is_written_leaves_the_last_one(tmp_path, monkeypatch):
     path, real, calls = tmp_path / "c.npz", os.fsync, []
 
