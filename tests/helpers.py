@@ -30,9 +30,10 @@ def refused_calls(*rows):
 
 
 def assert_refused(call, error, message, /, **names):
-    """Hold that an expression in ``names`` raises the error, with the message, a pattern, in its text."""
-    with pytest.raises(error, match=message):
+    """The text of the error that an expression in ``names`` raises: of this type, with this message in it."""
+    with pytest.raises(error, match=message) as caught:
         evaluate(call, **names)
+    return str(caught.value)
 
 
 def is_floating(x):

@@ -258,17 +258,17 @@ def test_misfit_input_is_refused_by_layer_expected_and_got(call, error, message)
 
 
 @refused_calls(
-    ("tg.Dense(0, 3)", (ValueError, TypeError), "Dense: .*inputs"),
-    ("tg.Dense(3, -1)", (ValueError, TypeError), "Dense: .*outputs"),
-    ("tg.Dense(True, 3)", (ValueError, TypeError), "Dense: .*inputs"),
-    ("tg.Dense(2.0, 3)", (ValueError, TypeError), "Dense: .*inputs"),
-    ("tg.Conv2D(0, 1, 3)", (ValueError, TypeError), "Conv2D: .*channels"),
-    ("tg.Conv2D(1, 0, 3)", (ValueError, TypeError), "Conv2D: .*filters"),
-    ("tg.Conv2D(1, 1, 0)", (ValueError, TypeError), "Conv2D: .*kernel"),
-    ("tg.Conv2D(1, 1, (3, -3))", (ValueError, TypeError), "Conv2D: .*kernel"),
-    ("tg.Conv2D(1, 1, (3, 3, 3))", (ValueError, TypeError), "Conv2D: .*kernel"),
-    ("tg.Conv2D(1, 1, 2.5)", (ValueError, TypeError), "Conv2D: .*kernel"),
-    ("tg.Conv2D(1, 1, True)", (ValueError, TypeError), "Conv2D: .*kernel"),
+    ("tg.Dense(0, 3)", ValueError, "Dense: .*inputs"),
+    ("tg.Dense(3, -1)", ValueError, "Dense: .*outputs"),
+    ("tg.Dense(True, 3)", ValueError, "Dense: .*inputs"),
+    ("tg.Dense(2.0, 3)", ValueError, "Dense: .*inputs"),
+    ("tg.Conv2D(0, 1, 3)", ValueError, "Conv2D: .*channels"),
+    ("tg.Conv2D(1, 0, 3)", ValueError, "Conv2D: .*filters"),
+    ("tg.Conv2D(1, 1, 0)", ValueError, "Conv2D: .*kernel"),
+    ("tg.Conv2D(1, 1, (3, -3))", ValueError, "Conv2D: .*kernel"),
+    ("tg.Conv2D(1, 1, (3, 3, 3))", TypeError, "Conv2D: .*kernel"),
+    ("tg.Conv2D(1, 1, 2.5)", TypeError, "Conv2D: .*kernel"),
+    ("tg.Conv2D(1, 1, True)", TypeError, "Conv2D: .*kernel"),
 )
 def test_sizes_that_are_no_positive_integers_are_refused_when_the_layer_is_made(call, error, message):
     assert_refused(call, error, message)
