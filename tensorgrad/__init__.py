@@ -8,6 +8,7 @@ theirs is first asked for, so that `import tensorgrad` takes little longer than 
 """
 
 from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
 
 from tensorgrad.core.detect_nan import *
 from tensorgrad.core.engine import *
@@ -53,7 +54,7 @@ else:
     _HOME = {name: floor for floor, names in _ON_DEMAND.items() for name in names.split()}
     __all__ = [*(name for name in globals() if name[0] != "_" and name not in ("core", "ops")), *_HOME]
 
-    def __getattr__(name: str) -> object:
+    def __getattr__(name: str) -> _Any:
         from importlib import import_module
 
         if f"tensorgrad.{name}" in _ON_DEMAND:

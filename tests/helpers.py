@@ -1,10 +1,11 @@
-"""What several test files need: the ops under test, leaves, gradients, and the ways to lay out an array."""
+"""What several test files need: the ops under test, leaves, gradients, refused calls, layouts of arrays."""
 
 import warnings
 
 import autograd
 import autograd.numpy as anp
 import numpy as np
+import pytest
 
 import tensorgrad as tg
 from tensorgrad.core import OPS
@@ -18,9 +19,21 @@ def leaf(values, dtype=float, **options):
     return tg.Tensor(values, requires_grad=True, dtype=dtype, **options)
 
 
-def evaluate(expression, **names):
+def evaluate(expression, /, **names):
     """The value of an expression in ``np``, ``tg`` and the names given: a row that is its own label."""
     return eval(expression, {"np": np, "tg": tg, **names})
+
+
+def refused_calls(*rows):
+    """A test for each row of a call, an expression that is its label, the error and the error's message."""
+    return pytest.mark.parametrize(("call", "error", "message"), rows, ids=[call for call, *_ in rows])
+
+
+def assert_refused(call, error, message, /, **names):
+    """The text of the error that an expression in ``names`` raises: of this type, with this message in it."""
+    with pytest.raises(error, match=message) as caught:
+        evaluate(call, **names)
+    return str(caught.value)
 
 
 def is_floating(x):

@@ -1,4 +1,4 @@
-"""The package as a whole: what importing it costs, what it exports, which floor may import which."""
+"""The package as a whole: what importing it costs, and what it exports."""
 
 import ast
 import builtins
@@ -137,44 +137,3 @@ def test_types_are_shipped():
     assert (PACKAGE / "py.typed").is_file()
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
     assert project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"] == ["tensorgrad"]
-
-
-# Which floors a floor may stand on. Importing tensorgrad itself is standing on all of them.
-FLOORS = {
-    "core": {"core"},
-    "ops": {"core", "ops"},
-    "data": {"core", "ops", "data"},
-    "nn": {"core", "ops", "data", "graph", "nn"},
-    "graph": {"core", "ops", "graph"},
-    "audit": {"core", "ops", "audit"},
-    "cli": {"tensorgrad", "data", "nn", "audit", "cli"},
-    "estimators": {"core", "ops", "data", "nn", "estimators"},
-}
-
-
-def imported_floors(path):
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            modules = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: a relative import"
-            names = [f"{node.module}.{alias.name}" for alias in node.names]
-            modules = names if node.module == "tensorgrad" else [node.module]
-        else:
-            continue
-        for module in modules:
-            package, _, rest = module.partition(".")
-            if package == "tensorgrad":
-                yield rest.partition(".")[0] or "tensorgrad"
-
-
-@pytest.mark.parametrize("floor", FLOORS)
-def test_each_floor_stands_on_those_under_it_alone(floor):
-    files = sorted((PACKAGE / floor).rglob("*.py"))
-    assert files
-    found = {(path.name, other) for path in files for other in imported_floors(path)}
-    assert {(name, other) for name, other in found if other not in FLOORS[floor]} == set()
-
-
-def test_every_folder_is_a_floor_known_here():
-    assert {path.parent.name for path in PACKAGE.glob("*/__init__.py")} == set(FLOORS)

@@ -167,7 +167,7 @@ def _flops(op: str, what: str, inputs: Any, result: Any) -> float:
 
 def profile(name: str, batch: int, steps: int) -> tuple[list[Part], dict[str, float]]:
     """The parts of a training step, and figures of the whole."""
-    rate = max(found["median"] for found in machine.sgemm_rates(15).values())
+    rate = max(found["median"] for found in machine.sgemm_rates(min(steps, 15)).values())
     copies = machine.copy_rates(30)
     network = NETWORKS[name]
     made = with_tensorgrad(network, *network.batch(batch))

@@ -58,7 +58,7 @@ def options() -> argparse.Namespace:
 
 
 def sgemm(chosen: argparse.Namespace) -> dict[str, dict[str, float]]:
-    return machine.apart("sgemm_rates", 3 if chosen.quick else 15)
+    return machine.apart("sgemm_rates", *((1, 256) if chosen.quick else (15,)))
 
 
 def write(folder: Path, result: dict[str, Any]) -> None:
@@ -121,7 +121,7 @@ def main() -> None:
         result["overhead"] = pool.apply(overhead.measure, (30 if chosen.quick else 300,))
     print()
     overhead.show(result["overhead"])
-    result["import"] = machine.import_times(3 if chosen.quick else 30)
+    result["import"] = machine.import_times(1 if chosen.quick else 30)
     report.show_imports(result["import"])
     batches = BATCHES[:1] if chosen.quick else BATCHES
     result["memory"] = [

@@ -1,5 +1,8 @@
 """A command line that runs in this process."""
 
+import contextlib
+import io
+
 import pytest
 from threadpoolctl import threadpool_limits
 
@@ -30,19 +33,38 @@ def command(capsys):
     return run
 
 
-@pytest.fixture
-def no_plots(monkeypatch):
-    """They take a second."""
+def leave_plots_out(monkeypatch):
     monkeypatch.setattr(report, "_write_plot", lambda path, figure: path.write_bytes(b""))
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+@pytest.fixture
+def no_plots(monkeypatch):
+    """They take a second."""
+    leave_plots_out(monkeypatch)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """The folder of a command line that trained from beginning to end, without plots: each is run once."""
+    folders = {}
+
+    def finish(*arguments):
+        if arguments not in folders:
+            path = tmp_path_factory.mktemp("finished")
+            unheard = contextlib.redirect_stdout(io.StringIO())
+            with pytest.MonkeyPatch.context() as patch, threadpool_limits(1), unheard:
+                leave_plots_out(patch)
+                assert cli.main([*map(str, arguments), "--out", str(path)]) == 0
+            folders[arguments] = path
+        return folders[arguments]
+
+    return finish
+
+
+@pytest.fixture
+def folder(finished):
     """A trained network in network.npz, and what training reported."""
-    path = tmp_path_factory.mktemp("trained")
-    arguments = ["train", "modern", "--epochs", "2", "--out", str(path)]
-    assert cli.main(arguments) == 0
-    return path
+    return finished("train", "modern", "--epochs", 2)
 
 
 @pytest.fixture

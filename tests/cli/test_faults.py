@@ -34,37 +34,35 @@ def interrupted(*arguments, times):
 
 @pytest.mark.usefixtures("no_plots")
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT to send to another process")
-def test_after_ctrl_c_the_results_are_there_and_the_training_goes_on(command, tmp_path):
+def test_after_ctrl_c_the_results_are_there_and_the_training_goes_on(command, finished, tmp_path):
     flags = ("train", "modern", "--epochs", 6)
-    status, out, err = interrupted(*flags, "--out", tmp_path / "a", times=1)
+    status, out, err = interrupted(*flags, "--out", tmp_path, times=1)
     assert (status, err) == (130, "")
     assert "finished epochs; the results so far:" in out
-    assert {path.name for path in (tmp_path / "a").iterdir()} == FILES
-    assert report_of(tmp_path / "a")["interrupted"]
-    saved = tg.load_checkpoint(tmp_path / "a" / "checkpoint.npz")["network"]
-    for path, values in tg.load_network(tmp_path / "a" / "network.npz").state().items():
+    assert {path.name for path in tmp_path.iterdir()} == FILES
+    assert report_of(tmp_path)["interrupted"]
+    saved = tg.load_checkpoint(tmp_path / "checkpoint.npz")["network"]
+    for path, values in tg.load_network(tmp_path / "network.npz").state().items():
         np.testing.assert_array_equal(saved[path], values)
-    assert command(*flags, "--out", tmp_path / "a", "--resume")[0] == 0
-    assert not report_of(tmp_path / "a")["interrupted"]
-    command(*flags, "--out", tmp_path / "b")
-    assert_same_results(tmp_path / "a", tmp_path / "b")
+    assert command(*flags, "--out", tmp_path, "--resume")[0] == 0
+    assert not report_of(tmp_path)["interrupted"]
+    assert_same_results(tmp_path, finished(*flags))
 
 
 @pytest.mark.usefixtures("no_plots")
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT to send to another process")
-def test_after_any_number_of_ctrl_c_every_file_is_whole_and_the_training_goes_on(command, tmp_path):
+def test_after_any_number_of_ctrl_c_every_file_is_whole_and_the_training_goes_on(command, finished, tmp_path):
     flags = ("train", "dense", "--epochs", 12)
     for times in (2, 3):
-        status, _, err = interrupted(*flags, "--out", tmp_path / "a", "--resume", times=times)
+        status, _, err = interrupted(*flags, "--out", tmp_path, "--resume", times=times)
         assert status == 130
         assert err in ("", "tensorgrad: interrupted\n")
-        assert {path.name for path in (tmp_path / "a").iterdir()} <= FILES
-        tg.load_checkpoint(tmp_path / "a" / "checkpoint.npz")
-        if (tmp_path / "a" / "network.npz").exists():
-            tg.load_network(tmp_path / "a" / "network.npz")
-    assert command(*flags, "--out", tmp_path / "a", "--resume")[0] == 0
-    command(*flags, "--out", tmp_path / "b")
-    assert_same_results(tmp_path / "a", tmp_path / "b")
+        assert {path.name for path in tmp_path.iterdir()} <= FILES
+        tg.load_checkpoint(tmp_path / "checkpoint.npz")
+        if (tmp_path / "network.npz").exists():
+            tg.load_network(tmp_path / "network.npz")
+    assert command(*flags, "--out", tmp_path, "--resume")[0] == 0
+    assert_same_results(tmp_path, finished(*flags))
 
 
 @pytest.mark.usefixtures("no_plots")
@@ -145,7 +143,7 @@ def test_a_folder_that_cannot_be_written_to_shows_before_the_training(command, t
 
 @pytest.mark.usefixtures("no_plots")
 @pytest.mark.parametrize("at", [1, 3])
-def test_a_full_disk_leaves_the_last_checkpoint(command, tmp_path, at, monkeypatch):
+def test_a_full_disk_leaves_the_last_checkpoint(command, finished, tmp_path, at, monkeypatch):
     """So does a read-only folder: both are refused by the system with an OSError."""
     monkeypatch.setattr(train, "SAVED_EVERY", train.timedelta(milliseconds=1))
     fsync, synced = os.fsync, []
@@ -166,8 +164,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(command, tmp_path, at, monkeypat
     monkeypatch.setattr(os, "fsync", fsync)
     assert {path.name for path in tmp_path.iterdir()} == ({"checkpoint.npz"} if at > 1 else set())
     assert command(*QUICK, "--out", tmp_path, "--resume")[0] == 0
-    command(*QUICK, "--out", tmp_path / "whole")
-    assert_same_results(tmp_path, tmp_path / "whole")
+    assert_same_results(tmp_path, finished(*QUICK))
 
 
 def test_a_real_limit_on_the_size_of_files_is_told(tmp_path):

@@ -1,8 +1,10 @@
 """The folder of ``tensorgrad train --out``: what is in it, and how a training goes on from it."""
 
 import random
+import shutil
 import signal
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +13,16 @@ from runs import FILES, QUICK, assert_same_results, process, report_of
 import tensorgrad as tg
 from tensorgrad.cli import train
 from tensorgrad.data import load
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.fixture
+def finished_folder(finished, tmp_path):
+    """A folder of one's own of a training that is finished."""
+    return Path(shutil.copytree(finished(*QUICK), tmp_path / "finished"))
 
 
 def test_the_folder_has_all_that_was_found(command, tmp_path):
@@ -51,35 +63,32 @@ def test_a_folder_changes_nothing(command, tmp_path):
 
 
 @pytest.mark.usefixtures("no_plots")
-def test_a_checkpoint_is_not_overwritten(command, tmp_path):
-    command(*QUICK, "--out", tmp_path)
-    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
-    status, out, err = command(*QUICK, "--out", tmp_path)
+def test_a_checkpoint_is_not_overwritten(command, finished_folder):
+    before = contents(finished_folder)
+    status, out, err = command(*QUICK, "--out", finished_folder)
     assert (status, out) == (1, "")
-    assert err.startswith(f"tensorgrad: {tmp_path / 'checkpoint.npz'} is there already")
+    assert err.startswith(f"tensorgrad: {finished_folder / 'checkpoint.npz'} is there already")
     assert "--resume" in err
-    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert contents(finished_folder) == before
 
 
 # Resuming
 
 
 @pytest.mark.usefixtures("no_plots")
-def test_without_a_checkpoint_resume_begins(command, tmp_path):
-    assert command(*QUICK, "--out", tmp_path / "a", "--resume")[0] == 0
-    assert command(*QUICK, "--out", tmp_path / "b")[0] == 0
-    assert_same_results(tmp_path / "a", tmp_path / "b")
+def test_without_a_checkpoint_resume_begins(command, finished, tmp_path):
+    assert command(*QUICK, "--out", tmp_path, "--resume")[0] == 0
+    assert_same_results(tmp_path, finished(*QUICK))
 
 
 @pytest.mark.usefixtures("no_plots")
-def test_a_finished_training_resumes_to_its_report_or_goes_on(command, tmp_path):
-    command(*QUICK, "--out", tmp_path / "a")
-    before = report_of(tmp_path / "a")
-    assert command(*QUICK, "--out", tmp_path / "a", "--resume")[0] == 0
-    assert report_of(tmp_path / "a") == before
-    assert command("train", "dense", "--epochs", 4, "--out", tmp_path / "a", "--resume")[0] == 0
-    assert command("train", "dense", "--epochs", 4, "--out", tmp_path / "b")[0] == 0
-    assert_same_results(tmp_path / "a", tmp_path / "b")
+def test_a_finished_training_resumes_to_its_report_or_goes_on(command, finished, finished_folder):
+    before = report_of(finished_folder)
+    assert command(*QUICK, "--out", finished_folder, "--resume")[0] == 0
+    assert report_of(finished_folder) == before
+    longer = ("train", "dense", "--epochs", 4)
+    assert command(*longer, "--out", finished_folder, "--resume")[0] == 0
+    assert_same_results(finished_folder, finished(*longer))
 
 
 @pytest.mark.usefixtures("no_plots")
@@ -97,15 +106,13 @@ def test_a_finished_training_resumes_to_its_report_or_goes_on(command, tmp_path)
         (("--loss", "cross-entropy"), "loss was squared-error, is cross-entropy"),
     ],
 )
-def test_other_options_are_refused_with_what_differs(command, tmp_path, flags, told):
-    command(*QUICK, "--out", tmp_path)
-    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
-    status, out, err = command(*QUICK, "--out", tmp_path, "--resume", *flags)
+def test_other_options_are_refused_with_what_differs(command, finished_folder, flags, told):
+    before = contents(finished_folder)
+    status, out, err = command(*QUICK, "--out", finished_folder, "--resume", *flags)
     assert (status, out) == (1, "")
-    assert err == (
-        f"tensorgrad: --resume: {tmp_path / 'checkpoint.npz'} is of a training with other options: {told}\n"
-    )
-    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+    path = finished_folder / "checkpoint.npz"
+    assert err == f"tensorgrad: --resume: {path} is of a training with other options: {told}\n"
+    assert contents(finished_folder) == before
 
 
 @pytest.mark.usefixtures("no_plots")
@@ -146,12 +153,11 @@ def test_a_checkpoint_that_is_none_of_its_own_is_refused(command, tmp_path, make
 
 @pytest.mark.usefixtures("no_plots")
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="there is no SIGKILL on this system")
-def test_a_killed_training_resumes_bit_identically(command, tmp_path):
+def test_a_killed_training_resumes_bit_identically(command, finished, tmp_path):
     flags = ("train", "modern", "--epochs", 6)
-    command(*flags, "--out", tmp_path / "whole")
     chance, kills = random.Random(0), 0
     for _ in range(2):
-        with process(*flags, "--out", tmp_path / "killed", "--resume") as killed:
+        with process(*flags, "--out", tmp_path, "--resume") as killed:
             while "sgd" not in (line := killed.stdout.readline()):
                 assert line, killed.stderr.read()
             try:
@@ -161,5 +167,5 @@ def test_a_killed_training_resumes_bit_identically(command, tmp_path):
                 kills += 1
             killed.communicate(timeout=60)
     assert kills > 0
-    assert command(*flags, "--out", tmp_path / "killed", "--resume")[0] == 0
-    assert_same_results(tmp_path / "killed", tmp_path / "whole")
+    assert command(*flags, "--out", tmp_path, "--resume")[0] == 0
+    assert_same_results(tmp_path, finished(*flags))

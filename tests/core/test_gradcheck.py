@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from helpers import leaf
+from helpers import assert_refused, leaf, refused_calls
 
 import tensorgrad as tg
 
@@ -170,16 +170,15 @@ def test_tolerances_are_the_callers():
     assert not tg.gradcheck(nearly, X, atol=0.0, rtol=1e-5, raises=False).ok
 
 
-@pytest.mark.parametrize(("call", "message"), [
-    (lambda: tg.gradcheck(np.exp, X, order=0), "order must be at least 1, got 0"),
-    (lambda: tg.gradcheck(lambda n: tg.Tensor(n), 3), "no floating argument to differentiate"),
-    (lambda: tg.gradcheck(lambda: tg.Tensor(1.0)), "no floating argument to differentiate"),
-    (lambda: tg.gradcheck(lambda x: x * np.inf, X), "derivative 0 of <lambda> is not finite here"),
-    (lambda: tg.gradcheck(tg.identity, [np.nan]), "derivative 0 of identity is not finite here"),
-], ids=["order 0", "integers only", "no argument", "infinite", "nan"])  # fmt: skip
-def test_what_cannot_be_checked_is_refused(call, message):
-    with pytest.raises(ValueError, match=message):
-        call()
+@refused_calls(
+    ("tg.gradcheck(np.exp, X, order=0)", ValueError, "order must be at least 1, got 0"),
+    ("tg.gradcheck(lambda n: tg.Tensor(n), 3)", ValueError, "no floating argument to differentiate"),
+    ("tg.gradcheck(lambda: tg.Tensor(1.0))", ValueError, "no floating argument to differentiate"),
+    ("tg.gradcheck(lambda x: x * np.inf, X)", ValueError, "derivative 0 of <lambda> is not finite here"),
+    ("tg.gradcheck(tg.identity, [np.nan])", ValueError, "derivative 0 of identity is not finite here"),
+)
+def test_what_cannot_be_checked_is_refused(call, error, message):
+    assert_refused(call, error, message, X=X)
 
 
 def test_a_first_derivative_that_is_not_finite_is_not_passed_over():

@@ -4,7 +4,7 @@ import operator
 
 import numpy as np
 import pytest
-from helpers import evaluate, leaf
+from helpers import assert_refused, evaluate, leaf, refused_calls
 
 import tensorgrad as tg
 
@@ -95,27 +95,26 @@ def test_an_unknown_numpy_function_is_refused_by_name_and_says_what_to_do(call):
         assert f"tg.differentiate(np.{name}" in message
 
 
-@pytest.mark.parametrize(("call", "name"), [
-    ("np.add.reduce(x)", r"np\.add\.reduce"),
-    ("np.add.accumulate(x)", r"np\.add\.accumulate"),
-    ("np.multiply.outer(x, x)", r"np\.multiply\.outer"),
-    ("np.add.at(np.zeros((2, 3)), 0, x)", r"np\.add\.at"),
-    ("np.exp(x, out=np.zeros((2, 3)))", "np.exp: out"),
-    ("np.exp(x, where=np.ones((2, 3), bool))", "np.exp: where"),
-    ("np.exp(x, dtype='float32')", "np.exp: dtype"),
-    ("np.add(1.0, x, out=np.zeros((2, 3)))", "np.add: out"),
-    ("np.exp(np.ones((2, 3)), out=x)", "np.exp: out"),
-    ("np.sum(x, out=np.zeros(()))", "sum.*out"),
-    ("np.sum(x, 0, None, np.zeros(3))", "sum.*"),
-    ("np.sum(x, where=np.ones((2, 3), bool))", "sum.*where"),
-    ("np.sum(x, initial=3.0)", "sum.*initial"),
-    ("np.sum(x, dtype='float32')", "sum.*dtype"),
-    ("np.mean(x, where=np.ones((2, 3), bool))", "mean.*where"),
-    ("np.max(x, initial=3.0)", "max.*initial"),
-])  # fmt: skip
-def test_options_that_an_op_does_not_have_are_refused(call, name):
-    with pytest.raises(TypeError, match=name):
-        evaluate(call, x=leaf(A))
+@refused_calls(
+    ("np.add.reduce(x)", TypeError, r"np\.add\.reduce"),
+    ("np.add.accumulate(x)", TypeError, r"np\.add\.accumulate"),
+    ("np.multiply.outer(x, x)", TypeError, r"np\.multiply\.outer"),
+    ("np.add.at(np.zeros((2, 3)), 0, x)", TypeError, r"np\.add\.at"),
+    ("np.exp(x, out=np.zeros((2, 3)))", TypeError, "np.exp: out"),
+    ("np.exp(x, where=np.ones((2, 3), bool))", TypeError, "np.exp: where"),
+    ("np.exp(x, dtype='float32')", TypeError, "np.exp: dtype"),
+    ("np.add(1.0, x, out=np.zeros((2, 3)))", TypeError, "np.add: out"),
+    ("np.exp(np.ones((2, 3)), out=x)", TypeError, "np.exp: out"),
+    ("np.sum(x, out=np.zeros(()))", TypeError, "sum.*out"),
+    ("np.sum(x, 0, None, np.zeros(3))", TypeError, "sum.*"),
+    ("np.sum(x, where=np.ones((2, 3), bool))", TypeError, "sum.*where"),
+    ("np.sum(x, initial=3.0)", TypeError, "sum.*initial"),
+    ("np.sum(x, dtype='float32')", TypeError, "sum.*dtype"),
+    ("np.mean(x, where=np.ones((2, 3), bool))", TypeError, "mean.*where"),
+    ("np.max(x, initial=3.0)", TypeError, "max.*initial"),
+)
+def test_options_that_an_op_does_not_have_are_refused(call, error, message):
+    assert_refused(call, error, message, x=leaf(A))
 
 
 @pytest.mark.parametrize("call", [
@@ -128,11 +127,14 @@ def test_questions_are_answered_by_boolean_arrays(call):
     np.testing.assert_array_equal(found, evaluate(call, x=A, a=A[::-1]))
 
 
-def test_a_tensor_hidden_in_a_list_does_not_slip_out():
-    x = leaf([1.0, 2.0])
-    for call in ("np.sum([x, x])", "np.exp([x])", "np.ones(2) * [x[0], x[1]]", "np.array([x[0], 1.0])"):
-        with pytest.raises((TypeError, ValueError)):
-            evaluate(call, x=x)
+@refused_calls(
+    ("np.sum([x, x])", TypeError, "would silently cut Tensor .* off the graph"),
+    ("np.exp([x])", TypeError, "would silently cut Tensor .* off the graph"),
+    ("np.ones(2) * [x[0], x[1]]", TypeError, "would silently cut Tensor .* off the graph"),
+    ("np.array([x[0], 1.0])", TypeError, "would silently cut Tensor .* off the graph"),
+)
+def test_a_tensor_hidden_in_a_list_does_not_slip_out(call, error, message):
+    assert_refused(call, error, message, x=leaf([1.0, 2.0]))
 
 
 def test_subclasses_of_tensor_take_part():

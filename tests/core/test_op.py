@@ -5,7 +5,7 @@ import inspect
 
 import numpy as np
 import pytest
-from helpers import evaluate, leaf
+from helpers import assert_refused, leaf, refused_calls
 
 import tensorgrad as tg
 from tensorgrad.core import OPS
@@ -216,7 +216,7 @@ def test_other_arrays_before_a_variadic_argument_are_refused_or_right():
 # Mistakes in calling
 
 
-@pytest.mark.parametrize(("call", "error", "message"), [
+@refused_calls(
     ("tg.exp()", TypeError, "exp"),
     ("tg.mse(x)", TypeError, "mse: missing argument target"),
     ("tg.relu(x, 0)", TypeError, "relu"),
@@ -227,69 +227,34 @@ def test_other_arrays_before_a_variadic_argument_are_refused_or_right():
     ("tg.exp(x, where=np.array([True, False]))", TypeError, "exp.*where"),
     ("x + np.ones(3)", ValueError, r"add: .*not be broadcast.*\(x float64 \(2,\), y float64 \(3,\)\)"),
     ("x @ np.ones((3, 2))", ValueError, r"matmul: .*\(x float64 \(2,\), y float64 \(3, 2\)\)"),
-    ("x.sum(axis=1)", (ValueError, IndexError), "sum: axis 1 is out of bounds"),
+    ("x.sum(axis=1)", IndexError, "sum: axis 1 is out of bounds"),
     ("x[5]", IndexError, r"getitem: index 5 is out of bounds.*\(x float64 \(2,\)\)"),
     ("x.reshape(3)", ValueError, r"reshape: cannot reshape array of size 2 into shape \(3,\)"),
     ("x + 'a'", TypeError, "add"),
     ("x + None", TypeError, "add"),
     ("x + [[1.0], [1.0, 2.0]]", ValueError, "add: expected an array of real numbers"),
     ("x * 1j", TypeError, "multiply: .*complex128"),
-])  # fmt: skip
+)
 def test_a_wrong_call_names_the_op(call, error, message):
-    with pytest.raises(error, match=message):
-        evaluate(call, x=leaf([1.0, 2.0]))
+    assert_refused(call, error, message, x=leaf([1.0, 2.0]))
 
 
-@pytest.mark.parametrize(("call", "dtypes"), [
-    ("x * np.ones(2)", "x float32 (2,), y float64 (2,)"),
-    ("np.ones(2) * x", "x float64 (2,), y float32 (2,)"),
-    ("x + np.float64(1)", "x float32 (2,), y float64 ()"),
-    ("np.float64(1) / x", "x float64 (), y float32 (2,)"),
-    ("x * [1.0, 2.0]", "x float32 (2,), y float64 (2,)"),
-    ("x - tg.Tensor([1.0, 2.0])", "x float32 (2,), y float64 (2,)"),
-    ("x @ np.ones((2, 2))", "float32 (2,), y float64 (2, 2)"),
-    ("x * np.arange(2, dtype='int64')", "x float32 (2,), y int64 (2,)"),
-    ("tg.mse(x, np.ones(2))", "prediction float32 (2,), target float64 (2,)"),
-    ("np.where(np.array([True, False]), x, np.ones(2))", "x float32 (2,), y float64 (2,)"),
-])  # fmt: skip
-def test_a_float32_tensor_never_silently_becomes_float64(call, dtypes):
-    with pytest.raises(TypeError) as caught:
-        evaluate(call, x=leaf([1.0, 2.0], "float32"))
-    message = str(caught.value)
-    assert "the float32 tensor would silently become float64" in message
-    assert dtypes in message
-    assert "astype" in message
-
-
-@pytest.mark.parametrize("values", [[1.0, 2.0], 1.0], ids=["1d", "0d"])
-@pytest.mark.parametrize("call", [
-    "x * 2.0", "2 * x", "x / 3", "1.0 / x", "x**2", "x**0.5", "2.0**x", "x - True", "x * np.float32(2)",
-    "x + np.ones(2, 'float32')", "x + np.ones(2, 'float16')", "x + np.ones(2, 'int8')", "np.maximum(x, 0)",
-    "np.where(x > 1, x, 0.0)", "x.mean()", "x.max()", "tg.relu(x)", "tg.sigmoid(x)", "x.sum() / x.size",
-    "tg.mse(x, np.zeros(x.shape, 'float32'))", "tg.softmax(x.reshape(-1))",
-])  # fmt: skip
-def test_float32_stays_float32_beside_python_numbers_and_smaller_types(call, values):
-    """dezero and MyGrad turn float32 * 2.0 into float64."""
-    x = leaf(values, "float32")
-    y = evaluate(call, x=x)
-    assert y.dtype == np.float32
-    y.backward(np.ones(y.shape))
-    assert x.grad.dtype == np.float32
-
-
-def test_a_float64_tensor_may_meet_float32():
-    x = leaf([1.0, 2.0])
-    y = x * np.ones(2, np.float32)
-    assert y.dtype == np.float64
-    y.sum().backward()
-    assert x.grad.dtype == np.float64
-
-
-def test_casting_says_so_and_casts_the_gradient_back():
-    x, y = leaf([1.0, 2.0], "float32"), leaf([3.0, 4.0])
-    (x.astype(float) * y).sum().backward()
-    assert (x.grad.dtype, y.grad.dtype) == (np.float32, np.float64)
-    np.testing.assert_array_equal(x.grad, [3.0, 4.0])
+@refused_calls(
+    ("x * np.ones(2)", TypeError, r"x float32 \(2,\), y float64 \(2,\)"),
+    ("np.ones(2) * x", TypeError, r"x float64 \(2,\), y float32 \(2,\)"),
+    ("x + np.float64(1)", TypeError, r"x float32 \(2,\), y float64 \(\)"),
+    ("np.float64(1) / x", TypeError, r"x float64 \(\), y float32 \(2,\)"),
+    ("x * [1.0, 2.0]", TypeError, r"x float32 \(2,\), y float64 \(2,\)"),
+    ("x - tg.Tensor([1.0, 2.0])", TypeError, r"x float32 \(2,\), y float64 \(2,\)"),
+    ("x @ np.ones((2, 2))", TypeError, r"float32 \(2,\), y float64 \(2, 2\)"),
+    ("x * np.arange(2, dtype='int64')", TypeError, r"x float32 \(2,\), y int64 \(2,\)"),
+    ("tg.mse(x, np.ones(2))", TypeError, r"prediction float32 \(2,\), target float64 \(2,\)"),
+    ("np.where(np.array([True, False]), x, np.ones(2))", TypeError, r"x float32 \(2,\), y float64 \(2,\)"),
+)
+def test_a_float32_tensor_never_silently_becomes_float64(call, error, message):
+    told = assert_refused(call, error, message, x=leaf([1.0, 2.0], "float32"))
+    assert "the float32 tensor would silently become float64" in told
+    assert "astype" in told
 
 
 def test_casting_to_integers_is_not_a_way_to_a_gradient():

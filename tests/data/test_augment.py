@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from helpers import assert_refused, refused_calls
 
 from tensorgrad.data import Augment
 from tensorgrad.data.augment import flip, rotate, shift
@@ -95,22 +96,18 @@ def test_the_generator_alone_decides():
     assert (first != other).any()
 
 
-@pytest.mark.parametrize(
-    ("options", "error", "words"),
-    [
-        ({}, ValueError, "nothing to do"),
-        ({"shift": -1}, ValueError, "whole number of pixels, got -1"),
-        ({"shift": 0.5}, ValueError, "got 0.5"),
-        ({"shift": True}, ValueError, "got True"),
-        ({"rotate": 181}, ValueError, "0 to 180 degrees, got 181"),
-        ({"rotate": float("nan")}, ValueError, "got nan"),
-        ({"flip": 1}, TypeError, "True or False, got 1"),
-        ({"shift": 1, "fill": np.inf}, ValueError, "finite fill"),
-    ],
+@refused_calls(
+    ("Augment()", ValueError, "nothing to do"),
+    ("Augment(shift=-1)", ValueError, "whole number of pixels, got -1"),
+    ("Augment(shift=0.5)", ValueError, "got 0.5"),
+    ("Augment(shift=True)", ValueError, "got True"),
+    ("Augment(rotate=181)", ValueError, "0 to 180 degrees, got 181"),
+    ("Augment(rotate=float('nan'))", ValueError, "got nan"),
+    ("Augment(flip=1)", TypeError, "True or False, got 1"),
+    ("Augment(shift=1, fill=np.inf)", ValueError, "finite fill"),
 )
-def test_settings_that_make_no_sense_are_refused(options, error, words):
-    with pytest.raises(error, match=words):
-        Augment(**options)
+def test_settings_that_make_no_sense_are_refused(call, error, message):
+    assert_refused(call, error, message, Augment=Augment)
 
 
 @pytest.mark.parametrize("images", [np.zeros((2, 5, 5)), np.zeros((2, 5, 5, 1), np.uint8), [[1.0]]])
@@ -119,11 +116,11 @@ def test_what_is_no_batch_of_images_is_refused(images):
         Augment(flip=True)(images, np.random.default_rng(0))
 
 
-def test_wrong_numbers_of_offsets_are_refused():
+@refused_calls(
+    ("rotate(images, np.zeros(3))", ValueError, "2 angles"),
+    ("shift(images, np.zeros((2, 2)))", ValueError, "2 pairs of integers"),
+    ("flip(images, np.zeros(2, int))", ValueError, "2 booleans"),
+)
+def test_wrong_numbers_of_offsets_are_refused(call, error, message):
     images = np.zeros((2, 3, 3, 1))
-    with pytest.raises(ValueError, match="2 angles"):
-        rotate(images, np.zeros(3))
-    with pytest.raises(ValueError, match="2 pairs of integers"):
-        shift(images, np.zeros((2, 2)))
-    with pytest.raises(ValueError, match="2 booleans"):
-        flip(images, np.zeros(2, int))
+    assert_refused(call, error, message, images=images, rotate=rotate, shift=shift, flip=flip)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from helpers import assert_refused, refused_calls
 
 from tensorgrad.data import minibatches
 
@@ -80,21 +81,20 @@ def test_memory_mapped(tmp_path):
 X, Y = np.zeros((4, 2)), np.zeros(4, np.int64)
 
 
-@pytest.mark.parametrize(("args", "error", "message"), [
-    ((X, Y[:3], 2, rng()), ValueError, "x has 4 examples, y has 3"),
-    ((X[:0], Y[:0], 2, rng()), ValueError, r"no examples \(x \(0, 2\), y \(0,\)\)"),
-    ((X, Y, 0, rng()), ValueError, "1 or more, got 0"),
-    ((X, Y, -1, rng()), ValueError, "1 or more, got -1"),
-    ((X, Y, 2.0, rng()), TypeError, "int, got 2.0"),
-    ((X, Y, True, rng()), TypeError, "int, got True"),
-    ((X, Y, None, rng()), TypeError, "int, got None"),
-    ((X.tolist(), Y, 2, rng()), TypeError, "x to be an array"),
-    ((X, Y.tolist(), 2, rng()), TypeError, "y to be an array"),
-    ((np.array(1.0), Y, 2, rng()), TypeError, "x to be an array"),
-    ((X, Y, 2, 0), TypeError, "numpy.random.Generator, got 0"),
-    ((X, Y, 2, None), TypeError, "numpy.random.Generator, got None"),
-    ((X, Y, 2, np.random), TypeError, "numpy.random.Generator, got <module"),
-])  # fmt: skip
-def test_errors_are_raised_at_the_call(args, error, message):
-    with pytest.raises(error, match=f"minibatches: .*{message}"):
-        minibatches(*args)
+@refused_calls(
+    ("minibatches(X, Y[:3], 2, rng())", ValueError, "x has 4 examples, y has 3"),
+    ("minibatches(X[:0], Y[:0], 2, rng())", ValueError, r"no examples \(x \(0, 2\), y \(0,\)\)"),
+    ("minibatches(X, Y, 0, rng())", ValueError, "1 or more, got 0"),
+    ("minibatches(X, Y, -1, rng())", ValueError, "1 or more, got -1"),
+    ("minibatches(X, Y, 2.0, rng())", TypeError, "int, got 2.0"),
+    ("minibatches(X, Y, True, rng())", TypeError, "int, got True"),
+    ("minibatches(X, Y, None, rng())", TypeError, "int, got None"),
+    ("minibatches(X.tolist(), Y, 2, rng())", TypeError, "x to be an array"),
+    ("minibatches(X, Y.tolist(), 2, rng())", TypeError, "y to be an array"),
+    ("minibatches(np.array(1.0), Y, 2, rng())", TypeError, "x to be an array"),
+    ("minibatches(X, Y, 2, 0)", TypeError, "numpy.random.Generator, got 0"),
+    ("minibatches(X, Y, 2, None)", TypeError, "numpy.random.Generator, got None"),
+    ("minibatches(X, Y, 2, np.random)", TypeError, "numpy.random.Generator, got <module"),
+)
+def test_errors_are_raised_at_the_call(call, error, message):
+    assert_refused(call, error, f"minibatches: .*{message}", minibatches=minibatches, X=X, Y=Y, rng=rng)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import assert_refused, refused_calls
 from sklearn.datasets import load_digits
 
 from tensorgrad.data import load, one_hot
@@ -96,21 +97,20 @@ def test_one_hot():
     assert one_hot(np.array([], np.int64), 3).shape == (0, 3)
 
 
-@pytest.mark.parametrize(("labels", "error", "message"), [
-    ([0.0, 1.0], TypeError, "integer labels, got float64"),
-    ([0, np.nan], TypeError, "integer labels, got float64"),
-    ([True, False], TypeError, "integer labels, got bool"),
-    (["1"], TypeError, "integer labels, got <U1"),
-    ([1, None], TypeError, "integer labels, got object"),
-    (1, ValueError, r"shape \(N,\), got \(\)"),
-    ([[1], [0]], ValueError, r"shape \(N,\), got \(2, 1\)"),
-    ([0, 3], ValueError, "from 0 to 2, got 3"),
-    ([0, -1], ValueError, "from 0 to 2, got -1"),
-    (np.array([2**63], np.uint64), ValueError, "from 0 to 2, got 9223372036854775808"),
-])  # fmt: skip
-def test_one_hot_refuses(labels, error, message):
-    with pytest.raises(error, match=f"one_hot: expected .*{message}"):
-        one_hot(labels, 3)
+@refused_calls(
+    ("one_hot([0.0, 1.0], 3)", TypeError, "integer labels, got float64"),
+    ("one_hot([0, np.nan], 3)", TypeError, "integer labels, got float64"),
+    ("one_hot([True, False], 3)", TypeError, "integer labels, got bool"),
+    ("one_hot(['1'], 3)", TypeError, "integer labels, got <U1"),
+    ("one_hot([1, None], 3)", TypeError, "integer labels, got object"),
+    ("one_hot(1, 3)", ValueError, r"shape \(N,\), got \(\)"),
+    ("one_hot([[1], [0]], 3)", ValueError, r"shape \(N,\), got \(2, 1\)"),
+    ("one_hot([0, 3], 3)", ValueError, "from 0 to 2, got 3"),
+    ("one_hot([0, -1], 3)", ValueError, "from 0 to 2, got -1"),
+    ("one_hot(np.array([2**63], np.uint64), 3)", ValueError, "from 0 to 2, got 9223372036854775808"),
+)
+def test_one_hot_refuses(call, error, message):
+    assert_refused(call, error, f"one_hot: expected .*{message}", one_hot=one_hot)
 
 
 def test_importing_data_costs_numpy_and_nothing_else():

@@ -8,6 +8,7 @@ import pickle
 import joblib
 import numpy as np
 import pytest
+from helpers import assert_refused, refused_calls
 from sample_modules import Builder, convolutional, linear
 from sklearn.base import clone
 from sklearn.datasets import load_digits, load_iris
@@ -408,49 +409,69 @@ def test_a_row_of_weight_zero_counts_as_none():
 # What is refused
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"module": "cnn"}, "expected module to be None, a Network or a function"),
-        ({"module": tg.Dense(4, 3, rng=0)}, "expected module to be None, a Network or a function"),
-        ({"module": lambda shape, outputs, rng: None}, "expected module to make a Network"),
-        ({"module": tg.Network([tg.Dense(4, 10, rng=0)])}, "expected a module with 3 outputs"),
-        ({"module": tg.Network([tg.Dense(4, 3, rng=0), tg.Softmax()])}, "cross_entropy takes logits"),
-        ({"input_shape": (3, 3)}, "9 elements, but X has 4 features"),
-        ({"input_shape": 4.5}, "expected input_shape to be a tuple"),
-        ({"activation": "swish"}, "expected activation to be one of relu"),
-        ({"hidden_layer_sizes": (3, -1)}, "positive integer"),
-        ({"dtype": "int32"}, "float"),
-        ({"optimizer": "lbfgs"}, "expected optimizer to be one of adam"),
-        ({"optimizer": lambda p, **options: None}, "expected optimizer to make an Optimizer"),
-        ({"learning_rate": -1.0}, "learning_rate"),
-        ({"max_epochs": 0}, "epochs"),
-        ({"batch_size": "auto"}, "batch_size"),
-        ({"class_weight": "even"}, "expected class_weight to be a dict or 'balanced'"),
-        ({"class_weight": {7: 1.0}}, "class_weight names 7"),
-        ({"class_weight": {0: -1.0}}, "finite class weights of 0 or more"),
-        ({"early_stopping": True, "validation_fraction": 2.0}, "test_size"),
-    ],
+@refused_calls(
+    ("fit(module='cnn')", TypeError, "expected module to be None, a Network or a function"),
+    (
+        "fit(module=tg.Dense(4, 3, rng=0))",
+        TypeError,
+        "expected module to be None, a Network or a function",
+    ),
+    (
+        "fit(module=lambda shape, outputs, rng: None)",
+        TypeError,
+        "expected module to make a Network",
+    ),
+    (
+        "fit(module=tg.Network([tg.Dense(4, 10, rng=0)]))",
+        ValueError,
+        "expected a module with 3 outputs",
+    ),
+    (
+        "fit(module=tg.Network([tg.Dense(4, 3, rng=0), tg.Softmax()]))",
+        ValueError,
+        "cross_entropy takes logits",
+    ),
+    ("fit(input_shape=(3, 3))", ValueError, "9 elements, but X has 4 features"),
+    ("fit(input_shape=4.5)", ValueError, "expected input_shape to be a tuple"),
+    ("fit(activation='swish')", ValueError, "expected activation to be one of relu"),
+    ("fit(hidden_layer_sizes=(3, -1))", ValueError, "positive integer"),
+    ("fit(dtype='int32')", TypeError, "float"),
+    ("fit(optimizer='lbfgs')", ValueError, "expected optimizer to be one of adam"),
+    (
+        "fit(optimizer=lambda p, **options: None)",
+        TypeError,
+        "expected optimizer to make an Optimizer",
+    ),
+    ("fit(learning_rate=-1.0)", ValueError, "learning_rate"),
+    ("fit(max_epochs=0)", ValueError, "epochs"),
+    ("fit(batch_size='auto')", ValueError, "batch_size"),
+    ("fit(class_weight='even')", ValueError, "expected class_weight to be a dict or 'balanced'"),
+    ("fit(class_weight={7: 1.0})", ValueError, "class_weight names 7"),
+    ("fit(class_weight={0: -1.0})", ValueError, "finite class weights of 0 or more"),
+    ("fit(early_stopping=True, validation_fraction=2.0)", ValueError, "test_size"),
 )
-def test_wrong_options_are_refused_in_fit_and_named(options, message):
-    model = TensorgradClassifier(**{"max_epochs": 1, **options})
-    with pytest.raises((ValueError, TypeError), match=message):
-        model.fit(X, Y)
-    assert not hasattr(model, "module_")
+def test_wrong_options_are_refused_in_fit_and_named(call, error, message):
+    models = []
+
+    def fit(max_epochs=1, **options):
+        models.append(TensorgradClassifier(max_epochs=max_epochs, **options))
+        models[0].fit(X, Y)
+
+    assert_refused(call, error, message, fit=fit)
+    assert not hasattr(models[0], "module_")
 
 
-def test_wrong_data_is_refused():
+@refused_calls(
+    ("fit(X, X[:, 0])", ValueError, "continuous"),
+    ("fit(X, np.zeros(150))", ValueError, "only one class"),
+    ("fit(X, Y[:9])", ValueError, "inconsistent"),
+    ("fit(X, Y, -np.ones(150))", ValueError, "0 or more"),
+    ("fit(X, Y, np.zeros(150))", ValueError, "zero"),
+    ("fit(X, Y, np.ones((150, 2)))", ValueError, "shape"),
+)
+def test_wrong_data_is_refused(call, error, message):
     model = TensorgradClassifier(max_epochs=1)
-    for y, message in ((X[:, 0], "continuous"), (np.zeros(150), "only one class"), (Y[:9], "inconsistent")):
-        with pytest.raises(ValueError, match=message):
-            model.fit(X, y)
-    for weights, message in (
-        (-np.ones(150), "0 or more"),
-        (np.zeros(150), "zero"),
-        (np.ones((150, 2)), "shape"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            model.fit(X, Y, weights)
+    assert_refused(call, error, message, fit=model.fit, X=X, Y=Y)
     assert not hasattr(model, "module_")
 
 

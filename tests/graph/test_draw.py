@@ -4,6 +4,7 @@ import time
 
 import numpy as np
 import pytest
+from helpers import assert_refused, refused_calls
 
 import tensorgrad as tg
 from tests.graph.dot_reader import read, shown
@@ -278,21 +279,21 @@ def test_only_tensors_and_layers_can_be_drawn(thing):
         tg.draw(thing)
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"depth": -1}, "depth to be an integer of at least 0, got -1"),
-        ({"depth": True}, "depth to be an integer"),
-        ({"rankdir": "up"}, "rankdir to be TB, LR, BT or RL, got 'up'"),
-        ({"gradients": True}, "direction"),
-        ({"highlight": "q"}, "'q' is not in the graph; the named tensors there are x"),
-        ({"highlight": tg.Tensor(1.0, name="other")}, "Tensor 'other' .* is not in the graph"),
-        ({"input_shape": (2,)}, "input_shape is for a layer"),
-    ],
+@refused_calls(
+    ("tg.draw(x * 2.0, depth=-1)", ValueError, "depth to be an integer of at least 0, got -1"),
+    ("tg.draw(x * 2.0, depth=True)", ValueError, "depth to be an integer"),
+    ("tg.draw(x * 2.0, rankdir='up')", ValueError, "rankdir to be TB, LR, BT or RL, got 'up'"),
+    ("tg.draw(x * 2.0, gradients=True)", ValueError, "direction"),
+    ("tg.draw(x * 2.0, highlight='q')", ValueError, "'q' is not in the graph; the named tensors there are x"),
+    (
+        "tg.draw(x * 2.0, highlight=tg.Tensor(1.0, name='other'))",
+        ValueError,
+        "Tensor 'other' .* is not in the graph",
+    ),
+    ("tg.draw(x * 2.0, input_shape=(2,))", ValueError, "input_shape is for a layer"),
 )
-def test_options_that_do_not_fit_are_refused(options, message):
-    with pytest.raises(ValueError, match=f"draw: .*{message}"):
-        tg.draw(leaf("x") * 2.0, **options)
+def test_options_that_do_not_fit_are_refused(call, error, message):
+    assert_refused(call, error, f"draw: .*{message}", x=leaf("x"))
 
 
 def test_a_walk_back_needs_a_scalar_that_requires_grad():

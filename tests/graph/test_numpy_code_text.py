@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import leaf
+from helpers import assert_refused, leaf, refused_calls
 from test_numpy_code import assert_computes, assert_same_bits
 
 import tensorgrad as tg
@@ -152,17 +152,20 @@ def test_tensors_are_inputs_too():
     assert list(code.compile()(**code.arguments)[1]) == ["tensor", "weights"]
 
 
-@pytest.mark.parametrize(
-    ("inputs", "message"),
-    [
-        ({"x": np.zeros(2)}, "does not read the input 'x'.*leaves are w \\(2,\\).*requires_grad=True"),
-        ({"x": np.ones(2), "y": np.ones(2)}, "the inputs x, y have the same values"),
-    ],
+@refused_calls(
+    (
+        "tg.to_numpy(np.sum(w * np.ones(2)), inputs={'x': np.zeros(2)})",
+        ValueError,
+        "does not read the input 'x'.*leaves are w \\(2,\\).*requires_grad=True",
+    ),
+    (
+        "tg.to_numpy(np.sum(w * np.ones(2)), inputs={'x': np.ones(2), 'y': np.ones(2)})",
+        ValueError,
+        "the inputs x, y have the same values",
+    ),
 )
-def test_inputs_that_cannot_be_told_are_refused(inputs, message):
-    w = leaf([1.0, 2.0], name="w")
-    with pytest.raises(ValueError, match=message):
-        tg.to_numpy(np.sum(w * np.ones(2)), inputs=inputs)
+def test_inputs_that_cannot_be_told_are_refused(call, error, message):
+    assert_refused(call, error, message, w=leaf([1.0, 2.0], name="w"))
 
 
 def test_arrays_that_the_graph_keeps_are_arguments_and_said_to_be_constants():
@@ -319,20 +322,27 @@ def sees_a_change(x):
     return y
 
 
-@pytest.mark.parametrize(
-    ("forward", "message"),
-    [
-        (decided_by_number, "decided_by_number cannot be written.*Python number.*write its forward"),
-        (into_a_plain_array, "into_a_plain_array cannot be written.*plain array.*write its forward"),
-        (random, "random computed again gives other values"),
-        (sees_a_change, "sees_a_change cannot be written.*others see too"),
-    ],
+@refused_calls(
+    (
+        "written(decided_by_number)",
+        TypeError,
+        "decided_by_number cannot be written.*Python number.*write its forward",
+    ),
+    (
+        "written(into_a_plain_array)",
+        TypeError,
+        "into_a_plain_array cannot be written.*plain array.*write its forward",
+    ),
+    ("written(random)", TypeError, "random computed again gives other values"),
+    ("written(sees_a_change)", TypeError, "sees_a_change cannot be written.*others see too"),
 )
-def test_ops_that_cannot_be_written_are_named(forward, message):
-    made = tg.op(forward)
-    made.defvjp(x=lambda g, out, x: g)
-    with pytest.raises(TypeError, match=message):
+def test_ops_that_cannot_be_written_are_named(call, error, message):
+    def written(forward):
+        made = tg.op(forward)
+        made.defvjp(x=lambda g, out, x: g)
         tg.to_numpy(np.sum(made(leaf([1.0, 2.0]))))
+
+    assert_refused(call, error, message, written=written, **globals())
 
 
 def test_a_formula_that_cannot_be_written_is_named():
@@ -351,14 +361,17 @@ def test_checkpoints_are_named():
         tg.to_numpy(np.sum(tg.checkpoint(np.exp)(x)))
 
 
-def test_bad_arguments_are_refused():
+@refused_calls(
+    ("tg.to_numpy(x * 2)", ValueError, "not a scalar"),
+    ("tg.to_numpy(tg.Tensor(1.0))", RuntimeError, "does not depend on anything"),
+    ("tg.to_numpy(np.sum(x), wrt=leaf([1.0]))", ValueError, "in wrt is no leaf"),
+)
+def test_what_is_no_loss_of_its_leaves_is_refused(call, error, message):
+    assert_refused(call, error, message, x=leaf([1.0, 2.0], name="x"), leaf=leaf)
+
+
+def test_a_leaf_assigned_since_is_noticed():
     x = leaf([1.0, 2.0], name="x")
-    with pytest.raises(ValueError, match="not a scalar"):
-        tg.to_numpy(x * 2)
-    with pytest.raises(RuntimeError, match="does not depend on anything"):
-        tg.to_numpy(tg.Tensor(1.0))
-    with pytest.raises(ValueError, match="in wrt is no leaf"):
-        tg.to_numpy(np.sum(x), wrt=leaf([1.0]))
     loss = np.sum(x * x)
     x.data = [3.0, 4.0]
     with pytest.raises(RuntimeError, match="assigned after multiply had read it"):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from helpers import assert_refused, refused_calls
 
 import tensorgrad as tg
 
@@ -36,16 +37,15 @@ def test_it_is_torchs():
     np.testing.assert_allclose(layer.weights.grad, weights.grad.numpy(), rtol=1e-12)
 
 
-@pytest.mark.parametrize(("x", "error", "message"), [
-    (np.array([0, 5]), ValueError, "numbers from 0 to 4, got 5"),
-    (np.array([0, -1]), ValueError, "numbers from 0 to 4, got -1"),
-    (np.array([0.0, 1.0]), TypeError, "an array of integers, got float64"),
-    (np.array([True, False]), TypeError, "an array of integers, got bool"),
-    ([0, 1], TypeError, "an array of integers, got a list"),
-])  # fmt: skip
-def test_what_is_no_number_of_a_vector_is_refused(x, error, message):
-    with pytest.raises(error, match=rf"Embedding\(5, 3\): expected {message}"):
-        tg.Embedding(5, 3)(x)
+@refused_calls(
+    ("layer(np.array([0, 5]))", ValueError, "numbers from 0 to 4, got 5"),
+    ("layer(np.array([0, -1]))", ValueError, "numbers from 0 to 4, got -1"),
+    ("layer(np.array([0.0, 1.0]))", TypeError, "an array of integers, got float64"),
+    ("layer(np.array([True, False]))", TypeError, "an array of integers, got bool"),
+    ("layer([0, 1])", TypeError, "an array of integers, got a list"),
+)
+def test_what_is_no_number_of_a_vector_is_refused(call, error, message):
+    assert_refused(call, error, rf"Embedding\(5, 3\): expected {message}", layer=tg.Embedding(5, 3))
 
 
 def test_it_trains_to_tell_words_apart():

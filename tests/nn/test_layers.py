@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers import assert_refused, refused_calls
 
 import tensorgrad as tg
 
@@ -233,54 +234,44 @@ f32, f64 = np.float32, np.float64
 
 
 # What each message must hold: the layer (or its op), what was expected, what came.
-@pytest.mark.parametrize(
-    ("layer", "x", "error", "parts"),
-    [
-        (tg.Dense(3, 4), np.ones((5, 2), f32), ValueError, ["Dense(3, 4)", "(N, 3)", "(5, 2)"]),
-        (tg.Dense(3, 4), np.ones(3, f32), ValueError, ["Dense(3, 4)", "(N, 3)", "(3,)"]),
-        (tg.Dense(3, 4), np.ones((2, 5, 3), f32), ValueError, ["Dense(3, 4)", "(N, 3)", "(2, 5, 3)"]),
-        (tg.Dense(3, 4), np.ones((5, 3), f64), TypeError, ["Dense(3, 4)", "float32", "float64"]),
-        (tg.Dense(3, 4, dtype=f64), np.ones((5, 3), f32), TypeError, ["Dense(3, 4)", "float64", "float32"]),
-        (tg.Dense(3, 4), np.ones((5, 3), int), TypeError, ["Dense(3, 4)", "float32", "int64"]),
-        (tg.Dense(3, 4), [[1.0, 2.0, 3.0]], TypeError, ["Dense(3, 4)", "float32", "list"]),
-        (tg.Conv2D(3, 4, 3), np.ones((2, 8, 8, 1), f32), ValueError, ["Conv2D(3", "W, 3)", "(2, 8, 8, 1)"]),
-        (tg.Conv2D(3, 4, 3), np.ones((8, 8, 3), f32), ValueError, ["Conv2D(3", "(N, H, W, 3)", "(8, 8, 3)"]),
-        (tg.Conv2D(3, 4, 3), np.ones((2, 8, 8, 3)), TypeError, ["Conv2D(3", "float32", "float64"]),
-        (tg.Conv2D(3, 4, 3), np.ones((2, 2, 8, 3), f32), ValueError, ["conv2d", "3", "(2, 2, 8, 3)"]),
-        (tg.Conv2D(3, 4, 3), np.ones((0, 8, 8, 3), f32), ValueError, ["conv2d", "(0, 8, 8, 3)"]),
-        (tg.MaxPool2D(2), np.ones((8, 8, 3), f32), ValueError, ["max_pool", "(N, H, W, C)", "(8, 8, 3)"]),
-        (tg.MaxPool2D(4), np.ones((1, 3, 8, 1), f32), ValueError, ["max_pool", "4", "(1, 3, 8, 1)"]),
-        (tg.AvgPool2D(2), np.ones((2, 8), f32), ValueError, ["avg_pool", "(N, H, W, C)", "(2, 8)"]),
-        (tg.AvgPool2D(2), np.ones((1, 4, 4, 1), int), TypeError, ["avg_pool", "float", "int64"]),
-        (tg.Flatten(), np.ones(3, f32), ValueError, ["Flatten()", "(N, ...)", "(3,)"]),
-    ],
-)  # fmt: skip
-def test_misfit_input_is_refused_by_layer_expected_and_got(layer, x, error, parts):
-    with pytest.raises(error) as caught:
-        layer(x)
-    missing = [part for part in parts if part not in str(caught.value)]
-    assert not missing, str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("kind", "arguments", "part"),
-    [
-        (tg.Dense, (0, 3), "inputs"),
-        (tg.Dense, (3, -1), "outputs"),
-        (tg.Dense, (True, 3), "inputs"),
-        (tg.Dense, (2.0, 3), "inputs"),
-        (tg.Conv2D, (0, 1, 3), "channels"),
-        (tg.Conv2D, (1, 0, 3), "filters"),
-        (tg.Conv2D, (1, 1, 0), "kernel"),
-        (tg.Conv2D, (1, 1, (3, -3)), "kernel"),
-        (tg.Conv2D, (1, 1, (3, 3, 3)), "kernel"),
-        (tg.Conv2D, (1, 1, 2.5), "kernel"),
-        (tg.Conv2D, (1, 1, True), "kernel"),
-    ],
+@refused_calls(
+    ("tg.Dense(3, 4)(np.ones((5, 2), f32))", ValueError, r"Dense\(3, 4\).*\(N, 3\).*\(5, 2\)"),
+    ("tg.Dense(3, 4)(np.ones(3, f32))", ValueError, r"Dense\(3, 4\).*\(N, 3\).*\(3,\)"),
+    ("tg.Dense(3, 4)(np.ones((2, 5, 3), f32))", ValueError, r"Dense\(3, 4\).*\(N, 3\).*\(2, 5, 3\)"),
+    ("tg.Dense(3, 4)(np.ones((5, 3), f64))", TypeError, r"Dense\(3, 4\).*float32.*float64"),
+    ("tg.Dense(3, 4, dtype=f64)(np.ones((5, 3), f32))", TypeError, r"Dense\(3, 4\).*float64.*float32"),
+    ("tg.Dense(3, 4)(np.ones((5, 3), int))", TypeError, r"Dense\(3, 4\).*float32.*int64"),
+    ("tg.Dense(3, 4)([[1.0, 2.0, 3.0]])", TypeError, r"Dense\(3, 4\).*float32.*list"),
+    ("tg.Conv2D(3, 4, 3)(np.ones((2, 8, 8, 1), f32))", ValueError, r"Conv2D\(3.*W, 3\).*\(2, 8, 8, 1\)"),
+    ("tg.Conv2D(3, 4, 3)(np.ones((8, 8, 3), f32))", ValueError, r"Conv2D\(3.*\(N, H, W, 3\).*\(8, 8, 3\)"),
+    ("tg.Conv2D(3, 4, 3)(np.ones((2, 8, 8, 3)))", TypeError, r"Conv2D\(3.*float32.*float64"),
+    ("tg.Conv2D(3, 4, 3)(np.ones((2, 2, 8, 3), f32))", ValueError, r"conv2d.*3.*\(2, 2, 8, 3\)"),
+    ("tg.Conv2D(3, 4, 3)(np.ones((0, 8, 8, 3), f32))", ValueError, r"conv2d.*\(0, 8, 8, 3\)"),
+    ("tg.MaxPool2D(2)(np.ones((8, 8, 3), f32))", ValueError, r"max_pool.*\(N, H, W, C\).*\(8, 8, 3\)"),
+    ("tg.MaxPool2D(4)(np.ones((1, 3, 8, 1), f32))", ValueError, r"max_pool.*4.*\(1, 3, 8, 1\)"),
+    ("tg.AvgPool2D(2)(np.ones((2, 8), f32))", ValueError, r"avg_pool.*\(N, H, W, C\).*\(2, 8\)"),
+    ("tg.AvgPool2D(2)(np.ones((1, 4, 4, 1), int))", TypeError, "avg_pool.*float.*int64"),
+    ("tg.Flatten()(np.ones(3, f32))", ValueError, r"Flatten\(\).*\(N, \.\.\.\).*\(3,\)"),
 )
-def test_sizes_that_are_no_positive_integers_are_refused_when_the_layer_is_made(kind, arguments, part):
-    with pytest.raises((ValueError, TypeError), match=rf"{kind.__name__}: .*{part}"):
-        kind(*arguments)
+def test_misfit_input_is_refused_by_layer_expected_and_got(call, error, message):
+    assert_refused(call, error, message, f32=f32, f64=f64)
+
+
+@refused_calls(
+    ("tg.Dense(0, 3)", ValueError, "Dense: .*inputs"),
+    ("tg.Dense(3, -1)", ValueError, "Dense: .*outputs"),
+    ("tg.Dense(True, 3)", ValueError, "Dense: .*inputs"),
+    ("tg.Dense(2.0, 3)", ValueError, "Dense: .*inputs"),
+    ("tg.Conv2D(0, 1, 3)", ValueError, "Conv2D: .*channels"),
+    ("tg.Conv2D(1, 0, 3)", ValueError, "Conv2D: .*filters"),
+    ("tg.Conv2D(1, 1, 0)", ValueError, "Conv2D: .*kernel"),
+    ("tg.Conv2D(1, 1, (3, -3))", ValueError, "Conv2D: .*kernel"),
+    ("tg.Conv2D(1, 1, (3, 3, 3))", TypeError, "Conv2D: .*kernel"),
+    ("tg.Conv2D(1, 1, 2.5)", TypeError, "Conv2D: .*kernel"),
+    ("tg.Conv2D(1, 1, True)", TypeError, "Conv2D: .*kernel"),
+)
+def test_sizes_that_are_no_positive_integers_are_refused_when_the_layer_is_made(call, error, message):
+    assert_refused(call, error, message)
 
 
 def test_sizes_may_be_numpy_integers():

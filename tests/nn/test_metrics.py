@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 import sklearn.metrics
+from helpers import assert_refused, refused_calls
 from scipy.special import expit
 from scipy.special import softmax as scipy_softmax
 
@@ -57,20 +58,20 @@ def test_accuracy_of_one_output_needs_a_threshold():
         assert tg.accuracy(logits[:, 0], target.ravel(), threshold=0.5) == 0.5
 
 
-@pytest.mark.parametrize(
-    ("prediction", "target", "threshold", "words"),
-    [
-        (np.ones((4, 1)), np.ones(4, int), None, "or a threshold"),
-        (np.ones((4, 3)), np.ones(4), None, r"got \(4, 3\) and float64 targets \(4,\)"),
-        (np.ones((4, 3)), np.ones((4, 3)), None, "one-hot"),
-        (np.ones((4, 3)), np.ones(3, int), None, r"int64 targets \(3,\)"),
-        (np.ones((4, 2)), np.ones(4, int), 0.0, r"expected a prediction \(N, 1\)"),
-        (np.ones((4, 1)), np.full(4, 2), 0.0, "the targets 0 and 1"),
-    ],
+@refused_calls(
+    ("tg.accuracy(np.ones((4, 1)), np.ones(4, int))", ValueError, "or a threshold"),
+    ("tg.accuracy(np.ones((4, 3)), np.ones(4))", ValueError, r"got \(4, 3\) and float64 targets \(4,\)"),
+    ("tg.accuracy(np.ones((4, 3)), np.ones((4, 3)))", ValueError, "one-hot"),
+    ("tg.accuracy(np.ones((4, 3)), np.ones(3, int))", ValueError, r"int64 targets \(3,\)"),
+    (
+        "tg.accuracy(np.ones((4, 2)), np.ones(4, int), threshold=0.0)",
+        ValueError,
+        r"expected a prediction \(N, 1\)",
+    ),
+    ("tg.accuracy(np.ones((4, 1)), np.full(4, 2), threshold=0.0)", ValueError, "the targets 0 and 1"),
 )
-def test_accuracy_refuses_what_has_none(prediction, target, threshold, words):
-    with pytest.raises(ValueError, match=words):
-        tg.accuracy(prediction, target, threshold=threshold)
+def test_accuracy_refuses_what_has_none(call, error, message):
+    assert_refused(call, error, message)
 
 
 def test_training_metrics_are_of_the_predictions_made_in_training():
@@ -196,20 +197,19 @@ def test_functions_are_told_apart_by_their_parameters():
 # Refusals
 
 
-@pytest.mark.parametrize(
-    ("metrics", "error", "words"),
-    [
-        ("accuracy", TypeError, "expected a list"),
-        (["acuracy"], ValueError, "got 'acuracy'"),
-        ([3], TypeError, "expected names or functions, got 3"),
-        ([lambda p, t: 1.0], TypeError, r"got \(p, t\): the names say what it is given"),
-        (["accuracy", "accuracy"], ValueError, "the name 'accuracy' is taken"),
-        ([sklearn.metrics.confusion_matrix], ValueError, "confusion_matrix to give one number"),
-    ],
+@refused_calls(
+    ("fit(metrics='accuracy')", TypeError, "expected a list"),
+    ("fit(metrics=['acuracy'])", ValueError, "got 'acuracy'"),
+    ("fit(metrics=[3])", TypeError, "expected names or functions, got 3"),
+    ("fit(metrics=[lambda p, t: 1.0])", TypeError, r"got \(p, t\): the names say what it is given"),
+    ("fit(metrics=['accuracy', 'accuracy'])", ValueError, "the name 'accuracy' is taken"),
+    ("fit(metrics=[sklearn.metrics.confusion_matrix])", ValueError, "confusion_matrix to give one number"),
 )
-def test_what_is_no_metric_is_refused(metrics, error, words):
-    with pytest.raises(error, match=words):
+def test_what_is_no_metric_is_refused(call, error, message):
+    def fit(metrics):
         network(3, tg.cross_entropy).fit(X, LABELS, 1, 0.1, metrics=metrics, **QUIET)
+
+    assert_refused(call, error, message, fit=fit, sklearn=sklearn)
 
 
 @pytest.mark.parametrize("metric", ["neg_log_loss", sklearn.metrics.log_loss, "roc_auc_ovr"])

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from helpers import cotangent_of
+from helpers import assert_refused, cotangent_of, refused_calls
 
 import tensorgrad as tg
 
@@ -172,30 +172,28 @@ def test_a_single_value_in_a_channel_is_refused_in_training(shape):
     np.testing.assert_array_equal(layer.running_mean.data, np.zeros(3))
 
 
-@pytest.mark.parametrize(("layer", "x", "error", "message"), [
-    (tg.BatchNorm(3), np.ones((4, 2), np.float32), ValueError, r"\(N, ..., 3\), got \(4, 2\)"),
-    (tg.BatchNorm(3), np.ones(3, np.float32), ValueError, r"got \(3,\)"),
-    (tg.BatchNorm(3), np.ones((4, 3)), TypeError, "expected float32 input, got float64"),
-    (tg.BatchNorm(3), [[1.0, 2.0, 3.0]], TypeError, "got a list"),
-    (tg.LayerNorm((2, 3)), np.ones((4, 3), np.float32), ValueError, r"\(N, ..., 2, 3\), got \(4, 3\)"),
-    (tg.LayerNorm((2, 3)), np.ones((2, 3), np.float32), ValueError, r"got \(2, 3\)"),
-])  # fmt: skip
-def test_inputs_that_do_not_fit_are_refused(layer, x, error, message):
-    with pytest.raises(error, match=message):
-        layer(x)
+@refused_calls(
+    ("tg.BatchNorm(3)(np.ones((4, 2), np.float32))", ValueError, r"\(N, ..., 3\), got \(4, 2\)"),
+    ("tg.BatchNorm(3)(np.ones(3, np.float32))", ValueError, r"got \(3,\)"),
+    ("tg.BatchNorm(3)(np.ones((4, 3)))", TypeError, "expected float32 input, got float64"),
+    ("tg.BatchNorm(3)([[1.0, 2.0, 3.0]])", TypeError, "got a list"),
+    ("tg.LayerNorm((2, 3))(np.ones((4, 3), np.float32))", ValueError, r"\(N, ..., 2, 3\), got \(4, 3\)"),
+    ("tg.LayerNorm((2, 3))(np.ones((2, 3), np.float32))", ValueError, r"got \(2, 3\)"),
+)
+def test_inputs_that_do_not_fit_are_refused(call, error, message):
+    assert_refused(call, error, message)
 
 
-@pytest.mark.parametrize(("kind", "arguments", "options", "part"), [
-    (tg.BatchNorm, (0,), {}, "channels to be a positive integer, got 0"),
-    (tg.BatchNorm, (2,), {"momentum": 1.5}, "momentum from 0 to 1, got 1.5"),
-    (tg.BatchNorm, (2,), {"eps": -1e-5}, "eps from 0 to 1, got -1e-05"),
-    (tg.LayerNorm, ((),), {}, "at least one axis"),
-    (tg.LayerNorm, ((2, 0),), {}, "shape to be a positive integer, got 0"),
-    (tg.LayerNorm, (2,), {"eps": "x"}, "eps from 0 to 1, got 'x'"),
-])  # fmt: skip
-def test_arguments_out_of_range_are_refused(kind, arguments, options, part):
-    with pytest.raises(ValueError, match=part):
-        kind(*arguments, **options)
+@refused_calls(
+    ("tg.BatchNorm(0)", ValueError, "channels to be a positive integer, got 0"),
+    ("tg.BatchNorm(2, momentum=1.5)", ValueError, "momentum from 0 to 1, got 1.5"),
+    ("tg.BatchNorm(2, eps=-1e-05)", ValueError, "eps from 0 to 1, got -1e-05"),
+    ("tg.LayerNorm(())", ValueError, "at least one axis"),
+    ("tg.LayerNorm((2, 0))", ValueError, "shape to be a positive integer, got 0"),
+    ("tg.LayerNorm(2, eps='x')", ValueError, "eps from 0 to 1, got 'x'"),
+)
+def test_arguments_out_of_range_are_refused(call, error, message):
+    assert_refused(call, error, message)
 
 
 def test_changing_a_running_statistic_before_backward_is_noticed():

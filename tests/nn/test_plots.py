@@ -4,6 +4,7 @@ import sys
 
 import numpy as np
 import pytest
+from helpers import assert_refused, refused_calls
 
 import tensorgrad as tg
 
@@ -48,18 +49,18 @@ def test_the_history_of_a_fit_can_be_written(tmp_path):
         assert (tmp_path / name).stat().st_size > 5000
 
 
-@pytest.mark.parametrize(
-    ("history", "keys", "words"),
-    [
-        ({}, None, "no finished epoch"),
-        ({"loss": []}, None, "no finished epoch"),
-        (HISTORY, ["precision"], "expected some of loss, accuracy, seconds, f1, got 'precision'"),
-        (HISTORY, [], "no finished epoch"),
-    ],
+@refused_calls(
+    ("tg.plot_history({})", ValueError, "no finished epoch"),
+    ("tg.plot_history({'loss': []})", ValueError, "no finished epoch"),
+    (
+        "tg.plot_history(HISTORY, ['precision'])",
+        ValueError,
+        "expected some of loss, accuracy, seconds, f1, got 'precision'",
+    ),
+    ("tg.plot_history(HISTORY, [])", ValueError, "no finished epoch"),
 )
-def test_histories_without_the_figure_are_refused(history, keys, words):
-    with pytest.raises(ValueError, match=words):
-        tg.plot_history(history, keys)
+def test_histories_without_the_figure_are_refused(call, error, message):
+    assert_refused(call, error, message, HISTORY=HISTORY)
 
 
 def cells(figure):
@@ -79,20 +80,16 @@ def test_confusion_counts_rows_by_true_class():
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted class", "true class")
 
 
-@pytest.mark.parametrize(
-    ("target", "predicted", "names", "words"),
-    [
-        ([0.0, 1.0], [0, 1], None, "target to be labels"),
-        ([0, 1], [[0, 1]], None, "predicted to be labels"),
-        ([0, -1], [0, 1], None, "target to be labels"),
-        ([], [], None, "target to be labels"),
-        ([0, 1, 1], [0, 1], None, "3 targets and 2 predictions"),
-        ([0, 2], [0, 1], ["a", "b"], "2 names and the label 2"),
-    ],
+@refused_calls(
+    ("tg.plot_confusion([0.0, 1.0], [0, 1])", ValueError, "target to be labels"),
+    ("tg.plot_confusion([0, 1], [[0, 1]])", ValueError, "predicted to be labels"),
+    ("tg.plot_confusion([0, -1], [0, 1])", ValueError, "target to be labels"),
+    ("tg.plot_confusion([], [])", ValueError, "target to be labels"),
+    ("tg.plot_confusion([0, 1, 1], [0, 1])", ValueError, "3 targets and 2 predictions"),
+    ("tg.plot_confusion([0, 2], [0, 1], ['a', 'b'])", ValueError, "2 names and the label 2"),
 )
-def test_confusion_refuses_what_are_no_labels(target, predicted, names, words):
-    with pytest.raises(ValueError, match=words):
-        tg.plot_confusion(target, predicted, names)
+def test_confusion_refuses_what_are_no_labels(call, error, message):
+    assert_refused(call, error, message)
 
 
 def test_without_matplotlib_it_is_said_what_to_install(monkeypatch):

@@ -10,6 +10,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from helpers import assert_refused, refused_calls
 
 import tensorgrad as tg
 
@@ -119,37 +120,29 @@ def test_a_plateau_is_watched_for(monitor, lowered):
     assert (history["learning_rate"][-1] < 0.05) == lowered
 
 
-@pytest.mark.parametrize(
-    ("options", "error", "words"),
-    [
-        ({}, ValueError, "expected a learning_rate or an optimizer"),
-        (
-            {"optimizer": lambda p: tg.Adam(p), "learning_rate": 0.1},
-            ValueError,
-            "learning_rate.*in the optimizer",
-        ),
-        ({"optimizer": lambda p: tg.Adam(p), "momentum": 0.9}, ValueError, "momentum.*in the optimizer"),
-        ({"optimizer": lambda p: p}, TypeError, "to give an Optimizer"),
-        ({"optimizer": tg.Adam([tg.Parameter([1.0])])}, ValueError, "parameters of something else"),
-        ({"learning_rate": 0.1, "schedule": lambda o: 3}, TypeError, "to give a Schedule, got 3"),
-        (
-            {"learning_rate": 0.1, "schedule": tg.StepDecay(tg.Adam([tg.Parameter([1.0])]), 3)},
-            ValueError,
-            "another optimizer",
-        ),
-        ({"learning_rate": 0.1, "schedule_every": "step"}, ValueError, "epoch or batch, got 'step'"),
-        (
-            {"learning_rate": 0.1, "schedule": tg.ReduceOnPlateau, "schedule_every": "batch"},
-            ValueError,
-            "ReduceOnPlateau watches a figure of an epoch",
-        ),
-        ({"learning_rate": 0.1, "callbacks": [print]}, TypeError, "expected callbacks to be Callbacks"),
-    ],
+@refused_calls(
+    ("fit()", ValueError, "expected a learning_rate or an optimizer"),
+    ("fit(optimizer=lambda p: tg.Adam(p), learning_rate=0.1)", ValueError, "learning_rate.*in the optimizer"),
+    ("fit(optimizer=lambda p: tg.Adam(p), momentum=0.9)", ValueError, "momentum.*in the optimizer"),
+    ("fit(optimizer=lambda p: p)", TypeError, "to give an Optimizer"),
+    ("fit(optimizer=tg.Adam([tg.Parameter([1.0])]))", ValueError, "parameters of something else"),
+    ("fit(learning_rate=0.1, schedule=lambda o: 3)", TypeError, "to give a Schedule, got 3"),
+    (
+        "fit(learning_rate=0.1, schedule=tg.StepDecay(tg.Adam([tg.Parameter([1.0])]), 3))",
+        ValueError,
+        "another optimizer",
+    ),
+    ("fit(learning_rate=0.1, schedule_every='step')", ValueError, "epoch or batch, got 'step'"),
+    (
+        "fit(learning_rate=0.1, schedule=tg.ReduceOnPlateau, schedule_every='batch')",
+        ValueError,
+        "ReduceOnPlateau watches a figure of an epoch",
+    ),
+    ("fit(learning_rate=0.1, callbacks=[print])", TypeError, "expected callbacks to be Callbacks"),
 )
-def test_what_does_not_go_together_is_refused(options, error, words):
+def test_what_does_not_go_together_is_refused(call, error, message):
     network = classifier()
-    with pytest.raises(error, match=words):
-        network.fit(X, Y, **options, **QUIET)
+    assert_refused(call, error, message, fit=functools.partial(network.fit, X, Y, **QUIET))
     assert_same(network, classifier())
 
 
@@ -298,28 +291,20 @@ def test_balanced_class_weights_are_scikit_learns():
     assert_same(balanced, by_hand)
 
 
-@pytest.mark.parametrize(
-    ("options", "error", "words"),
-    [
-        (
-            {"sample_weight": np.ones(39)},
-            ValueError,
-            r"weights: expected one for each of 40 rows, got \(39,\)",
-        ),
-        ({"sample_weight": -np.arange(40.0)}, ValueError, "weights: expected 0 or more, got -1.0 for row 1"),
-        ({"sample_weight": np.zeros(40)}, ValueError, "weights: all are 0"),
-        ({"sample_weight": np.full(40, np.nan)}, ValueError, "weights: expected finite numbers, got nan"),
-        ({"class_weight": {3: 1.0}}, ValueError, "labels from 0 to 2, got 3"),
-        ({"class_weight": [1.0, 2.0]}, ValueError, "expected 3 weights"),
-        ({"class_weight": "even"}, ValueError, "balanced, got 'even'"),
-        ({"class_weight": {0: -1.0}}, ValueError, "weights of 0 or more"),
-        ({"class_weight": [0.0, 0.0, 0.0]}, ValueError, "all weights are 0"),
-    ],
+@refused_calls(
+    ("fit(sample_weight=np.ones(39))", ValueError, r"weights: expected one for each of 40 rows, got \(39,\)"),
+    ("fit(sample_weight=-np.arange(40.0))", ValueError, "weights: expected 0 or more, got -1.0 for row 1"),
+    ("fit(sample_weight=np.zeros(40))", ValueError, "weights: all are 0"),
+    ("fit(sample_weight=np.full(40, np.nan))", ValueError, "weights: expected finite numbers, got nan"),
+    ("fit(class_weight={3: 1.0})", ValueError, "labels from 0 to 2, got 3"),
+    ("fit(class_weight=[1.0, 2.0])", ValueError, "expected 3 weights"),
+    ("fit(class_weight='even')", ValueError, "balanced, got 'even'"),
+    ("fit(class_weight={0: -1.0})", ValueError, "weights of 0 or more"),
+    ("fit(class_weight=[0.0, 0.0, 0.0])", ValueError, "all weights are 0"),
 )
-def test_weights_that_do_not_fit_are_refused(options, error, words):
+def test_weights_that_do_not_fit_are_refused(call, error, message):
     network = classifier()
-    with pytest.raises(error, match=words):
-        network.fit(X, Y, 1, 0.1, **options, **QUIET)
+    assert_refused(call, error, message, fit=functools.partial(network.fit, X, Y, 1, 0.1, **QUIET))
     assert_same(network, classifier())
 
 
@@ -418,39 +403,32 @@ def test_batches_may_have_weights_and_are_cast():
     assert_close(arrays, streamed)
 
 
-@pytest.mark.parametrize(
-    ("source", "options", "error", "words"),
-    [
-        (X, {}, TypeError, "expected y, or batches"),
-        (3, {}, TypeError, "expected y, or batches"),
-        ([], {}, ValueError, "gave no batch"),
-        ([X], {}, TypeError, "expected batches .*got a ndarray"),
-        ([(X,)], {}, TypeError, r"expected batches \(x, y\).*got a tuple of 1"),
-        (
-            [(X, Y)],
-            {"steps_per_epoch": 2},
-            ValueError,
-            "steps_per_epoch = 2 batches, the source ended after 1",
-        ),
-        (iter([(X, Y)] * 9), {"epochs": 2}, ValueError, "an iterator can be read only once"),
-        (lambda rng: 3, {}, TypeError, "a function that gives an iterable of batches, got 3"),
-        ([(X, Y[:-1])], {}, ValueError, "fit, batch 1 of epoch 1: expected as many targets"),
-        ([(X, Y), (X * np.nan, Y)], {}, ValueError, "fit, batch 2 of epoch 1, x: expected finite numbers"),
-        (
-            [(X, Y), (X, Y + 1)],
-            {},
-            ValueError,
-            "fit, batch 2 of epoch 1, y: expected labels from 0 to 2.*got 3",
-        ),
-        ([(X, Y)], {"sample_weight": np.ones(40)}, ValueError, "instead of sample_weight"),
-        ([(X, Y)], {"class_weight": "balanced"}, ValueError, "needs arrays"),
-        ([(X, Y)], {"validation_split": 0.5}, ValueError, "validation_split needs arrays"),
-        ([(X, Y)], {"steps_per_epoch": 0}, ValueError, "steps_per_epoch to be a positive integer"),
-    ],
+@refused_calls(
+    ("fit(X)", TypeError, "expected y, or batches"),
+    ("fit(3)", TypeError, "expected y, or batches"),
+    ("fit([])", ValueError, "gave no batch"),
+    ("fit([X])", TypeError, "expected batches .*got a ndarray"),
+    ("fit([(X,)])", TypeError, r"expected batches \(x, y\).*got a tuple of 1"),
+    ("fit([(X, Y)], steps_per_epoch=2)", ValueError, "steps_per_epoch = 2 batches, the source ended after 1"),
+    ("fit(iter([(X, Y)] * 9), epochs=2)", ValueError, "an iterator can be read only once"),
+    ("fit(lambda rng: 3)", TypeError, "a function that gives an iterable of batches, got 3"),
+    ("fit([(X, Y[:-1])])", ValueError, "fit, batch 1 of epoch 1: expected as many targets"),
+    ("fit([(X, Y), (X * np.nan, Y)])", ValueError, "fit, batch 2 of epoch 1, x: expected finite numbers"),
+    (
+        "fit([(X, Y), (X, Y + 1)])",
+        ValueError,
+        "fit, batch 2 of epoch 1, y: expected labels from 0 to 2.*got 3",
+    ),
+    ("fit([(X, Y)], sample_weight=np.ones(40))", ValueError, "instead of sample_weight"),
+    ("fit([(X, Y)], class_weight='balanced')", ValueError, "needs arrays"),
+    ("fit([(X, Y)], validation_split=0.5)", ValueError, "validation_split needs arrays"),
+    ("fit([(X, Y)], steps_per_epoch=0)", ValueError, "steps_per_epoch to be a positive integer"),
 )
-def test_batches_that_are_none_are_refused(source, options, error, words):
-    with pytest.raises(error, match=words):
+def test_batches_that_are_none_are_refused(call, error, message):
+    def fit(source, **options):
         classifier().fit(source, **{"epochs": 1, "learning_rate": 0.1, **QUIET, **options})
+
+    assert_refused(call, error, message, fit=fit, X=X, Y=Y)
 
 
 def test_steps_per_epoch_is_not_for_arrays():
@@ -614,6 +592,14 @@ def test_an_error_within_a_batch_says_where_and_leaves_the_last_good_state():
     assert any("epoch 1, batch 3" in note for note in caught.value.__notes__)
 
 
+@pytest.fixture
+def ctrl_c_is_heard():
+    """Python's own handler of Ctrl-C is set, which a process that a shell started with & does not have."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def interrupt():
     os.kill(os.getpid(), signal.SIGINT)
 
@@ -627,6 +613,7 @@ class Interrupts(tg.Callback):
             interrupt()
 
 
+@pytest.mark.usefixtures("ctrl_c_is_heard")
 def test_ctrl_c_finishes_the_step_and_writes_a_checkpoint(tmp_path):
     handler = signal.getsignal(signal.SIGINT)
     network, by_hand = classifier(), classifier()
@@ -652,6 +639,7 @@ def test_ctrl_c_finishes_the_step_and_writes_a_checkpoint(tmp_path):
     assert resumed.history["loss"] == whole.history["loss"]
 
 
+@pytest.mark.usefixtures("ctrl_c_is_heard")
 def test_ctrl_c_within_a_step_lets_it_be_finished():
     def loss(prediction, target):
         if prediction.requires_grad:
@@ -674,6 +662,7 @@ def test_ctrl_c_within_a_step_lets_it_be_finished():
     assert_same(network, once)
 
 
+@pytest.mark.usefixtures("ctrl_c_is_heard")
 def test_ctrl_c_twice_stops_at_once_and_the_checkpoint_is_whole(tmp_path):
     def loss(prediction, target):
         if prediction.requires_grad:
@@ -696,6 +685,7 @@ def test_ctrl_c_twice_stops_at_once_and_the_checkpoint_is_whole(tmp_path):
     assert_same(resumed, whole)
 
 
+@pytest.mark.usefixtures("ctrl_c_is_heard")
 def test_ctrl_c_twice_while_a_checkpoint_is_written_leaves_the_last_one(tmp_path, monkeypatch):
     path, real, calls = tmp_path / "c.npz", os.fsync, []
 
