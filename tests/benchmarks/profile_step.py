@@ -32,7 +32,7 @@ from competitors import with_tensorgrad
 from networks import NETWORKS
 
 import tensorgrad as tg
-from tensorgrad.core import backward
+from tensorgrad.core import engine
 from tensorgrad.core.operators import OPS
 from tensorgrad.nn import tuned_process
 
@@ -71,7 +71,7 @@ class Clocks:
     @contextmanager
     def running(self) -> Iterator["Clocks"]:
         before = [(op, op.forward, op.formulas, op.joint) for op in OPS.values()]
-        together, backward.SIDE_BY_SIDE = backward.SIDE_BY_SIDE, sys.maxsize  # one clock at a time
+        together, engine.SIDE_BY_SIDE = engine.SIDE_BY_SIDE, sys.maxsize  # one clock at a time
         self.calls, self.seconds = [], []
         for op, forward, formulas, joint in before:
             op.forward = self.around(forward, op.name, f"{op.name} forward")
@@ -83,7 +83,7 @@ class Clocks:
         finally:
             for op, forward, formulas, joint in before:
                 op.forward, op.formulas, op.joint = forward, formulas, joint
-            backward.SIDE_BY_SIDE = together
+            engine.SIDE_BY_SIDE = together
 
     def around(self, function: Callable[..., Any], op: str, what: str) -> Callable[..., Any]:
         def clocked(*args: Any, **params: Any) -> Any:
