@@ -68,6 +68,20 @@ paused: ContextVar[int] = ContextVar("tensorgrad_paused", default=0)
 lowering: ContextVar[Callable[..., Any] | None] = ContextVar("tensorgrad_lowering", default=None)
 
 
+class Recorder(Protocol):
+    """What records a function for a compiler: then ops record all they are given, what needs no gradient, truth
+    values and integers too, and values do not leave the graph unseen."""
+
+    def decide(self, condition: Tensor) -> bool: ...
+    def draw(self, make: Callable[[], NDArray]) -> Tensor: ...
+    def report(self, values: tuple[Tensor, ...], take: Callable[..., None]) -> None: ...
+    def refuse(self, tensor: Tensor, what: str) -> None: ...
+
+
+#: The recorder that this thread or task works for.
+tracing: ContextVar[Recorder | None] = ContextVar("tensorgrad_tracing", default=None)
+
+
 class Watch(Protocol):
     """What is told of every op and every vjp: `detect_nan`, and the recorder of `backward_steps`."""
 
@@ -218,6 +232,7 @@ class Tensor(Operators["Tensor"]):
 
         Assigning to it gives a leaf new values, of the same shape and dtype.
         """
+        self._leave("data")
         view = self._array.view()
         view.flags.writeable = False
         return view
@@ -303,16 +318,20 @@ class Tensor(Operators["Tensor"]):
 
     def numpy(self) -> NDArray:
         """A copy of the values, free of the graph."""
+        self._leave("numpy()")
         return self._array.copy()
 
     def item(self) -> float:
         """The only element as a Python number; ValueError if there are more."""
+        self._leave("item()")
         if self._array.size != 1:
             raise ValueError(f"item: {self.label()} has {self._array.size} elements, expected one")
         return self._array.item()  # type: ignore[no-any-return]  # NumPy types it Any
 
     def detach(self) -> Tensor:
         """The same values as a leaf that does not require grad."""
+        if tracing.get() is not None:
+            return identity._record((self,), {})  # type: ignore[no-any-return]
         return Tensor(self._array)
 
     def zero_grad(self) -> None:
@@ -406,6 +425,7 @@ class Tensor(Operators["Tensor"]):
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray:
         refuse_conversion(self, "conversion to a NumPy array")
+        self._leave("conversion to a NumPy array")
         if copy is False:
             raise ValueError("a Tensor gives NumPy a copy of its values, never a view, which t.data is")
         return np.array(self._array, dtype=dtype)
@@ -419,7 +439,14 @@ class Tensor(Operators["Tensor"]):
         return int(self.item())
 
     def __bool__(self) -> bool:
-        return bool(self._array)
+        recorder = tracing.get()
+        return bool(self._array) if recorder is None else recorder.decide(self)
+
+    def _leave(self, how: str) -> None:
+        """Tell a recorder that values leave the graph."""
+        recorder = tracing.get()
+        if recorder is not None:
+            recorder.refuse(self, how)
 
     def _update(self, symbol: str, update: Callable[..., Any], other: Array) -> Tensor:
         """Carry out ``self symbol= other``: assign a leaf that requires grad, make a new value otherwise."""
@@ -620,15 +647,18 @@ class Op(Generic[P]):
                 raw = True
             arrays.append(x)
         record = record and not paused.get()
-        if record and raw:
+        followed = traced and tracing.get() is not None
+        keep = record or followed
+        if keep and raw:
             # The graph must not see later changes to an array that is not its own.
             args = tuple(x if isinstance(x, Tensor) else self._keep_operand(x) for x in args)
             arrays = [x._array if isinstance(x, Tensor) else x for x in args]
         forward = self.forward
         if not traced and (lower := lowering.get()) is not None:
             forward = partial(lower, self)
+        options = _unwrap_options(params) if followed else params
         try:
-            out = forward(*arrays, **params)
+            out = forward(*arrays, **options)
         except (TypeError, ValueError, IndexError) as error:
             raise explain(error, self, arrays, self._native) from error
         if not traced:
@@ -640,12 +670,12 @@ class Op(Generic[P]):
         node._grad = node.name = None
         node._requires_grad = record
         node._serial = next(clock)
-        if record:
-            if mixed or out.dtype is not dtype:
+        if keep:
+            if record and (mixed or out.dtype is not dtype):
                 refuse_dtype(self, args, arrays, out.dtype)
             node._op = self
             node._inputs = args
-            node._params = self._keep_params(params) if params or self.defaults else params
+            node._params = self._keep_params(params, followed) if params or self.defaults else params
             watch = watching.get()
             if watch is not None:
                 watch.after_forward(node, arrays)
@@ -655,6 +685,15 @@ class Op(Generic[P]):
             node._params = {}
             if raw and any(isinstance(x, np.ndarray) and np.may_share_memory(out, x) for x in args):
                 node._array = out.copy(order="K")  # the array is the caller's, who may change it
+        return node
+
+    def _record(self, args: tuple[Any, ...], params: dict[str, Any]) -> Any:
+        """Call a function without a derivative so that a compiler finds it in the graph."""
+        out = self.forward(*(x._array if isinstance(x, Tensor) else x for x in args), **params)
+        if not isinstance(out, (np.ndarray, np.generic)):
+            return out
+        node = Tensor(out)
+        node._op, node._inputs, node._params = self, args, params
         return node
 
     def __get__(self, instance: object, owner: type | None = None) -> Any:
@@ -705,11 +744,11 @@ class Op(Generic[P]):
         copy.flags.writeable = False
         return copy
 
-    def _keep_params(self, params: dict[str, Any]) -> dict[str, Any]:
+    def _keep_params(self, params: dict[str, Any], followed: bool) -> dict[str, Any]:
         """Keyword arguments as the graph keeps them, defaults filled in."""
         kept = dict(self.defaults)
         for key, value in params.items():
-            kept[key] = value if type(value) in _ATOMS else _freeze(value)
+            kept[key] = value if type(value) in _ATOMS else _freeze(value, followed)
         return kept
 
 
@@ -826,17 +865,35 @@ def implements(function: Callable[..., Any], /) -> Callable[[F], F]:
 def nondifferentiable(function: Callable[..., Any], /) -> None:
     """Let a NumPy function whose result is boolean or integer take Tensors: it gives plain arrays."""
 
+    recorded: Op[...] = Op(function, function.__name__, elementwise=True, native=True)
+
     def on_values(*args: Any, **kwargs: Any) -> Any:
+        if tracing.get() is not None:
+            return recorded._record(args, kwargs)
         values = {key: x._array if isinstance(x, Tensor) else x for key, x in kwargs.items()}
         return function(*(x._array if isinstance(x, Tensor) else x for x in args), **values)
 
     NUMPY[function] = on_values
 
 
-def _freeze(value: Any) -> Any:
+def as_option(x: Array) -> Array:
+    """The values of a tensor as an option of an op, with respect to which there is no derivative."""
+    return x.data if isinstance(x, Tensor) and tracing.get() is None else x
+
+
+def _unwrap_options(params: dict[str, Any]) -> dict[str, Any]:
+    """Options with the arrays of tensors in their place."""
+    plain = lambda x: x._array if isinstance(x, Tensor) else x
+    return {
+        key: tuple(map(plain, value)) if type(value) is tuple else plain(value)
+        for key, value in params.items()
+    }
+
+
+def _freeze(value: Any, followed: bool) -> Any:
     """``value`` with a copy of every array and list in it, so that the graph alone holds them."""
     if isinstance(value, Tensor):
-        return value.numpy()
+        return value if followed else value.numpy()
     if isinstance(value, np.ndarray):
         copy = value.copy()
         copy.flags.writeable = False
@@ -844,7 +901,7 @@ def _freeze(value: Any) -> Any:
     if type(value) is tuple and _ATOMS.issuperset(map(type, value)):
         return value
     if isinstance(value, (tuple, list)):
-        return type(value)([_freeze(item) for item in value])
+        return type(value)([_freeze(item, followed) for item in value])
     return value
 
 

@@ -165,6 +165,15 @@ class Operators(Generic[R]):
     def __ge__(self, other: Array) -> Any:
         return NUMPY[np.greater_equal](self, other)
 
+    def __invert__(self) -> Any:
+        return NUMPY[np.logical_not](self)
+
+    def __and__(self, other: Array) -> Any:
+        return NUMPY[np.logical_and](self, other)
+
+    def __or__(self, other: Array) -> Any:
+        return NUMPY[np.logical_or](self, other)
+
     def __len__(self) -> int:
         return len(self._array)
 
@@ -228,6 +237,7 @@ class Operators(Generic[R]):
 
     def tolist(self) -> Any:
         """The values as nested lists of Python numbers."""
+        self._leave("tolist()")
         return self._array.tolist()
 
     def astype(self, dtype: DTypeLike) -> R:

@@ -12,6 +12,7 @@ from numpy.typing import DTypeLike
 from tensorgrad import ops
 from tensorgrad.core import Array, Parameter, Tensor
 from tensorgrad.core.checks import NDArray, between, pair, positive_integer
+from tensorgrad.core.engine import as_option, tracing
 from tensorgrad.nn.initializers import Seed, initialize
 from tensorgrad.nn.layer import Buffer, Layer
 
@@ -184,12 +185,12 @@ class Embedding(Layer):
 
     def forward(self, x: Array) -> Tensor:
         """(N, ...) -> (N, ..., size)."""
-        numbers = x.data if isinstance(x, Tensor) else x
-        if not isinstance(numbers, np.ndarray) or numbers.dtype.kind not in "iu":
+        numbers = as_option(x)
+        if not isinstance(numbers, (np.ndarray, Tensor)) or numbers.dtype.kind not in "iu":
             came = getattr(numbers, "dtype", f"a {type(numbers).__name__}")
             raise TypeError(f"{self}: expected an array of integers, got {came}")
         outside = (numbers < 0) | (numbers >= self.count)
-        if outside.any():
+        if np.any(outside):
             raise ValueError(
                 f"{self}: expected numbers from 0 to {self.count - 1}, got {numbers[outside][0]}"
             )
@@ -434,17 +435,25 @@ class BatchNorm(Layer):
             )
         mean, variance = _as_tensor(ops.mean(x, axis=axes)), _as_tensor(ops.var(x, axis=axes))
         out = self._normalize(x, mean, variance)
-        if np.isfinite(mean.data).all() and np.isfinite(variance.data).all():
-            self._move(self.running_mean, mean.data)
-            self._move(self.running_variance, variance.data * (count / (count - 1)))
+        recorder = tracing.get()
+        if recorder is None:
+            self._move(count, mean.data, variance.data)
+        else:
+            recorder.report((mean, variance), partial(self._move, count))
         return out
 
     def _normalize(self, x: Array, mean: Tensor, variance: Tensor) -> Tensor:
         gain = self.scale / ops.sqrt(variance + self.eps)
         return _as_tensor(ops.normalize(x, mean, gain, self.shift))
 
-    def _move(self, running: Buffer, batch: NDArray) -> None:
-        running.data = (1 - self.momentum) * running.data + self.momentum * batch
+    def _move(self, count: int, mean: NDArray, variance: NDArray) -> None:
+        """Move the running statistics towards those of a batch, if these are finite."""
+        if np.isfinite(mean).all() and np.isfinite(variance).all():
+            for running, batch in (
+                (self.running_mean, mean),
+                (self.running_variance, variance * (count / (count - 1))),
+            ):
+                running.data = (1 - self.momentum) * running.data + self.momentum * batch
 
     def __repr__(self) -> str:
         return f"BatchNorm({self.channels})"
@@ -561,10 +570,15 @@ class Dropout(Layer):
             raise TypeError(f"{self}: expected floating input, got {getattr(x, 'dtype', type(x).__name__)}")
         # Drawn in the order of the axes, so that the mask is the same however x lies in memory; then laid out
         # like x, as the result will be: convolution has a layout of its own.
-        mask = np.empty_like(x.data if isinstance(x, Tensor) else x)
-        kept = self.generator.random(x.shape, np.float32) >= self.rate
-        np.multiply(kept.astype(mask.dtype), 1 / (1 - self.rate), out=mask)
-        return _as_tensor(x * Tensor(mask))
+        recorder = tracing.get()
+        if recorder is not None:
+            return _as_tensor(x * recorder.draw(partial(self._draw, np.empty(x.shape, x.dtype))))
+        return _as_tensor(x * Tensor(self._draw(np.empty_like(x.data if isinstance(x, Tensor) else x))))
+
+    def _draw(self, mask: NDArray) -> NDArray:
+        """Fill ``mask`` with 0 for what is left out, and 1 / (1 - rate)."""
+        kept = self.generator.random(mask.shape, np.float32) >= self.rate
+        return np.multiply(kept.astype(mask.dtype), 1 / (1 - self.rate), out=mask)
 
     def __repr__(self) -> str:
         return f"Dropout({self.rate})"

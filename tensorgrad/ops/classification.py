@@ -204,8 +204,7 @@ def _probabilities(prediction: Array, target: Array) -> Array:
     """The target as probabilities; labels as one-hot rows."""
     if not _are_labels(prediction, target):
         return exactly(target, prediction)
-    labels = target.data if isinstance(target, Tensor) else target
-    return np.equal(labels[..., None], np.arange(prediction.shape[-1])).astype(prediction.dtype)
+    return np.equal(target[..., None], np.arange(prediction.shape[-1])).astype(prediction.dtype)
 
 
 def _mix(prediction: Array, target: Array, class_weights: Array, label_smoothing: float) -> Array:

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from tensorgrad.core import Array, Tensor, op
+from tensorgrad.core import Array, op
+from tensorgrad.core.engine import as_option
 from tensorgrad.core.checks import flag
 from tensorgrad.core.parallel import parts, share
 from tensorgrad.ops.activations import keep
@@ -359,8 +360,7 @@ def _require_index(name: str, index: Array, shape: Shape, rows: Axis, columns: A
 
 def _max_pool_vjp(g: Array, out: Array, x: Array, **options: Any) -> Array:
     # The derivative does not change with x but by jumps: x and out are no arguments that have one.
-    x, out = (array.data if isinstance(array, Tensor) else array for array in (x, out))
-    return max_pool_images(g, images=x, maxima=out, **options)
+    return max_pool_images(g, images=as_option(x), maxima=as_option(out), **options)
 
 
 def _max_pool_images_vjp(
