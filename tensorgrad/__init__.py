@@ -30,7 +30,7 @@ from tensorgrad.ops.reduce import *
 from tensorgrad.ops.shape import *
 
 if _TYPE_CHECKING:
-    from tensorgrad.data import minibatches as minibatches
+    from tensorgrad.data.batches import *
     from tensorgrad.estimators import *
     from tensorgrad.graph import *
     from tensorgrad.nn import *
