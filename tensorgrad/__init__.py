@@ -7,13 +7,11 @@ The engine and the ops are imported with the package. Layers, training and drawi
 theirs is first asked for, so that `import tensorgrad` takes little longer than `import numpy`.
 """
 
-from typing import TYPE_CHECKING as _TYPE_CHECKING
-from typing import Any as _Any
+import typing as _typing
 
 from tensorgrad.core.detect_nan import *
 from tensorgrad.core.engine import *
 from tensorgrad.core.gradcheck import *
-from tensorgrad.core.operators import READERS as _READERS
 from tensorgrad.core.recompute import *
 from tensorgrad.core.transforms import *
 from tensorgrad.ops import linalg as linalg
@@ -29,12 +27,18 @@ from tensorgrad.ops.rearranging import *
 from tensorgrad.ops.reduce import *
 from tensorgrad.ops.shape import *
 
-if _TYPE_CHECKING:
-    from tensorgrad.data import minibatches as minibatches
+if _typing.TYPE_CHECKING:  # under this name type checkers know it, and report a name that is not there
+    from tensorgrad import data as data
+    from tensorgrad import estimators as estimators
+    from tensorgrad import graph as graph
+    from tensorgrad import nn as nn
+    from tensorgrad.data.batches import *
     from tensorgrad.estimators import *
     from tensorgrad.graph import *
     from tensorgrad.nn import *
 else:
+    from tensorgrad.core.operators import READERS as _READERS
+
     _ON_DEMAND = {
         "tensorgrad.data": "minibatches",
         "tensorgrad.estimators": "TensorgradClassifier TensorgradRegressor",
@@ -54,7 +58,7 @@ else:
     _HOME = {name: floor for floor, names in _ON_DEMAND.items() for name in names.split()}
     __all__ = [*(name for name in globals() if name[0] != "_" and name not in ("core", "ops")), *_HOME]
 
-    def __getattr__(name: str) -> _Any:
+    def __getattr__(name: str) -> object:
         from importlib import import_module
 
         if f"tensorgrad.{name}" in _ON_DEMAND:
@@ -64,8 +68,8 @@ else:
         value = globals()[name] = getattr(import_module(_HOME[name]), name)
         return value
 
-    # A method of the engine's that stands above it.
-    _READERS["backward_steps"] = lambda loss, grad=None: __getattr__("backward_steps")(loss, grad)
-
     def __dir__() -> list[str]:
         return sorted({*globals(), *__all__})
+
+    # The method of Tensor that stands above the engine.
+    _READERS["backward_steps"] = lambda loss, grad=None: __getattr__("backward_steps")(loss, grad)

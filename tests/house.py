@@ -40,6 +40,8 @@ LARGER = {"core/engine.py": 700}
 NO_CODE = {
     tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER,
 }  # fmt: skip
+#: Folders that nobody imports from: what is called is in their ``__init__``.
+PROGRAMS = {"cli"}
 #: Underscored names that others offer for use: named tuples, the interpreter, scikit-learn's scorers.
 OFFERED = {"_asdict", "_fields", "_make", "_replace", "_getframe", "_score_func"}
 
@@ -313,17 +315,24 @@ def private_names(house: House) -> Iterator[str]:
                 )
 
 
+def _is_handed_out(house: House, node: ast.ImportFrom, alias: ast.alias, root: bool) -> bool:
+    """Whether a facade may import so: all names of a module, a module, or what its ``__getattr__`` needs."""
+    is_module = f"{node.module}.{alias.name}" in house.modules
+    private = root and (alias.asname or "").startswith("_")
+    return alias.name == "*" or is_module or private
+
+
 def facades(house: House) -> Iterator[str]:
     """A folder's ``__init__`` is star imports, and each name stands in the ``__all__`` of one module."""
     for file in house.files:
-        if not file.facade:
+        if not file.facade or file.folder in PROGRAMS:
             continue
         root = file.module == house.package
         for node in ast.walk(file.tree) if root else _without_docstring(file.tree):
             inside = isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == house.package
             if root and not inside:
                 continue  # what the names on demand need
-            if not inside or [alias.name for alias in node.names] != ["*"]:
+            if not inside or not all(_is_handed_out(house, node, alias, root) for alias in node.names):
                 yield file.at(
                     node.lineno,
                     "not `from module import *`; a facade is its docstring and star imports alone",
@@ -339,8 +348,9 @@ def facades(house: House) -> Iterator[str]:
             for name, module in house.names(target).items():
                 if home.setdefault(name, module) != module:
                     yield file.at(found.line, f"{name} stands in {home[name]} and in {module}; keep one")
+    starred = {house.target(i) for file in house.files for i in file.imports if i.name == "*"}
     for file in house.files:
-        if file.all is None or file.facade:
+        if file.all is None or file.module not in starred:
             continue
         line, names = file.all
         for name in names:

@@ -216,13 +216,13 @@ A, B = '__all__ = ["A"]\nclass A: ...\n', '__all__ = ["B", "b"]\nb: int = 1\nif 
 
 def test_a_facade_of_star_imports_with_each_name_once_is_in_order(built):
     root = (
-        '"""Docs."""\nfrom typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from home.nn import *\n'
-        'else:\n    __all__ = sorted(globals())\n    def __getattr__(name): ...\n'
-    )  # fmt: skip
-    assert (
-        built(house.facades, {"__init__.py": root, "nn/__init__.py": FACADE, "nn/a.py": A, "nn/b.py": B})
-        == []
+        '"""Docs."""\nfrom typing import TYPE_CHECKING\nfrom home.nn.c import hook as _hook\n'
+        "if TYPE_CHECKING:\n    from home.nn import *\n"
+        "else:\n    __all__ = sorted(globals())\n    def __getattr__(name): ...\n"
     )
+    files = {"nn/__init__.py": FACADE + "from home.nn import c as c\n", "nn/a.py": A, "nn/b.py": B}
+    namespace = {"nn/c.py": "from home.nn.a import A\n__all__ = ['A']", "cli/__init__.py": "def main(): ..."}
+    assert built(house.facades, {"__init__.py": root, **files, **namespace}) == []
 
 
 @pytest.mark.parametrize(("place", "line", "words", "files"), [

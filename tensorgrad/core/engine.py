@@ -63,9 +63,10 @@ clock = itertools.count(1)
 #: How many `no_grad` blocks this thread or task is inside of; ops record at 0.
 paused: ContextVar[int] = ContextVar("tensorgrad_paused", default=0)
 
-#: What carries out an op's call without Tensors in place of its forward, as ``lower(op, *args, **params)``:
-#: an exporter, to which the formulas so dictate their ops. It holds for this thread or task.
-lowering: ContextVar[Callable[..., Any] | None] = ContextVar("tensorgrad_lowering", default=None)
+#: What carries out the ops that a thread (by its number) calls without Tensors, in place of their forwards,
+#: as ``lower(op, *args, **params)``: an exporter, to which formulas so dictate their ops. It is empty but
+#: while one is at work, so that ordinary calls do not pay for it.
+lowering: dict[int, Callable[..., Any]] = {}
 
 
 class Recorder(Protocol):
@@ -654,8 +655,8 @@ class Op(Generic[P]):
             args = tuple(x if isinstance(x, Tensor) else self._keep_operand(x) for x in args)
             arrays = [x._array if isinstance(x, Tensor) else x for x in args]
         forward = self.forward
-        if not traced and (lower := lowering.get()) is not None:
-            forward = partial(lower, self)
+        if lowering and not traced and threading.get_ident() in lowering:
+            forward = partial(lowering[threading.get_ident()], self)
         options = _unwrap_options(params) if followed else params
         try:
             out = forward(*arrays, **options)

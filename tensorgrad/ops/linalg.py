@@ -28,8 +28,8 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
 from tensorgrad.core import Array, Tensor, implements, nondifferentiable, op, sum_to
-from tensorgrad.ops import products, rearranging
-from tensorgrad.ops.shape import Axes, matrix_transpose, moveaxis, reshape
+from tensorgrad.ops import products, rearranging, shape
+from tensorgrad.ops.shape import Axes, moveaxis, reshape
 
 __all__ = [
     "cholesky", "cond", "cross", "det", "diagonal", "eigh", "eigvalsh", "inv", "matmul", "matrix_norm",
@@ -603,6 +603,12 @@ def vecdot(x1: Array, x2: Array, /, *, axis: int = -1) -> Array:
 def cross(x1: Array, x2: Array, /, *, axis: int = -1) -> Array:
     """Vector product in space; see `numpy.linalg.cross`."""
     return products.cross(x1, x2, axis=axis)
+
+
+@implements(np.linalg.matrix_transpose)
+def matrix_transpose(x: Array, /) -> Array:
+    """The last two axes interchanged; see `numpy.linalg.matrix_transpose`."""
+    return shape.matrix_transpose(x)
 
 
 @implements(np.linalg.diagonal)

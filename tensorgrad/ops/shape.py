@@ -101,7 +101,6 @@ def rollaxis(a: Array, axis: int, start: int = 0) -> Array:
 
 
 @implements(np.matrix_transpose)
-@implements(np.linalg.matrix_transpose)
 def matrix_transpose(x: Array, /) -> Array:
     """The last two axes interchanged; see `numpy.matrix_transpose`."""
     return _permute(np.matrix_transpose, x)

@@ -117,6 +117,7 @@ def assert_pooling_is_written(seed):
         return
     y = draw(rng, maxima.shape, dtype, lay)
     assert_writes("max_pool", x, **options)
+    assert_writes("reshape", maxima, shape=(len(maxima), -1))
     assert_writes("max_pool_images", y, images=x, maxima=maxima, **options)
     taps = np.prod(options["size"]) ** (2 if isinstance(options["size"], int) else 1)
     index = lay(rng.integers(0, taps, y.shape))

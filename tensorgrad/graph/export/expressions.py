@@ -201,11 +201,8 @@ def write_array(x: NDArray) -> str:
     first = x.flat[0].item()
     if x.ndim and x.size > 1 and _are_same(x, np.full(x.shape, first, x.dtype)):
         value = _write_number(first)[0]
-        if value in ("0.0", "0", "False"):
-            return f"np.zeros({x.shape}{of_type})"
-        if value in ("1.0", "1", "True"):
-            return f"np.ones({x.shape}{of_type})"
-        return f"np.full({x.shape}, {value}{dtype})"
+        name = {"0": "zeros", "False": "zeros", "1": "ones", "True": "ones"}.get(value.removesuffix(".0"))
+        return f"np.{name}({x.shape}{of_type})" if name else f"np.full({x.shape}, {value}{dtype})"
     if x.ndim == 1 and x.size > 2 and x.dtype != bool and _are_same(x, np.arange(x.size, dtype=x.dtype)):
         return f"np.arange({x.size}{'' if x.dtype == int else of_type or ', dtype=float'})"
     if x.ndim == 2 and x.shape[0] == x.shape[1] and x.size > 1:

@@ -9,10 +9,13 @@ Another language has a table of its own here, with the same keys: the rule for a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from threading import get_ident
 from typing import Any, TypeAlias
 
 from tensorgrad.core import Op
+from tensorgrad.core.engine import lowering
 from tensorgrad.graph.export import numpy_rules
 from tensorgrad.graph.export.trace import script_of
 
@@ -42,3 +45,18 @@ def lower(op: Op[Any], *args: Any, **params: Any) -> Any:
     """Carry out a call of an op: by its rule, if it has one and an argument is traced, or by its forward."""
     rule = NUMPY.get(op.name) if script_of(args) else None
     return (rule or op.forward)(*args, **params)
+
+
+@contextmanager
+def lower_ops() -> Iterator[None]:
+    """Let `lower` carry out the ops that this thread calls without Tensors, as formulas do."""
+    thread = get_ident()
+    outer = lowering.get(thread)
+    lowering[thread] = lower
+    try:
+        yield
+    finally:
+        if outer is None:
+            del lowering[thread]
+        else:
+            lowering[thread] = outer

@@ -14,15 +14,12 @@ import numpy as np
 
 from tensorgrad.core import Tensor
 from tensorgrad.core.checks import NDArray
-from tensorgrad.core.engine import lowering, paused, require_recorded, seed, watching
+from tensorgrad.core.engine import paused, require_recorded, seed, watching
 from tensorgrad.graph.export.expressions import UnwritableError
-from tensorgrad.graph.export.leaves import Leaves
-from tensorgrad.graph.export.lowerings import lower
 from tensorgrad.graph.export.names import make_identifier
 from tensorgrad.graph.export.page import write_module
 from tensorgrad.graph.export.program import Program
 from tensorgrad.graph.export.replay import Replay, have_same_bits
-from tensorgrad.graph.export.trace import Script
 from tensorgrad.graph.recorded import Recorded
 from tensorgrad.graph.steps import BackwardSteps, backward_steps
 
@@ -163,20 +160,17 @@ def _write(
     # floating point are not reported again: the engine did, and an op's own settings still stand out.
     paused.set(0)
     watching.set(None)
-    lowering.set(lower)
     np.seterr(all="call")
     np.seterrcall(lambda *_: None)
-    graph, script = Recorded(loss), Script()
-    leaves = Leaves(script, graph, inputs)
-    targets = leaves.choose(wrt)
-    replay = Replay(graph, script, leaves)
+    replay = Replay(Recorded(loss), inputs)
+    targets = replay.leaves.choose(wrt)
     replay.run_forward()
     steps = backward_steps(loss, seed(loss, None, "to_numpy"))
     replay.run_backward(steps)
     out = replay.step_of(loss)
     gradients = {replay.step_of(leaf): replay.gradient_of(leaf) for leaf in targets}
     try:
-        program = Program(script.steps, [out, *gradients.values()], replay.named, [name])
+        program = Program(replay.script.steps, [out, *gradients.values()], replay.named, [name])
         source = write_module(program, name, out, gradients)
     except UnwritableError as error:
         raise TypeError(f"to_numpy: {error}") from error

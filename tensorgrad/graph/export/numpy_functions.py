@@ -4,7 +4,7 @@
 
 Their source is what is written, so they stand on their own: no types, nothing imported, no names but NumPy's
 and one another's. Each takes the same products and sums in the same order as the op in `tensorgrad.ops` that
-it is for, and gives the same bits in the same layout; ``tests/graph/test_export_functions.py`` holds them to
+it is for, and gives the same bits in the same layout: ``tests/graph/test_export_rules.py`` holds each to
 that, so that neither changes alone.
 
 How an element of a product of matrices is rounded depends on the length of its sum and on where it lies: BLAS
@@ -16,16 +16,16 @@ A maximum is exact, so only what decides ties and signs of zero must be as in th
 row-major order, rows before columns. Sums also round, and are taken in that order too.
 """
 
+from __future__ import annotations
+
 import inspect
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
 
-def source_of(function: Callable[..., Any]) -> str:
+def source_of(name: str) -> str:
     """The text of one of these functions, as a program has it."""
-    return inspect.getsource(function)
+    return inspect.getsource(globals()[name])
 
 
 def windows_of(x, size):

@@ -12,8 +12,7 @@ import numpy as np
 
 from tensorgrad.core import OPS
 from tensorgrad.core.parallel import parts
-from tensorgrad.graph.export import numpy_functions as functions
-from tensorgrad.graph.export.numpy_functions import source_of
+from tensorgrad.graph.export.numpy_functions import pixels, source_of
 from tensorgrad.graph.export.trace import Lines, Method, Traced, call, record
 from tensorgrad.ops.conv import patch_row_bytes, row_bytes
 from tensorgrad.ops.windows import Axis, Shape, slide
@@ -75,17 +74,15 @@ def _reads_once(index: Any) -> bool:
     )
 
 
-def _call(
-    word: str, how: str, args: tuple[Any, ...], *used: Callable[..., Any], disjoint: bool = False
-) -> Any:
-    """A call of the last of the functions, which uses the others; ``how`` are its further arguments.
+def _call(word: str, used: str, args: tuple[Any, ...], *how: str, disjoint: bool = False) -> Any:
+    """A call of the last of the functions named in ``used``; ``how`` are its arguments after the arrays.
 
     What overlapping windows add to pixels need only be assigned if windows are disjoint.
     """
-    name, sources = used[-1].__name__, [*map(source_of, used)]
+    name, sources = used.split()[-1], [*map(source_of, used.split())]
     if disjoint:
         name, *sources = (x.replace("_overlapping", "").replace("] += ", "] = ") for x in (name, *sources))
-    arguments = ", ".join([*(f"{{a{k}}}" for k in range(len(args))), *([how] if how else [])])
+    arguments = ", ".join([*(f"{{a{k}}}" for k in range(len(args))), *filter(None, how)])
     return record(Lines(word, (f"{{out}} = {name}({arguments})",), tuple(sources)), *args)
 
 
@@ -94,32 +91,24 @@ def _call(
 
 def conv2d(x: Any, w: Any, bias: Any = None, **options: Any) -> Any:
     _, how = _lay_filters(x.shape, w.shape, **options)
-    if not how:
-        return _call("convolved", "", (x, w, bias), functions.windows_of, functions.conv2d)
-    used = functions.windows_of_general, functions.conv2d_general
-    return _call("convolved", how, (x, w, bias), *used)
+    used = "windows_of_general conv2d_general" if how else "windows_of conv2d"
+    return _call("convolved", used, (x, w, bias), how)
 
 
 def conv2d_filters(x: Any, y: Any, *, shape: Shape, **options: Any) -> Any:
     (rows, columns), how = _lay_filters(x.shape, shape, **options)
+    used = "windows_of_general conv2d_filters_general" if how else "windows_of conv2d_filters"
     blocks = _blocks_of(rows, row_bytes(x.swapaxes(0, 3), shape[0], rows, columns))
-    start = f"shape={tuple(shape)}, {blocks}"
-    if not how:
-        return _call("convolved", start, (x, y), functions.windows_of, functions.conv2d_filters)
-    used = functions.windows_of_general, functions.conv2d_filters_general
-    return _call("convolved", f"{start}, {how}", (x, y), *used)
+    return _call("convolved", used, (x, y), f"shape={tuple(shape)}", blocks, how)
 
 
 def conv2d_images(y: Any, w: Any, *, shape: Shape, **options: Any) -> Any:
     (rows, columns), how = _lay_filters(shape, w.shape, **options)
-    start = f"shape={tuple(shape)}"
-    if not how:
-        return _call("convolved", start, (y, w), functions.conv2d_images)
-    function: Callable[..., Any] = functions.conv2d_images_general
+    used, blocks = "tap conv2d_images_general" if how else "conv2d_images", ""
     if not rows.stride == rows.dilation == 1:
-        function = functions.conv2d_images_by_patch
-        start += f", {_blocks_of(rows, patch_row_bytes(y.swapaxes(0, 3), shape[3], rows, columns))}"
-    return _call("convolved", f"{start}, {how}", (y, w), functions.tap, function)
+        used = "tap conv2d_images_by_patch"
+        blocks = _blocks_of(rows, patch_row_bytes(y.swapaxes(0, 3), shape[3], rows, columns))
+    return _call("convolved", used, (y, w), f"shape={tuple(shape)}", blocks, how)
 
 
 def _lay_filters(
@@ -151,24 +140,23 @@ def max_pool(x: Any, **options: Any) -> Any:
 
 def max_pool_images(y: Any, *, images: Any, maxima: Any, **options: Any) -> Any:
     axes = _lay_windows(images.shape, **options)
-    function: Callable[..., Any] = functions.max_pool_vjp_overlapping_padded
-    how = _list_taps(axes)
+    used, how = "max_pool_vjp_overlapping_padded", _list_taps(axes)
     if all(map(_lies_inside, axes)):
-        function = functions.max_pool_vjp_overlapping
+        used = "max_pool_vjp_overlapping"
         size, stride, dilation = (_both(what, axes) for what in ("size", "stride", "dilation"))
         how = f"size={size}, stride={stride}" + (f", dilation={dilation}" if dilation != (1, 1) else "")
-    return _call("d", how, (y, maxima, images), function, disjoint=_are_disjoint(axes))
+    return _call("d", used, (y, maxima, images), how, disjoint=_are_disjoint(axes))
 
 
 def gather_windows(x: Any, index: Any, **options: Any) -> Any:
     axes = _lay_windows(x.shape, **options)
-    return _call("windows", _list_taps(axes), (x, index), functions.gather_windows)
+    return _call("windows", "gather_windows", (x, index), _list_taps(axes))
 
 
 def scatter_windows(y: Any, index: Any, *, shape: Shape, **options: Any) -> Any:
     axes = _lay_windows(shape, **options)
-    how, function = f"{tuple(shape)}, {_list_taps(axes)}", functions.scatter_windows_overlapping
-    return _call("windows", how, (y, index), function, disjoint=_are_disjoint(axes))
+    used, how = "scatter_windows_overlapping", (str(tuple(shape)), _list_taps(axes))
+    return _call("windows", used, (y, index), *how, disjoint=_are_disjoint(axes))
 
 
 def avg_pool(x: Any, *, count_include_pad: bool = True, **options: Any) -> Any:
@@ -179,7 +167,7 @@ def avg_pool(x: Any, *, count_include_pad: bool = True, **options: Any) -> Any:
 def avg_pool_images(y: Any, *, shape: Shape, count_include_pad: bool = True, **options: Any) -> Any:
     axes = _lay_windows(shape, **options)
     means = _divide(y, axes, count_include_pad)
-    return _call("d", f"{tuple(shape)}, {_list_taps(axes)}", (means,), functions.spread_windows)
+    return _call("d", "spread_windows", (means,), str(tuple(shape)), _list_taps(axes))
 
 
 def _lay_windows(
@@ -211,14 +199,14 @@ def _fold(x: Any, axes: tuple[Axis, Axis], combine: Callable[..., Any], start: f
         taps = [tuple((*before, part) for part in axis.tap(k)) for k in range(axis.size)]
         if len(taps) > 1 and all(axis.count == part[-1].stop - part[-1].start for part, _ in taps):
             out = combine(x[taps[0][1]], x[taps[1][1]])
-            for _, pixels in taps[2:]:
-                out = combine(out, x[pixels])
+            for _, later in taps[2:]:
+                out = combine(out, x[later])
             x = call(word, out)
             continue
         shape = (*x.shape[:place], axis.count, *x.shape[place + 1 :])
         lines = [f"{{out}} = np.full_like({{a0}}, {'-np.inf' if start else '0'}, shape={shape})"]
-        for windows, pixels in taps:
-            part, new = f"{{out}}[{_write(windows)}]", f"{{0}}[{_write(pixels)}]"
+        for windows, seen in taps:
+            part, new = f"{{out}}[{_write(windows)}]", f"{{0}}[{_write(seen)}]"
             lines.append(f"{part} += {new}" if combine is np.add else f"{part} = np.maximum({part}, {new})")
         x = record(Lines(word, tuple(lines)), x)
     return x
@@ -252,10 +240,10 @@ def _divide(x: Any, axes: tuple[Axis, Axis], count_include_pad: bool) -> Any:
     for axis in axes:
         low, high = (-axis.before, axis.length + axis.after) if count_include_pad else (0, axis.length)
         how = (axis.count, axis.size, axis.stride, axis.before, low, high)
-        counts.append(functions.pixels(*how))  # type: ignore[no-untyped-call]
+        counts.append(pixels(*how))  # type: ignore[no-untyped-call]
         texts.append(f"pixels{how}")
-    pixels = np.multiply.outer(*counts)
-    if (pixels == pixels.flat[0]).all():
-        return np.divide(x, int(pixels.flat[0]))
+    number = np.multiply.outer(*counts)
+    if (number == number.flat[0]).all():
+        return np.divide(x, int(number.flat[0]))
     line = f"{{out}} = {{0}} / np.multiply.outer({', '.join(texts)}).astype(np.{x.dtype.name})[:, :, None]"
-    return record(Lines("mean", (line,), (source_of(functions.pixels),)), x)
+    return record(Lines("mean", (line,), (source_of("pixels"),)), x)

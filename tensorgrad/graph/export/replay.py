@@ -12,7 +12,7 @@ from tensorgrad.core import Tensor, sum_to
 from tensorgrad.core.checks import NDArray
 from tensorgrad.graph.export.expressions import UnwritableError
 from tensorgrad.graph.export.leaves import Leaves
-from tensorgrad.graph.export.lowerings import lower
+from tensorgrad.graph.export.lowerings import lower, lower_ops
 from tensorgrad.graph.export.names import NodeNames, Owner
 from tensorgrad.graph.export.trace import Script, Step, Traced, UntraceableError
 from tensorgrad.graph.recorded import Recorded
@@ -22,28 +22,24 @@ from tensorgrad.graph.steps import BackwardStep
 class Replay:
     """The script of a graph, written by running it again: forward node by node, backward step by step.
 
-    Every op is carried out by its rule (`lower`), and so are those that the formulas call: the caller sees to
-    that.
+    Every op is carried out by its rule (`lower`), and so are those that forwards and formulas call.
 
     Attributes
     ----------
     script : Script
-    named : list of Step
-        The steps that computed the nodes of the graph.
+    leaves : Leaves
+    named : dict
+        The steps that computed the nodes of the graph, in order, as keys.
     """
 
-    def __init__(self, graph: Recorded, script: Script, leaves: Leaves) -> None:
-        self.script = script
-        self._graph, self._leaves, self._names = graph, leaves, NodeNames(graph)
-        self._traced = dict(leaves.traced)  # by the ids of tensors, as are the calls and cotangents
+    def __init__(self, graph: Recorded, inputs: dict[str, Any]) -> None:
+        self.script = Script()
+        self.leaves = Leaves(self.script, graph, inputs)
+        self._graph, self._names = graph, NodeNames(graph)
+        self._traced = dict(self.leaves.traced)  # by the ids of tensors, as are the calls and cotangents
         self._calls: dict[int, tuple[list[Any], dict[str, Any]]] = {}
         self._cotangents: dict[int, Any] = {}
-        self._named: dict[Step, None] = {}
-
-    @property
-    def named(self) -> list[Step]:
-        """The steps that computed the nodes of the graph."""
-        return [*self._named]
+        self.named: dict[Step, None] = {}
 
     def step_of(self, node: Tensor) -> Step:
         """The step that computed a node."""
@@ -52,11 +48,12 @@ class Replay:
     def run_forward(self) -> None:
         """Compute every node again, and see that it has the same values."""
         for node in self._graph.results:
-            self._compute(node)
+            with lower_ops():
+                self._compute(node)
             step = self.step_of(node)
-            if step.function is not None and step not in self._named:
+            if step.function is not None and step not in self.named:
                 step.base = self._names.word_for(node)
-                self._named[step] = None
+                self.named[step] = None
 
     def _compute(self, node: Tensor) -> None:
         op = node.op
@@ -66,7 +63,7 @@ class Replay:
                 raise RuntimeError(
                     f"to_numpy: {x.label()} was assigned after {op.name} had read it; run forward again"
                 )
-        inputs, params = self._leaves.kept[id(node)]
+        inputs, params = self.leaves.kept[id(node)]
         args = [self._traced[id(x)] if isinstance(x, Tensor) else x for x in inputs]
         self._calls[id(node)] = args, params
         self.script.begin("forward", self._names.owner_of(node))
@@ -90,8 +87,9 @@ class Replay:
         self.script.begin("backward", Owner("loss"))
         self._cotangents[id(loss)] = g = self.script.record(np.ones_like, self._traced[id(loss)])
         self._name_cotangent(g, loss)
-        for step in steps:
-            self._pull_back(step)
+        with lower_ops():
+            for step in steps:
+                self._pull_back(step)
 
     def _pull_back(self, step: BackwardStep) -> None:
         op, node, g = step.op, step.output, self._cotangents.pop(id(step.output))
@@ -149,10 +147,5 @@ def _explain(op: str) -> Iterator[None]:
 
 def have_same_bits(x: NDArray, y: NDArray) -> bool:
     """Whether two arrays have equal elements to the last bit, signs of zero too; NaN is NaN."""
-    if (x.shape, x.dtype) != (y.shape, y.dtype):
-        return False
-    if x.tobytes() == y.tobytes():
-        return True
-    missing = np.isnan(x)
-    same: bool = np.array_equal(missing, np.isnan(y)) and x[~missing].tobytes() == y[~missing].tobytes()
-    return same
+    same_bits = np.where(np.isnan(x), np.nan, x).tobytes() == np.where(np.isnan(y), np.nan, y).tobytes()
+    return same_bits and (x.shape, x.dtype) == (y.shape, y.dtype)

@@ -35,6 +35,7 @@ static const V zero;
 INLINE V all(real x) { V v = {0}; for (int l = 0; l < LANES; l++) v[l] = x; return v; }
 INLINE W all_whole(whole x) { W v = {0}; for (int l = 0; l < LANES; l++) v[l] = x; return v; }
 INLINE V to_real(W x) { return __builtin_convertvector(x, V); }
+INLINE W to_whole(V x) { return __builtin_convertvector(x, W); }
 INLINE V keep(W m, V a) { return (V)((W)a & m); }
 INLINE V v_keep(W m, V a) { return (V)((W)a & m); }
 INLINE V v_pick(W m, V a, V b) { return (V)(((W)a & m) | ((W)b & ~m)); }

@@ -419,7 +419,7 @@ class Reduction:
         """Write the value of ``x`` over ``axes``, which the result has as length 1 or not at all."""
         kept = [k for k in range(len(x.shape)) if k not in axes]
         across = x.laned and x.batch in axes
-        if across and self.start != "0":
+        if across and (self.start != "0" or value.whole):
             raise UnbatchableError(f"{value.name} compares samples")
         if x.laned and not across:
             value.batch = x.batch if len(value.shape) == len(x.shape) else kept.index(x.batch)
@@ -450,7 +450,8 @@ class Reduction:
                 term = Words(x.laned, "f").as_real(program.element(x, index, code))
                 code.put(self.update("sum", str(term), prefix))
             to = f"{program.point(value.view.buffer, code)}[{value.view.at(at)}]"
-            code.put(f"{to} += total(keep(valid, sum)){scale};" if across else f"{to} = sum{scale};")
+            whole = ("to_whole(sum)" if x.laned else "(whole)sum") if value.whole else "sum"
+            code.put(f"{to} += total(keep(valid, sum)){scale};" if across else f"{to} = {whole}{scale};")
 
 
 _SUM = Reduction("0", lambda out, x, v: f"{out} += {x};")
@@ -581,13 +582,15 @@ def conv2d_images(program: Program, value: Value, y: Value, w: Value, *, shape: 
     # Turned around, the filters go over the cotangent with a margin, and zeros between where the stride skipped.
     fronts = [(axis.size - 1) * axis.dilation - axis.before for axis in axes]
     backs = [axis.length + axis.before - 1 - (axis.count - 1) * axis.stride for axis in axes]
-    if min(*fronts, *backs) < 0:
-        raise NotImplementedError("conv2d_images with more padding than a window")
-    a = _with_margin(program, value, y, [*zip(fronts, backs, strict=True)], (rows.stride, columns.stride))
+    margins = [(max(front, 0), max(back, 0)) for front, back in zip(fronts, backs, strict=True)]
+    a = _with_margin(program, value, y, margins, (rows.stride, columns.stride))
     b = program.need(w)
     filters, channels = w.shape[0] // groups, w.shape[1]
     sample, down, across, channel = _steps(a)
-    start = (rows.size - 1) * rows.dilation * down + (columns.size - 1) * columns.dilation * across
+    start = sum(
+        ((axis.size - 1) * axis.dilation + max(-front, 0)) * step  # more padding than a window: rows it never saw
+        for axis, front, step in zip(axes, fronts, (down, across), strict=True)
+    )
     a = View(a.buffer, a.shape, a.strides, a.offset + start, a.batch)
     loops = [
         Loop("s", shape[0], sample, 0, 0),
@@ -752,8 +755,19 @@ def avg_pool_images(program: Program, value: Value, y: Value, *, shape: Any, siz
         _taps(code, axes, lambda row, column, first: code.put(f"{to}[{_pixel(value.view, row, column)}] += share;"))  # type: ignore[arg-type]
 
 
-def _all_of(program: Program, value: Value, x: Value, **_: Any) -> None:
+def _everywhere(program: Program, value: Value, x: Value, **_: Any) -> None:
     """Whether a condition holds everywhere: it is counted where it does not."""
+    _count(program, value, x, "== 0", "== 0")
+
+
+def _somewhere(program: Program, value: Value, x: Value, **_: Any) -> None:
+    """Whether a condition holds somewhere: it is counted where it does."""
+    _count(program, value, x, "!= 0", "!= 0")
+
+
+def _count(program: Program, value: Value, x: Value, wanted: str, holds: str) -> None:
+    if value.shape:
+        raise NotImplementedError(f"{value.name} along an axis")
     value.stage = x.stage + x.laned
     buffer = program.new_buffer(value.name + "missed", 1, False, "sums" if x.laned else "plain", "1")
     code = program.code(x.stage, x.laned)
@@ -764,10 +778,10 @@ def _all_of(program: Program, value: Value, x: Value, **_: Any) -> None:
         code.put(f"{to}[0] = 0;")
     with code.loops(*((f"i{k}", n) for k, n, _ in view.axes())):
         term = f"{program.point(view.buffer, code)}[{view.at(index)}]"
-        code.put(f"{to}[0] -= total(to_real(valid & ({term} == 0)));" if x.laned else f"{to}[0] += {term} == 0;")
+        code.put(f"{to}[0] -= total(to_real(valid & ({term} {wanted})));" if x.laned else f"{to}[0] += {term} {wanted};")
     value.view = program.new_view(value)
     after = program.code(value.stage, False)
-    after.put(f"{program.point(value.view.buffer, after)}[0] = -({program.point(buffer, after)}[0] == 0);")
+    after.put(f"{program.point(value.view.buffer, after)}[0] = -({program.point(buffer, after)}[0] {holds});")
 
 
 RULES: dict[str, Any] = {
@@ -779,5 +793,5 @@ RULES: dict[str, Any] = {
     "min": Reduction("INFINITY", lambda out, x, v: f"{out} = {v}_min({x}, {out});"),
     "matmul": matmul, "einsum_": einsum, "conv2d": conv2d, "conv2d_images": conv2d_images, "conv2d_filters": conv2d_filters,
     "max_pool": max_pool, "max_pool_images": max_pool_images, "avg_pool": avg_pool, "avg_pool_images": avg_pool_images,
-    "all": _all_of,
+    "all": _everywhere, "any": _somewhere,
 }  # fmt: skip
