@@ -238,12 +238,13 @@ def prelude(program: Program) -> str:
     return text
 
 
-def declare(buffer: Buffer, number: dict[Buffer, int]) -> str:
+def declare(buffer: Buffer, number: dict[Buffer, int], added_to: bool) -> str:
     """A local name for a buffer."""
     element = ("W" if buffer.whole else "V") if buffer.laned else ("whole" if buffer.whole else "real")
     start = {
         "argument": lambda: f"arg[{number[buffer]}]", "arena": lambda: f"arena + {buffer.offset}", "kept": lambda: f"kept + {buffer.offset}",
-        "plain": lambda: f"plain + {buffer.offset}", "sums": lambda: f"sums + {buffer.offset}",
+        "plain": lambda: f"plain + {buffer.offset}",
+        "sums": lambda: f"{'sums' if added_to else 'all_sums[0]'} + {buffer.offset}",
     }[buffer.role]()  # fmt: skip
     cast = f"({element} *)"
     restrict = "const " if buffer.role == "argument" else ""
@@ -310,8 +311,8 @@ def write(program: Program, outputs: Sequence[tuple[str, Value]], gradients: Seq
             out.append("  W valid; for (int l = 0; l < LANES; l++) valid[l] = l < count ? -1 : 0;")
             out.append("  V *const kept = all_kept + (long)block * KEPT;")
         else:
-            out.append(f"static void plain_{stage}(void) {{\n  real *const sums = all_sums[0];")
-        out += [f"  {declare(b, number)}" for b in code.buffers]
+            out.append(f"static void plain_{stage}(void) {{")
+        out += [f"  {declare(b, number, laned and _stage_of(program, b) == stage)}" for b in code.buffers]
         out += code.lines
         out.append("}")
     out += _main(program, gradients, bounds, last, leaves + len(outputs))

@@ -97,7 +97,7 @@ def record(function: Callable[..., Any], arrays: Sequence[NDArray], names: Seque
             loss = outputs[0]
             if loss.size != 1:
                 raise UncompilableError(f"compile: expected a loss of one element, got shape {loss.shape}")
-            ones = np.ones(loss.shape, loss.dtype)
+            ones = Tensor(np.ones(loss.shape, loss.dtype), name="one")
             found = walk([(loss, ones)], create_graph=True) if loss.requires_grad else []
             recording.gradients = [(leaf, g if isinstance(g, Tensor) else Tensor(g)) for leaf, g in found]
     finally:
@@ -124,6 +124,7 @@ class Expansion:
         self.rules = rules
         self.order: list[Tensor] = []
         self._known: set[int] = set()
+        self._made: dict[Any, Tensor] = {}
         self._replaced: dict[int, Tensor] = {}
         self._held: list[Any] = []  # identities must stay taken
         for tensor in sort_graph(outputs):
@@ -137,10 +138,30 @@ class Expansion:
         return tensor
 
     def _enter(self, tensor: Tensor) -> None:
-        if id(tensor) not in self._known:
-            self._known.add(id(tensor))
+        if id(tensor) in self._known:
+            return
+        key = self._key(tensor)
+        if key in self._made:  # computed before: once is enough
+            self._replaced[id(tensor)] = self._made[key]
             self._held.append(tensor)
-            self.order.append(tensor)
+            return
+        self._made[key] = tensor
+        self._known.add(id(tensor))
+        self._held.append(tensor)
+        self.order.append(tensor)
+
+    def _key(self, tensor: Tensor) -> Any:
+        if tensor.op is None:
+            return id(tensor)
+        parts = [*tensor.inputs, *(part for item in sorted(tensor.params.items()) for part in item)]
+        return tensor.op.name, tuple(self._part(x) for x in parts)
+
+    def _part(self, x: Any) -> Any:
+        if isinstance(x, (tuple, list)):
+            return tuple(map(self._part, x))
+        if isinstance(x, (Tensor, np.ndarray)):
+            return "array", id(x)
+        return type(x).__name__, repr(x)
 
     def _visit(self, tensor: Tensor) -> None:
         if id(tensor) in self._known or id(tensor) in self._replaced:
@@ -156,6 +177,7 @@ class Expansion:
             changed = any(a is not b for a, b in zip(inputs, tensor.inputs, strict=True))
             if changed or any(params[key] is not value for key, value in tensor.params.items()):
                 self._replaced[id(tensor)] = new = remake(tensor, inputs, params)
+                self._held.append(new)
                 self._enter(new)
             else:
                 self._enter(tensor)
