@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tensorgrad.graph.native.plan import Buffer, Value, View, count_elements, place_in_arena
+from tensorgrad.graph.native.plan import Buffer, Value, View, count_elements, dense_strides, place_in_arena
 from tensorgrad.graph.native.program import Code, Program, place
 
 PRELUDE = r"""#include <float.h>
@@ -198,8 +198,10 @@ static void *serve(void *number) {
   }
   return 0;
 }
-int step(void **arguments, int threads) {
+int step(void **arguments, int threads, int update) {
   arg = arguments;
+  result = 0;
+  mode = update;
   if (!all_kept) all_kept = aligned_alloc(64, sizeof(V) * KEPT * BLOCKS);
   while (workers < threads - 1) {
     pthread_t thread;
@@ -218,6 +220,100 @@ int step(void **arguments, int threads) {
   work(0);
   for (long i = 0; using > 1 && atomic_load(&finished) < using - 1; i++) { if (i < 2000) RELAX; else sched_yield(); }
   return result;
+}
+"""
+
+
+UPDATE = r"""
+// The gradients, in the caller's memory or, where a step is to be made of them, in the program's own.
+INLINE real *gradient(int k) { return mode ? own_gradients + gradient_at[k] : (real *)arg[FIRST + k]; }
+static void add_up_slots(long start, long end, int thread) {
+  const long n = (end - start) / 16;
+  for (long i = start + n * thread / using * 16, stop = start + n * (thread + 1) / using * 16; i < stop; i++)
+    for (int slot = 1; slot < SLOTS; slot++) all_sums[0][i] += all_sums[slot][i];
+}
+INLINE double sum_of_squares(const real *x, long n) {
+  U sum = {0};
+  long i = 0;
+  for (; i + (long)(sizeof(U) / sizeof(real)) <= n; i += sizeof(U) / sizeof(real)) { const U v = *(const U *)(x + i); sum += v * v; }
+  double total = 0;
+  for (; i < n; i++) total += (double)x[i] * x[i];
+  for (int l = 0; l < (int)(sizeof(U) / sizeof(real)); l++) total += sum[l];
+  return total;
+}
+// A step of gradient descent, of elements from .. to of a parameter; options: rate, momentum, dampening, nesterov,
+// decay, decoupled, first, and the factor of clipping by norm.
+static void descend(real *restrict p, real *restrict v, const real *restrict g, long n, const double *o) {
+  const real rate = o[0], momentum = o[1], keep_ = 1 - o[2], decay = o[4], shrink = 1 - o[0] * o[4], scale = o[7];
+  const int nesterov = o[3] != 0, decoupled = o[5] != 0, first = o[6] != 0;
+  for (long i = 0; i < n; i++) {
+    real x = g[i] * scale, w = p[i];
+    if (decay != 0 && decoupled) w *= shrink;
+    else if (decay != 0) x += w * decay;
+    if (momentum != 0) {
+      v[i] = v[i] * momentum + (first ? x : x * keep_);
+      x = nesterov ? v[i] * momentum + x : v[i];
+    }
+    p[i] = w - x * rate;
+  }
+}
+// A step of Adam; options: rate, first beta, second beta, eps, decay, decoupled, steps before this, largest.
+static void adapt(real *restrict p, real *restrict mean, real *restrict square, real *restrict largest, const real *restrict g, long n, const double *o) {
+  const double root = sqrt(1 - pow(o[2], o[6] + 1));
+  const real b1 = o[1], b2 = o[2], c1 = 1 - o[1], c2 = 1 - o[2], decay = o[4], shrink = 1 - o[0] * o[4], scale = o[7];
+  const real eps = o[3] * root, rate = o[0] * root / (1 - pow(o[1], o[6] + 1));
+  const int decoupled = o[5] != 0;
+  for (long i = 0; i < n; i++) {
+    real x = g[i] * scale, w = p[i];
+    if (decay != 0 && decoupled) w *= shrink;
+    else if (decay != 0) x += w * decay;
+    mean[i] = mean[i] * b1 + x * c1;
+    square[i] = square[i] * b2 + x * x * c2;
+    real under = square[i];
+    if (largest) under = largest[i] = s_max(largest[i], under);
+    p[i] = w - mean[i] / (@F@sqrt@S@(under) + eps) * rate;
+  }
+}
+"""
+FINISH = r"""
+static double clip_by_value(int unit, double limit) {
+  const int k = unit_of[unit], part = unit - first_unit[k];
+  const long rows = gradient_rows[k], each = gradient_sizes[k] / rows;
+  const long from = rows * part / unit_parts[k] * each, to = rows * (part + 1) / unit_parts[k] * each;
+  real *const g = own_gradients + gradient_at[k] + from;
+  for (long i = 0; i < to - from; i++) g[i] = s_max(s_min(g[i], (real)limit), (real)-limit);
+  return sum_of_squares(g, to - from);
+}
+static void finish(int thread) {
+  for (int unit = thread; unit < UNITS; unit += using) collect(unit);
+  if (!mode) return;
+  meet();
+  double total = 0;
+  for (int unit = 0; unit < UNITS; unit++) total += squares[unit];
+  if (!(total < INFINITY)) { result = 1; return; }  // no step is made of what is not finite
+  const double clip = ((double *)arg[FIRST])[0], limit = ((double *)arg[FIRST])[1];
+  if (limit < INFINITY) {
+    meet();
+    for (int unit = thread; unit < UNITS; unit += using) squares[unit] = clip_by_value(unit, limit);
+    meet();
+    total = 0;
+    for (int unit = 0; unit < UNITS; unit++) total += squares[unit];
+  }
+  const double scale = clip > 0 ? clip / (sqrt(total) + 1e-6) : 1;
+  for (int unit = thread; unit < UNITS; unit += using) {
+    const int k = unit_of[unit], part = unit - first_unit[k];
+    const long rows = gradient_rows[k], each = gradient_sizes[k] / rows;
+    const long from = rows * part / unit_parts[k] * each, to = rows * (part + 1) / unit_parts[k] * each;
+    void **const its = arg + FIRST + 1 + 5 * k;  // parameter, three slots, options
+    double o[8];
+    memcpy(o, its[4], 7 * sizeof(double));
+    o[7] = scale < 1 ? scale : 1;
+    real *const p = (real *)its[0] + from, *const g = own_gradients + gradient_at[k] + from;
+    real *slots[3];
+    for (int j = 0; j < 3; j++) slots[j] = its[1 + j] ? (real *)its[1 + j] + from : 0;
+    if (mode == 1) descend(p, slots[0], g, to - from, o);
+    else adapt(p, slots[0], slots[1], slots[2], g, to - from, o);
+  }
 }
 """
 
@@ -271,18 +367,36 @@ def write(program: Program, outputs: Sequence[tuple[str, Value]], gradients: Seq
         arena = max(arena, place_in_arena(own))
     kept = _lay_out(program, "kept", 1)
     plain = _lay_out(program, "plain", 16)
-    sums = _lay_out(program, "sums", 16)
     last = max((s for s, _ in program.stages), default=0)
-    bounds = _bounds(program, last)
+    _store(program, outputs, last)
+    sums, bounds = _lay_out_sums(program, gradients)
     out = [prelude(program)]
     out.append(f"#define SAMPLES {program.samples or 0}\n#define BLOCKS {program.blocks}\n#define SLOTS {slots}")
     out.append(f"#define ARENA {max(arena, 1)}\n#define KEPT {max(kept, 1)}\n#define PLAIN {max(plain, 16)}\n#define SUMS {max(sums, 16)}")
     out.append("static real plain[PLAIN] __attribute__((aligned(64)));\nstatic real all_sums[SLOTS][SUMS] __attribute__((aligned(64)));")
-    out.append("static V *all_kept;\nstatic int result;")
+    out.append("static V *all_kept;\nstatic int result, mode;")
     out.append(WORKERS)
     out += program.functions.values()
+    number = {buffer: k for k, (buffer, _) in enumerate(program.arguments)}
+    for (stage, laned), code in sorted(program.stages.items()):
+        if laned:
+            out.append(f"static void blocks_{stage}(int block, V *restrict arena, real *restrict sums, int fresh) {{")
+            out.append("  const int count = SAMPLES - block * LANES < LANES ? SAMPLES - block * LANES : LANES;")
+            out.append("  W valid; for (int l = 0; l < LANES; l++) valid[l] = l < count ? -1 : 0;")
+            out.append("  V *const kept = all_kept + (long)block * KEPT;")
+        else:
+            out.append(f"static void plain_{stage}(void) {{")
+        out += [f"  {declare(b, number, laned and _stage_of(program, b) == stage)}" for b in code.buffers]
+        out += code.lines
+        out.append("}")
+    single = "f" if program.dtype == np.float32 else ""
+    out += [x.replace("@F@", "").replace("@S@", single) for x in _main(program, gradients, bounds, len(program.arguments) + len(outputs))]
+    return "\n".join(out) + "\n", {"arguments": program.arguments}
+
+
+def _store(program: Program, outputs: Sequence[tuple[str, Value]], last: int) -> None:
+    """Write the outputs into the caller's memory."""
     leaves = len(program.arguments)
-    stores: dict[int, list[str]] = {}
     for k, (_, value) in enumerate(outputs):
         view = value.view
         assert view is not None
@@ -303,20 +417,6 @@ def write(program: Program, outputs: Sequence[tuple[str, Value]], gradients: Seq
             names = [f"i{j}" if n != 1 else "0" for j, n in enumerate(view.shape)]
             with code.loops(*((f"i{j}", n) for j, n in enumerate(view.shape))):
                 code.put(f"(({element} *)arg[{leaves + k}])[{_dense_index(value)}] = {program.point(view.buffer, code)}[{view.at(names)}];")
-    number = {buffer: k for k, (buffer, _) in enumerate(program.arguments)}
-    for (stage, laned), code in sorted(program.stages.items()):
-        if laned:
-            out.append(f"static void blocks_{stage}(int block, V *restrict arena, real *restrict sums, int fresh) {{")
-            out.append("  const int count = SAMPLES - block * LANES < LANES ? SAMPLES - block * LANES : LANES;")
-            out.append("  W valid; for (int l = 0; l < LANES; l++) valid[l] = l < count ? -1 : 0;")
-            out.append("  V *const kept = all_kept + (long)block * KEPT;")
-        else:
-            out.append(f"static void plain_{stage}(void) {{")
-        out += [f"  {declare(b, number, laned and _stage_of(program, b) == stage)}" for b in code.buffers]
-        out += code.lines
-        out.append("}")
-    out += _main(program, gradients, bounds, last, leaves + len(outputs))
-    return "\n".join(out) + "\n", {"arguments": program.arguments}
 
 
 def _dense_index(value: Value) -> str:
@@ -332,13 +432,36 @@ def _dense_index(value: Value) -> str:
 
 def _lay_out(program: Program, role: str, multiple: int) -> int:
     at = 0
-    buffers = [b for b in program.buffers if b.role == role]
-    if role == "sums":
-        buffers.sort(key=lambda b: _stage_of(program, b))
-    for buffer in buffers:
+    for buffer in [b for b in program.buffers if b.role == role]:
         buffer.offset = at
         at += -(-buffer.size // multiple) * multiple
     return at
+
+
+def _lay_out_sums(program: Program, gradients: Sequence[Value]) -> tuple[int, dict[int, tuple[int, int, int]]]:
+    """Place the sums stage by stage: what is read in later stages first, then what is a gradient alone.
+
+    For every stage: where its sums begin, where those end that are added up at once, and where all end.
+    """
+    last: dict[Buffer, int] = {}
+    for (stage, laned), code in program.stages.items():
+        for buffer in code.buffers:
+            last[buffer] = max(last.get(buffer, 0), 2 * stage + laned)
+    final = {v.view.buffer for v in gradients if v.view is not None}
+    at, bounds = 0, {}
+    buffers = [b for b in program.buffers if b.role == "sums"]
+    for stage in sorted({_stage_of(program, b) for b in buffers}):
+        start = at
+        own = [b for b in buffers if _stage_of(program, b) == stage]
+        alone = lambda b: b in final and last[b] == 2 * stage + 1
+        for buffer in sorted(own, key=alone):
+            if alone(buffer) and (stage, 1) not in bounds:
+                bounds[stage, 1] = at
+            buffer.offset = at
+            at += -(-buffer.size // 16) * 16
+        bounds[stage, 0], bounds[stage, 2] = start, at
+        bounds.setdefault((stage, 1), at)
+    return at, {s: (bounds[s, 0], bounds[s, 1], bounds[s, 2]) for s, k in bounds if k == 0}
 
 
 def _stage_of(program: Program, buffer: Buffer) -> int:
@@ -346,58 +469,67 @@ def _stage_of(program: Program, buffer: Buffer) -> int:
     return min((s for (s, laned), c in program.stages.items() if laned and buffer in c.buffers), default=0)
 
 
-def _bounds(program: Program, last: int) -> dict[int, tuple[int, int]]:
-    """For every stage the part of the sums that its blocks add to."""
-    found: dict[int, tuple[int, int]] = {}
-    for buffer in program.buffers:
-        if buffer.role == "sums":
-            stage = _stage_of(program, buffer)
-            low, high = found.get(stage, (buffer.offset, buffer.offset))
-            found[stage] = min(low, buffer.offset), max(high, buffer.offset + -(-buffer.size // 16) * 16)
-    return found
-
-
-def _main(program: Program, gradients: Sequence[Value], bounds: dict[int, tuple[int, int]], last: int, first: int) -> list[str]:
+def _main(program: Program, gradients: Sequence[Value], bounds: dict[int, tuple[int, int, int]], first: int) -> list[str]:
     lines = [
         "static V *arenas[64];",
         "static void work(int thread) {",
         "  if (!arenas[thread]) arenas[thread] = aligned_alloc(64, sizeof(V) * ARENA);",
     ]
-    final = max([last, *(s for s, _ in program.stages)])
+    final = max([0, *(s for s, _ in program.stages)])
     for stage in range(final + 1):
         if (stage, False) in program.stages:
             lines.append(f"  if (thread == 0) plain_{stage}();\n  meet();")
         if (stage, True) in program.stages:
-            low, high = bounds.get(stage, (0, 0))
+            start, middle, end = bounds.get(stage, (0, 0, 0))
             lines.append("  for (int slot = thread; slot < SLOTS; slot += using) {")
-            if high > low:
-                lines.append(f"    memset(all_sums[slot] + {low}, 0, {high - low} * sizeof(real));")
+            if end > start:
+                lines.append(f"    memset(all_sums[slot] + {start}, 0, {end - start} * sizeof(real));")
             lines.append(f"    for (int block = slot; block < BLOCKS; block += SLOTS) blocks_{stage}(block, arenas[thread], all_sums[slot], block == slot);")
             lines.append("  }\n  meet();")
-            if high > low:
-                lines.append(f"  for (long i = {low} + {high - low}L / 16 * thread / using * 16, end = {low} + {high - low}L / 16 * (thread + 1) / using * 16; SLOTS > 1 && i < end; i++)")
-                lines.append("    for (int slot = 1; slot < SLOTS; slot++) all_sums[0][i] += all_sums[slot][i];")
-                lines.append("  meet();")
+            if middle > start:
+                lines.append(f"  if (SLOTS > 1) add_up_slots({start}, {middle}, thread);\n  meet();")
+    lines.append("  finish(thread);\n}")
+    number = {buffer: j for j, (buffer, _) in enumerate(program.arguments)}
+    units, table = 0, []
+    copies = ["static void collect(int unit) {"]
     for k, value in enumerate(gradients):
         view = value.view
         assert view is not None and view.batch is None
-        base = {"sums": "all_sums[0]", "plain": "plain"}.get(view.buffer.role)
-        number = {buffer: j for j, (buffer, _) in enumerate(program.arguments)}
+        size = count_elements(value.shape, None)
+        rows = value.shape[0] if value.shape else 1
+        parts = min(rows, 16)
+        slots = "SLOTS" if view.buffer.role == "sums" and view.buffer.offset >= bounds[_stage_of(program, view.buffer)][1] else "1"
+        base = {"sums": "all_sums[slot]", "plain": "plain"}.get(view.buffer.role)
         base = f"(real *)arg[{number[view.buffer]}]" if base is None else f"{base} + {view.buffer.offset}"
-        shape = view.shape or (1,)
-        strides = view.strides or (0,)
-        head, *rest = shape
-        inner = 1
-        for n in rest:
-            inner *= n
-        lines.append(f"  {{ real *to = arg[{first + k}]; const real *from = {base};  // gradient of {value.name}")
-        names = [f"i{j}" for j in range(len(shape))]
-        text = place(names, strides, view.offset)
-        dense, step = [], 1
-        for j in reversed(range(len(shape))):
-            dense.append(f"i{j} * {step}")
-            step *= shape[j]
-        loops = "".join(f"for (int i{j} = 0; i{j} < {n}; i{j}++) " for j, n in enumerate(shape) if j)
-        lines.append(f"  for (int i0 = (int)({head}L * thread / using); i0 < (int)({head}L * (thread + 1) / using); i0++) {loops}to[{' + '.join(dense)}] = from[{text}]; }}")
-    lines.append("}")
-    return [line for line in lines if line]
+        copies.append(f"  if (unit >= {units} && unit < {units + parts}) {{  // gradient {k}: {value.name}")
+        copies.append(f"    const int from = (int)({rows}L * (unit - {units}) / {parts}), to = (int)({rows}L * (unit - {units} + 1) / {parts});")
+        copies.append(f"    real *const g = gradient({k}) + (long)from * {size // rows};")
+        copies.append(f"    for (int slot = 0; slot < {slots}; slot++) {{")
+        copies.append(f"      const real *const x = {base} + {view.offset};")
+        index = [f"i{j}" for j in range(len(value.shape))]
+        loops = "".join(f"for (int i{j} = 0; i{j} < {n}; i{j}++) " for j, n in enumerate(value.shape) if j)
+        dense, _ = dense_strides(value.shape, None)
+        at = place(["(i0 - from)", *index[1:]], dense, 0) if index else "0"
+        read = place(index, view.strides, 0)
+        head = "for (int i0 = from; i0 < to; i0++) " if index else ""
+        copies.append(f"      if (slot == 0) {head}{loops}g[{at}] = x[{read}];")
+        copies.append(f"      else {head}{loops}g[{at}] += x[{read}];")
+        copies.append("    }")
+        copies.append(f"    squares[unit] = sum_of_squares(g, (long)(to - from) * {size // rows});\n  }}")
+        table.append((units, parts, rows, size))
+        units += parts
+    copies.append("}")
+    offsets, at = [], 0
+    for *_, size in table:
+        offsets.append(at)
+        at += -(-size // 16) * 16
+    many = max(len(table), 1)
+    head = [
+        f"#define GRADIENTS {len(table)}\n#define UNITS {units}\n#define FIRST {first}",
+        f"static real own_gradients[{max(at, 16)}] __attribute__((aligned(64)));",
+        f"static double squares[{max(units, 1)}];",
+        f"static const long gradient_at[{many}] = {{{', '.join(map(str, offsets)) or '0'}}}, gradient_rows[{many}] = {{{', '.join(str(r) for *_, r, _ in table) or '0'}}}, gradient_sizes[{many}] = {{{', '.join(str(n) for *_, n in table) or '0'}}};",
+        f"static const int unit_of[{max(units, 1)}] = {{{', '.join(str(k) for k, (_, parts, *_) in enumerate(table) for _ in range(parts)) or '0'}}}, first_unit[{many}] = {{{', '.join(str(u) for u, *_ in table) or '0'}}}, unit_parts[{many}] = {{{', '.join(str(p) for _, p, *_ in table) or '0'}}};",
+        UPDATE,
+    ]
+    return [*head, *copies, FINISH, *lines]

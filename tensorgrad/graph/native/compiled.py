@@ -32,12 +32,14 @@ class Variant:
         _compare(self.recording, again)
         given = {id(t): t.name or "" for t in [*self.recording.inputs, *(t for t, _ in self.recording.draws)]}
         samples = arrays[0].shape[0] if arrays and arrays[0].ndim else None
+        import os
         vector = 64 // dtype.itemsize
+        lanes = vector * int(os.environ.get("TG_GROUPS", "1"))
         plans: list[int | None] = [samples, None] if samples is not None else [None]
         for rows in plans:
             try:
                 self.program = Program(
-                    expansion.order, given, expansion.outputs, RULES, samples=rows, lanes=vector, vector=vector, registers=24, dtype=dtype,
+                    expansion.order, given, expansion.outputs, RULES, samples=rows, lanes=lanes, vector=vector, registers=24, dtype=dtype,
                 )  # fmt: skip
                 break
             except UnbatchableError as error:
@@ -65,8 +67,29 @@ class Variant:
         x = -x.astype(self._whole) if x.dtype.kind == "b" else x.astype(self._whole)
         return np.ascontiguousarray(x)
 
+    def update(self, arrays: Sequence[NDArray], threads: int, plan: Any) -> tuple[list[NDArray], bool]:
+        """The outputs, and whether a step was made of the gradients: not where one is not finite."""
+        order = [plan.places[id(p)] for p, _ in self.recording.gradients]
+        held, outputs = self._hold(arrays)
+        clip = np.array([plan.clip_norm or 0.0, np.inf if plan.clip_value is None else plan.clip_value])
+        pointers = [x.ctypes.data for x in (*held, *outputs, clip)]
+        for i in order:
+            slots = [x.ctypes.data for x in plan.slots[i]]
+            pointers += [plan.values[i].ctypes.data, *slots, *[None] * (3 - len(slots)), plan.options[i].ctypes.data]
+        stepped = self.step((ctypes.c_void_p * len(pointers))(*pointers), threads, plan.kind) == 0
+        return outputs, stepped
+
     def __call__(self, arrays: Sequence[NDArray], threads: int) -> tuple[list[NDArray], list[NDArray]]:
         """The outputs and the gradients."""
+        held, outputs = self._hold(arrays)
+        gradients = [np.empty(p.shape, p.dtype) for p, _ in self.recording.gradients]
+        everything = [*held, *outputs, *gradients]
+        pointers = (ctypes.c_void_p * len(everything))(*[x.ctypes.data for x in everything])
+        self.step(pointers, threads, 0)
+        return outputs, gradients
+
+    def _hold(self, arrays: Sequence[NDArray]) -> tuple[list[NDArray], list[NDArray]]:
+        """The arrays that the leaves have in this call, and new ones for the outputs."""
         held: list[NDArray] = []
         for t in self.leaves:
             i = self._inputs.get(id(t))
@@ -79,11 +102,7 @@ class Variant:
             else:
                 held.append(self._kept[id(t)])
         outputs = [np.empty(v.shape, self._whole if v.whole else v.tensor.dtype) for v in self.results]
-        gradients = [np.empty(p.shape, p.dtype) for p, _ in self.recording.gradients]
-        everything = [*held, *outputs, *gradients]
-        pointers = (ctypes.c_void_p * len(everything))(*[x.ctypes.data for x in everything])
-        self.step(pointers, threads)
-        return outputs, gradients
+        return held, outputs
 
 
 def _dtype_of(recording: Recording) -> np.dtype[Any]:
