@@ -389,6 +389,11 @@ def write(program: Program, outputs: Sequence[tuple[str, Value]], gradients: Seq
         out += [f"  {declare(b, number, laned and _stage_of(program, b) == stage)}" for b in code.buffers]
         out += code.lines
         out.append("}")
+    for jobs in program.shared.values():
+        for name, _, code in jobs:
+            out.append(f"static void {name}shared(int unit) {{\n  V *const kept = all_kept;")
+            out += [f"  {declare(b, number, False)}" for b in code.buffers]
+            out += [*code.lines, "}"]
     single = "f" if program.dtype == np.float32 else ""
     out += [x.replace("@F@", "").replace("@S@", single) for x in _main(program, gradients, bounds, len(program.arguments) + len(outputs))]
     return "\n".join(out) + "\n", {"arguments": program.arguments}
@@ -486,6 +491,10 @@ def _main(program: Program, gradients: Sequence[Value], bounds: dict[int, tuple[
                 lines.append(f"    memset(all_sums[slot] + {start}, 0, {end - start} * sizeof(real));")
             lines.append(f"    for (int block = slot; block < BLOCKS; block += SLOTS) blocks_{stage}(block, arenas[thread], all_sums[slot], block == slot);")
             lines.append("  }\n  meet();")
+            for name, units, _ in program.shared.get(stage, []):
+                lines.append(f"  for (int unit = {units} * thread / using; unit < {units} * (thread + 1) / using; unit++) {name}shared(unit);")
+            if program.shared.get(stage):
+                lines.append("  meet();")
             if middle > start:
                 lines.append(f"  if (SLOTS > 1) add_up_slots({start}, {middle}, thread);\n  meet();")
     lines.append("  finish(thread);\n}")

@@ -255,7 +255,11 @@ def _choose_blocks(p: int, q: int, registers: int) -> tuple[int, int]:
 
 
 def _add_up_outer(program: Program, value: Value, stage: int, a: View, b: View, loops: Sequence[Loop]) -> None:
-    """Samples in both factors and nothing else summed over: with ``b`` turned, its elements along a vector."""
+    """Samples in both factors and nothing else summed over: the gradient of a matrix.
+
+    Both factors are kept for all samples, ``b`` turned so that its elements lie along a vector. When all blocks
+    are done, threads share the rows of the result: each element is added up over all samples in a register.
+    """
     p = [x for x in loops if not _step(x.b)]
     q = [x for x in loops if _step(x.b) and not _step(x.a)]
     if len(p) > 1 or len(q) > 1 or len(p) + len(q) < len(loops):
@@ -264,40 +268,44 @@ def _add_up_outer(program: Program, value: Value, stage: int, a: View, b: View, 
     rows, columns = math.prod(x.length for x in p), math.prod(x.length for x in q)
     vectors = -(-columns // program.vector)
     width = vectors * program.vector
-    buffer = program.new_buffer(value.name, rows * width, False, "sums", f"{rows} x {columns}, in rows of {width}")
+    buffer = program.new_buffer(value.name, rows * width, False, "plain", f"{rows} x {columns}, in rows of {width}")
     strides = [0] * len(value.shape)
     for x, step in [*((x, width) for x in p), *((x, 1) for x in q)]:
         assert x.out is not None
         strides[x.out] = step
     value.view = View(buffer, value.shape, tuple(strides))
-    turned = program.new_buffer(f"{value.name}turned", -(-program.lanes * width // program.lanes), True, "arena", f"{width}, turned")
+    size = program.blocks * program.lanes * width
+    turned = program.new_buffer(f"{value.name}turned", size, False, "plain", f"{program.samples} x {columns}, a row a sample")
     code = program.code(stage, True)
     sa, sb = (_step(p[0].a) if p else 0), (_step(q[0].b) if q else 0)
     wide = _share_evenly(vectors, 6)
     high = min(max(program.registers() // wide, 1), 8, rows)
-    code.put(f"// {value.name}: sums over samples of outer products, {buffer.note}")
-    code.put(f"turn((real *){program.point(turned, code)}, {program.point(b.buffer, code)} + {b.offset}, {columns}, {sb}, {width});")
+    code.put(f"turn({program.point(turned, code)} + (long)block * LANES * {width}, {program.point(b.buffer, code)} + {b.offset}, {columns}, {sb}, {width});")
+    after = program.share(stage, value.name, -(-rows // high))
+    program.keep(a.buffer)
 
     def write(height: int, many: int) -> str:
         name = f"{value.name}outer_{height}_{many}"
         helper = Code()
-        head = f"INLINE void {name}(const real *restrict a, const real *restrict b, real *restrict out, int count, int fresh)"
+        head = f"INLINE void {name}(const V *a, const real *restrict b, real *restrict out)"
         each = f"for (int p = 0; p < {height}; p++) for (int q = 0; q < {many}; q++)"
         with helper.block(head):
-            helper.put(f"U sums[{height}][{many}];")
-            helper.put(f"{each} sums[p][q] = fresh ? (U){{0}} : *(U *)(out + p * {width} + q * {program.vector});")
-            with helper.block("for (int l = 0; l < count; l++)"):
-                helper.put("UNROLL", f"for (int p = 0; p < {height}; p++) {{", f"  const real x = a[p * {sa} * LANES + l];", "  UNROLL", f"  for (int q = 0; q < {many}; q++) sums[p][q] += *(const U *)(b + l * {width} + q * {program.vector}) * x;", "}")
+            helper.put(f"U sums[{height}][{many}];", f"{each} sums[p][q] = (U){{0}};")
+            with helper.block("for (int block = 0; block < BLOCKS; block++)"):
+                helper.put("const real *const x = (const real *)(a + (long)block * KEPT), *const y = b + (long)block * LANES * " + f"{width};")
+                with helper.block("for (int l = 0; l < LANES && block * LANES + l < SAMPLES; l++)"):
+                    helper.put("UNROLL", f"for (int p = 0; p < {height}; p++) {{", "  UNROLL", f"  for (int q = 0; q < {many}; q++) sums[p][q] += *(const U *)(y + l * {width} + q * {program.vector}) * x[p * {sa} * LANES + l];", "}")
             helper.put(f"{each} *(U *)(out + p * {width} + q * {program.vector}) = sums[p][q];")
         program.functions[name] = "\n".join(line[2:] if line.startswith("  ") else line for line in helper.lines)
         return name
 
-    for height, p0, many_p in _cut(rows, high, "at"):
-        with code.loops(("at", many_p)):
+    after.put(f"// {value.name}: sums over all samples of outer products, {buffer.note}")
+    for height, p0, many_p in _cut(rows, high, "unit"):
+        with after.block(f"if (unit {'<' if p0 == 'unit' or many_p > 1 or p0 == '0' else '=='} {many_p if p0 in ('unit', '0') else p0})"):
             for many, q0, many_q in _cut(vectors, wide, "to"):
-                with code.loops(("to", many_q)):
-                    code.put(
-                        f"{write(height, many)}((const real *)({program.point(a.buffer, code)} + {a.offset} + ({p0}) * {high * sa}), "
-                        f"(const real *){program.point(turned, code)} + ({q0}) * {wide * program.vector}, "
-                        f"{program.point(buffer, code)} + ({p0}) * {high * width} + ({q0}) * {wide * program.vector}, count, fresh);"
+                with after.loops(("to", many_q)):
+                    after.put(
+                        f"{write(height, many)}({program.point(a.buffer, after)} + {a.offset} + unit * {high * sa}, "
+                        f"{program.point(turned, after)} + ({q0}) * {wide * program.vector}, "
+                        f"{program.point(buffer, after)} + unit * {high * width} + ({q0}) * {wide * program.vector});"
                     )

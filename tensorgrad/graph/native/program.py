@@ -118,6 +118,7 @@ class Program:
         self.values: dict[int, Value] = {}
         self.buffers: list[Buffer] = []
         self.stages: dict[tuple[int, bool], Code] = {}
+        self.shared: dict[int, list[tuple[str, int, Code]]] = {}
         self.functions: dict[str, str] = {}  # text of helper functions, by their names
         self.arguments: list[tuple[Buffer, Tensor | NDArray]] = []
         self.guards: list[tuple[Value, bool]] = []
@@ -160,6 +161,16 @@ class Program:
     def code(self, stage: int, laned: bool) -> Code:
         """Where the lines of a stage go: of its blocks, or of what comes before them once."""
         return self.stages.setdefault((stage, laned), Code())
+
+    def share(self, stage: int, name: str, units: int) -> Code:
+        """Where the lines go that threads share by units when the blocks of a stage are done."""
+        self.shared.setdefault(stage, []).append((name, units, code := Code()))
+        return code
+
+    def keep(self, buffer: Buffer) -> None:
+        """Keep what is in a buffer for all blocks."""
+        if buffer.role == "arena":
+            buffer.role = "kept"
 
     def point(self, buffer: Buffer, code: Code) -> str:
         """The name of a buffer, for use in ``code``."""
