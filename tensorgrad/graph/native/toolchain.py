@@ -24,7 +24,7 @@ from pathlib import Path
 from subprocess import PIPE, STDOUT, Popen, TimeoutExpired, run
 
 TIME_LIMIT = 120.0  # seconds for a compiler
-ROOM = 2**23  # bytes that a compiler may need
+ROOM = 2**22  # bytes that a compiler may need
 MOST_FILES = 200  # in the cache; a network's is a tenth of a megabyte
 
 # Nothing that takes away NaN, infinities or the order of sums. Contraction makes fused multiply-adds, which
