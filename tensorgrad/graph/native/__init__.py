@@ -1,0 +1,1 @@
+"""A recorded graph as C, and the C as machine code."""
