@@ -652,7 +652,8 @@ class Op(Generic[P]):
         keep = record or followed
         if keep and raw:
             # The graph must not see later changes to an array that is not its own.
-            args = tuple(x if isinstance(x, Tensor) else self._keep_operand(x) for x in args)
+            keep_operand = self._see_operand if followed else self._keep_operand
+            args = tuple(x if isinstance(x, Tensor) else keep_operand(x) for x in args)
             arrays = [x._array if isinstance(x, Tensor) else x for x in args]
         forward = self.forward
         if lowering and not traced and threading.get_ident() in lowering:
@@ -744,6 +745,10 @@ class Op(Generic[P]):
         copy = as_numeric(x, None, self.name)
         copy.flags.writeable = False
         return copy
+
+    def _see_operand(self, x: Any) -> Any:
+        """A raw operand as a recorder keeps it: an array that is read anew in every call."""
+        return x if isinstance(x, np.ndarray) else self._keep_operand(x)
 
     def _keep_params(self, params: dict[str, Any], followed: bool) -> dict[str, Any]:
         """Keyword arguments as the graph keeps them, defaults filled in."""

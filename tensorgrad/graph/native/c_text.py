@@ -198,7 +198,10 @@ static void *serve(void *number) {
   }
   return 0;
 }
+static void forget_workers(void) { workers = 0; pthread_mutex_init(&lock, 0); pthread_cond_init(&wake, 0); }
 int step(void **arguments, int threads, int update) {
+  static int watched;
+  if (!watched) { pthread_atfork(0, 0, forget_workers); watched = 1; }
   arg = arguments;
   result = 0;
   mode = update;
@@ -305,6 +308,7 @@ static void finish(int thread) {
     const long rows = gradient_rows[k], each = gradient_sizes[k] / rows;
     const long from = rows * part / unit_parts[k] * each, to = rows * (part + 1) / unit_parts[k] * each;
     void **const its = arg + FIRST + 1 + 5 * k;  // parameter, three slots, options
+    if (!its[0]) continue;
     double o[8];
     memcpy(o, its[4], 7 * sizeof(double));
     o[7] = scale < 1 ? scale : 1;

@@ -3,201 +3,308 @@
 from __future__ import annotations
 
 import ctypes
+import inspect
+import os
+import threading
+import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from tensorgrad.core import Op, Tensor
-from tensorgrad.core.checks import NDArray
-from tensorgrad.core.engine import clock, paused
+from tensorgrad.core.checks import NDArray, positive_integer
+from tensorgrad.core.engine import paused
 from tensorgrad.core.parallel import pool
 from tensorgrad.graph.native.c_text import write
 from tensorgrad.graph.native.plan import UnbatchableError
 from tensorgrad.graph.native.program import Program
-from tensorgrad.graph.native.record import Expansion, Recording, UncompilableError, record
+from tensorgrad.graph.native.record import Expansion, Recording, UncompilableError, compare, record
 from tensorgrad.graph.native.rules import RULES
+from tensorgrad.graph.native.snapshot import Snapshot
+from tensorgrad.graph.native.toolchain import Built, build
 
-__all__ = ["Compiled", "UncompilableError", "compile"]
+__all__ = ["Compiled", "UncompilableError", "Update", "compile"]
+
+#: So many recordings of one function are told of: it may never be called twice with the same shapes.
+MANY = 16
+
+_locks: dict[Path, threading.Lock] = {}  # a library has one memory: one call at a time
+
+
+class Update(NamedTuple):
+    """A step of an optimizer as compiled code makes it.
+
+    Attributes
+    ----------
+    kind : int
+        1 for gradient descent, 2 for Adam.
+    parameters : list of Tensor
+    values : list of arrays
+        The parameters' own arrays, which are changed.
+    slots : list of lists of arrays
+        What is kept for each parameter from step to step, changed too.
+    options : list of arrays (7,), float64
+        See the functions ``descend`` and ``adapt`` in the generated C.
+    clip_value, clip_norm : float or None
+    """
+
+    kind: int
+    parameters: list[Tensor]
+    values: list[NDArray]
+    slots: list[list[NDArray]]
+    options: list[NDArray]
+    clip_value: float | None
+    clip_norm: float | None
+
+
+class Stepper(Protocol):
+    """An optimizer whose step can be compiled."""
+
+    def begin_update(self) -> Update: ...
+    def end_update(self, stepped: bool) -> None: ...
 
 
 class Variant:
-    """A function in C for arguments of certain shapes."""
+    """A function in C, for arguments of certain shapes and dtypes."""
 
-    def __init__(self, function: Callable[..., Any], arrays: Sequence[NDArray], names: Sequence[str], differentiate: bool, build: Callable[[str], ctypes.CDLL]) -> None:
-        self.recording = record(function, arrays, names, differentiate)
-        again = record(function, [np.roll(x, 1, axis=0) if x.ndim else x for x in arrays], names, differentiate)
-        dtype = _dtype_of(self.recording)
-        expansion = Expansion(self.recording.results(), RULES)
-        _compare(self.recording, again)
-        given = {id(t): t.name or "" for t in [*self.recording.inputs, *(t for t, _ in self.recording.draws)]}
-        samples = arrays[0].shape[0] if arrays and arrays[0].ndim else None
-        import os
-        vector = 64 // dtype.itemsize
-        lanes = vector * int(os.environ.get("TG_GROUPS", "1"))
-        plans: list[int | None] = [samples, None] if samples is not None else [None]
-        for rows in plans:
-            try:
-                self.program = Program(
-                    expansion.order, given, expansion.outputs, RULES, samples=rows, lanes=lanes, vector=vector, registers=24, dtype=dtype,
-                )  # fmt: skip
-                break
-            except UnbatchableError as error:
-                if rows is None:
-                    raise UncompilableError(f"compile: {error}") from None
-        else:
-            raise AssertionError
+    def __init__(self, function: Callable[..., Any], arrays: Sequence[NDArray], names: Sequence[str], differentiate: bool) -> None:
+        self.recording = recording = record(function, arrays, names, differentiate)
+        turned = [np.roll(x, 1, axis=0) if x.ndim else x for x in arrays]
+        compare(recording, record(function, turned, names, differentiate))
+        expansion = Expansion(recording.results(), RULES)
+        dtype = _find_dtype(recording)
+        given = {id(t): t.name or "" for t in [*recording.inputs, *(t for t, _ in recording.draws)]}
+        samples = next((x.shape[0] for x in arrays if x.ndim), None)
+        self.program = _plan(expansion, given, samples, dtype)
         values = [self.program.values[id(t)] for t in expansion.outputs]
-        many = len(self.recording.outputs)
-        gradients = values[many : many + len(self.recording.gradients)]
-        others = values[many + len(gradients) :]
-        self.results = [*values[:many], *others]
-        self.slots = min(self.program.blocks, 2)
-        self.source, _ = write(self.program, [(v.name, v) for v in self.results], gradients, self.slots)
-        self.step = build(self.source).step
-        self.leaves = [t for _, t in self.program.arguments]
+        first, last = len(recording.outputs), len(recording.outputs) + len(recording.gradients)
+        self._results = [*values[:first], *values[last:]]
+        slots = min(self.program.blocks, 2)
+        self.source, _ = write(self.program, [(v.name, v) for v in self._results], values[first:last], slots)
+        self.built: Built = build(self.source)
+        self._call = self.built.library.step
+        self._lock = _locks.setdefault(self.built.path, threading.Lock())
         self._whole = np.dtype(np.int32 if dtype == np.float32 else np.int64)
-        self._kept = {id(t): self._convert(t._array) for t in self.leaves if isinstance(t, Tensor) and not t.requires_grad}
-        self._inputs = {id(t): i for i, t in enumerate(self.recording.inputs)}
-        self._draws = {id(t): make for t, make in self.recording.draws}
+        inputs = {id(t): i for i, t in enumerate(recording.inputs)}
+        draws = {id(t): make for t, make in recording.draws}
+        self._leaves = [(t, inputs.get(id(t)), draws.get(id(t))) for _, t in self.program.arguments]
 
-    def _convert(self, x: NDArray) -> NDArray:
-        if x.dtype.kind == "f":
-            return np.ascontiguousarray(x)
-        x = -x.astype(self._whole) if x.dtype.kind == "b" else x.astype(self._whole)
-        return np.ascontiguousarray(x)
-
-    def update(self, arrays: Sequence[NDArray], threads: int, plan: Any) -> tuple[list[NDArray], bool]:
-        """The outputs, and whether a step was made of the gradients: not where one is not finite."""
-        order = [plan.places[id(p)] for p, _ in self.recording.gradients]
-        held, outputs = self._hold(arrays)
-        clip = np.array([plan.clip_norm or 0.0, np.inf if plan.clip_value is None else plan.clip_value])
-        pointers = [x.ctypes.data for x in (*held, *outputs, clip)]
-        for i in order:
-            slots = [x.ctypes.data for x in plan.slots[i]]
-            pointers += [plan.values[i].ctypes.data, *slots, *[None] * (3 - len(slots)), plan.options[i].ctypes.data]
-        stepped = self.step((ctypes.c_void_p * len(pointers))(*pointers), threads, plan.kind) == 0
-        return outputs, stepped
-
-    def __call__(self, arrays: Sequence[NDArray], threads: int) -> tuple[list[NDArray], list[NDArray]]:
+    def run(self, arrays: Sequence[NDArray], threads: int) -> tuple[list[NDArray], list[NDArray]]:
         """The outputs and the gradients."""
-        held, outputs = self._hold(arrays)
         gradients = [np.empty(p.shape, p.dtype) for p, _ in self.recording.gradients]
-        everything = [*held, *outputs, *gradients]
-        pointers = (ctypes.c_void_p * len(everything))(*[x.ctypes.data for x in everything])
-        self.step(pointers, threads, 0)
+        held, outputs = self._hold(arrays)
+        self._step([x.ctypes.data for x in (*held, *outputs, *gradients)], threads, 0)
         return outputs, gradients
 
+    def update(self, arrays: Sequence[NDArray], threads: int, update: Update) -> tuple[list[NDArray], bool]:
+        """The outputs, and whether a step was made: none is where a gradient is not finite."""
+        places = {id(p): i for i, p in enumerate(update.parameters)}
+        held, outputs = self._hold(arrays)
+        clip = np.array([update.clip_norm or 0.0, np.inf if update.clip_value is None else update.clip_value])
+        pointers: list[int | None] = [x.ctypes.data for x in (*held, *outputs, clip)]
+        for p, _ in self.recording.gradients:
+            i = places.get(id(p))
+            if i is None:
+                pointers += [None] * 5
+                continue
+            slots = [x.ctypes.data for x in update.slots[i]]
+            pointers += [update.values[i].ctypes.data, *slots, *[None] * (3 - len(slots)), update.options[i].ctypes.data]
+        return outputs, self._step(pointers, threads, update.kind) == 0
+
+    def _step(self, pointers: list[int | None], threads: int, mode: int) -> int:
+        with self._lock:
+            return int(self._call((ctypes.c_void_p * len(pointers))(*pointers), threads, mode))
+
     def _hold(self, arrays: Sequence[NDArray]) -> tuple[list[NDArray], list[NDArray]]:
-        """The arrays that the leaves have in this call, and new ones for the outputs."""
-        held: list[NDArray] = []
-        for t in self.leaves:
-            i = self._inputs.get(id(t))
-            if i is not None:
-                held.append(self._convert(arrays[i]))
-            elif id(t) in self._draws:
-                held.append(self._convert(self._draws[id(t)]()))
-            elif t.requires_grad:
-                held.append(np.ascontiguousarray(t._array))
-            else:
-                held.append(self._kept[id(t)])
-        outputs = [np.empty(v.shape, self._whole if v.whole else v.tensor.dtype) for v in self.results]
-        return held, outputs
+        """What the leaves are in this call, and new arrays for the outputs."""
+        held = []
+        for leaf, i, make in self._leaves:
+            x = arrays[i] if i is not None else make() if make is not None else leaf._array if isinstance(leaf, Tensor) else leaf
+            if x.dtype.kind != "f":
+                x = -x.astype(self._whole) if x.dtype.kind == "b" else x.astype(self._whole)
+            held.append(np.ascontiguousarray(x))
+        return held, [np.empty(v.shape, self._whole if v.whole else v.tensor.dtype) for v in self._results]
 
 
-def _dtype_of(recording: Recording) -> np.dtype[Any]:
+def _plan(expansion: Expansion, given: dict[int, str], samples: int | None, dtype: np.dtype[Any]) -> Program:
+    lanes = 64 // dtype.itemsize
+    for rows in dict.fromkeys([samples or None, None]):
+        try:
+            return Program(
+                expansion.order, given, expansion.outputs, RULES,
+                samples=rows, lanes=lanes, vector=lanes, registers=_registers(), dtype=dtype,
+            )  # fmt: skip
+        except UnbatchableError as error:
+            reason = error
+    raise UncompilableError(f"compile: {reason}")
+
+
+def _registers() -> int:
+    """How many vectors of 64 bytes may stay in registers: most of 32, or of 16 of half the size."""
+    try:
+        wide = "avx512f" in Path("/proc/cpuinfo").read_text()
+    except OSError:
+        wide = False
+    return 24 if wide else 6
+
+
+def _find_dtype(recording: Recording) -> np.dtype[Any]:
     dtypes = {t.dtype for t in recording.results() if t.dtype.kind == "f"}
     if len(dtypes) != 1 or not dtypes <= {np.dtype(np.float32), np.dtype(np.float64)}:
-        raise UncompilableError(f"compile: expected one dtype, float32 or float64, got {sorted(map(str, dtypes))}")
+        raise UncompilableError(f"compile: expected one dtype, float32 or float64, got {', '.join(sorted(map(str, dtypes))) or 'none'}")
     return dtypes.pop()
 
 
-def _compare(first: Recording, second: Recording) -> None:
-    """Refuse what differs between two recordings of different data: it is data in disguise."""
-    from tensorgrad.graph.native.record import sort_graph
-
-    drawn = {id(t) for r in (first, second) for t, _ in r.draws}
-    one, two = sort_graph(first.results()), sort_graph(second.results())
-    if len(one) != len(two):
-        raise UncompilableError("compile: the function does other things with other values, which no guard can check")
-    inputs = {id(t) for r in (first, second) for t in r.inputs}
-    for a, b in zip(one, two, strict=True):
-        if (a.op and a.op.name) != (b.op and b.op.name) or a.shape != b.shape or a.dtype != b.dtype:
-            raise UncompilableError("compile: the function does other things with other values, which no guard can check")
-        if a.op is None:
-            if id(a) not in inputs and id(a) not in drawn and a is not b and not np.array_equal(a._array, b._array, equal_nan=a.dtype.kind == "f"):
-                raise UncompilableError(f"compile: {a.name or 'a constant'} is made of the arguments, or drawn anew in each call, outside of the graph")
-        elif not all(_are_equal(x, y) for x, y in zip(a.inputs, b.inputs, strict=True)) or not all(_are_equal(x, b.params[k]) for k, x in a.params.items()):
-            raise UncompilableError(f"compile: {a.op.name} is given an array that is made of the arguments outside of the graph")
-
-
-def _are_equal(x: Any, y: Any) -> bool:
-    if isinstance(x, Tensor) or isinstance(y, Tensor):
-        return isinstance(x, Tensor) and isinstance(y, Tensor)
-    if isinstance(x, np.ndarray) or isinstance(y, np.ndarray):
-        return np.array_equal(x, y)
-    if isinstance(x, (tuple, list)):
-        return len(x) == len(y) and all(map(_are_equal, x, y))
-    return bool(x == y or (x != x and y != y))
-
-
 class Compiled:
-    """A function that computes in C what another computes; `compile` makes it."""
+    """A function that computes in C what another computes; `compile` makes it.
 
-    def __init__(self, function: Callable[..., Any], threads: int | None = None, build: Any = None) -> None:
-        self.function = function
-        self.threads = threads
-        self.variants: dict[Any, Variant] = {}
+    Attributes
+    ----------
+    recordings : int
+        How often the function was recorded: once for each combination of shapes and dtypes, and anew when
+        something that it reads has changed.
+    """
+
+    def __init__(self, function: Callable[..., Any], optimizer: Stepper | None = None, threads: int | None = None) -> None:
+        if not callable(function):
+            raise TypeError(f"compile: expected a function or a layer, got {function!r}")
+        self.function, self.optimizer = function, optimizer
+        self.threads = None if threads is None else positive_integer("compile", "threads", threads)
         self.recordings = 0
-        self._build = build
-        self._op: Op[Any] = Op(_forward, "compiled", ("parameters",), elementwise=False, native=False)
-        self._op.defvjp_joint(_scale)
+        self._variants: dict[Any, Variant] = {}
+        self._snapshot: Snapshot | None = None
+        self._names = _parameter_names(function)
+        self._op: Op[Any] = Op(_give_value, "compiled", ("parameters",), elementwise=False, native=False)
+        self._op.defvjp_joint(_scale_gradients)
 
     def __call__(self, *arrays: Any) -> Any:
-        """What the function gives, for arrays of any shapes; each combination of shapes is compiled once."""
+        """What the function gives; of an optimizer's step the loss that it had before."""
         given = [x._array if isinstance(x, Tensor) else np.asarray(x) for x in arrays]
-        differentiate = not paused.get()
-        variant = self._variant(given, differentiate)
-        outputs, gradients = variant(given, self.threads or pool.threads)
-        recording = variant.recording
-        count = len(recording.outputs)
-        rest = outputs[count:]
-        at = 0
+        if self.optimizer is not None:
+            return self._make_step(given)
+        variant = self.variant(given, not paused.get())
+        outputs, gradients = variant.run(given, self.threads or pool.threads)
+        if not self._settle(variant.recording, outputs):
+            return self.function(*given)
+        results = [Tensor(x) for x in outputs[: len(variant.recording.outputs)]]
+        if gradients:
+            leaves = tuple(p for p, _ in variant.recording.gradients)
+            results[0] = self._op(*leaves, value=outputs[0], gradients=tuple(gradients))
+        return results[0] if len(results) == 1 else tuple(results)
+
+    def _make_step(self, arrays: Sequence[NDArray]) -> Tensor:
+        assert self.optimizer is not None
+        variant = self.variant(arrays, True)
+        update = self.optimizer.begin_update()
+        outputs, stepped = variant.update(arrays, self.threads or pool.threads, update)
+        self.optimizer.end_update(stepped)
+        self._settle(variant.recording, outputs)
+        if not stepped:
+            raise FloatingPointError("compile: the loss or a gradient is not finite; the parameters are as before this step")
+        return Tensor(outputs[0])
+
+    def _settle(self, recording: Recording, outputs: list[NDArray]) -> bool:
+        """Hand on what layers want to know; whether all decisions are as they were recorded."""
+        at = len(recording.outputs)
+        guards = outputs[at + sum(len(values) for values, _ in recording.reports) :]
+        if any(bool(found) != outcome for (_, outcome), found in zip(recording.guards, guards, strict=True)):
+            return False
         for values, take in recording.reports:
-            take(*rest[at : at + len(values)])
+            take(*outputs[at : at + len(values)])
             at += len(values)
-        for (_, outcome), found in zip(recording.guards, rest[at:], strict=True):
-            if bool(found) != outcome:
-                return self.function(*arrays)
-        results = [self._result(x, v, recording, gradients if k == 0 else []) for k, (x, v) in enumerate(zip(outputs[:count], variant.results, strict=False))]
-        return results[0] if count == 1 else tuple(results)
+        return True
 
-    def _result(self, x: NDArray, value: Any, recording: Recording, gradients: list[NDArray]) -> Tensor:
-        if not gradients:
-            return Tensor(x)
-        leaves = tuple(p for p, _ in recording.gradients)
-        return self._op(*leaves, value=x, gradients=tuple(gradients))  # type: ignore[no-any-return]
-
-    def _variant(self, arrays: Sequence[NDArray], differentiate: bool) -> Variant:
-        key = (differentiate, tuple((x.shape, x.dtype) for x in arrays))
-        variant = self.variants.get(key)
+    def variant(self, arrays: Sequence[NDArray], differentiate: bool) -> Variant:
+        """The code for arguments like these, compiled if it is not yet there."""
+        if self._snapshot is not None and not self._snapshot.holds():
+            self._variants.clear()
+            self._snapshot = None
+        key = differentiate, tuple((x.shape, x.dtype) for x in arrays)
+        variant = self._variants.get(key)
         if variant is None:
+            names = [*self._names, *(f"x{i}" for i in range(len(self._names), len(arrays)))][: len(arrays)]
+            variant = Variant(self.function, arrays, names, differentiate)
+            self._variants[key] = variant
+            self._snapshot = self._snapshot or Snapshot(self.function)
             self.recordings += 1
-            names = ["x", "y", "z"][: len(arrays)] if len(arrays) <= 3 else [f"x{i}" for i in range(len(arrays))]
-            variant = self.variants[key] = Variant(self.function, arrays, names, differentiate, self._build)
+            if self.recordings == MANY:
+                warnings.warn(
+                    f"compile: recorded {MANY} times; is the function called with ever new shapes, or does something "
+                    "that it reads change from call to call?",
+                    stacklevel=3,
+                )
         return variant
 
+    @property
+    def source(self) -> str:
+        """The C of the latest recording."""
+        if not self._variants:
+            raise RuntimeError("compile: nothing is recorded yet; call the function first")
+        return [*self._variants.values()][-1].source
 
-def _forward(*parameters: Any, value: NDArray, gradients: tuple[NDArray, ...]) -> NDArray:
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the C to a file."""
+        Path(path).write_text(self.source, encoding="utf-8")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.function, self.optimizer, self.threads)
+
+    def __repr__(self) -> str:
+        name = getattr(self.function, "__name__", None) or type(self.function).__name__
+        return f"<compiled {name}, recorded {self.recordings} times>"
+
+
+def _parameter_names(function: Callable[..., Any]) -> list[str]:
+    try:
+        return [p.name for p in inspect.signature(function).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
+    except (TypeError, ValueError):
+        return []
+
+
+def _give_value(*parameters: Any, value: NDArray, gradients: tuple[NDArray, ...]) -> NDArray:
     return value
 
 
-def _scale(g: Any, out: Any, *parameters: Any, value: NDArray, gradients: tuple[NDArray, ...]) -> tuple[Any, ...]:
+def _scale_gradients(g: Any, out: Any, *parameters: Any, value: NDArray, gradients: tuple[NDArray, ...]) -> tuple[Any, ...]:
     if any(isinstance(x, Tensor) for x in parameters):
-        raise NotImplementedError("compiled: second derivatives are the NumPy engine's; call the function itself")
+        raise NotImplementedError("compile: second derivatives are not compiled; call the function itself")
     return gradients if np.all(g == 1) else tuple(g * x for x in gradients)
 
 
-def compile(function: Callable[..., Any], *, threads: int | None = None) -> Compiled:
-    """..."""
-    return Compiled(function, threads)
+def compile(function: Callable[..., Any], *, optimizer: Stepper | None = None, threads: int | None = None) -> Compiled:
+    """A function that computes in C what ``function`` computes: it is recorded, written and compiled when first called.
+
+    Parameters
+    ----------
+    function : function or Layer
+        Of arrays, to a Tensor or several; it is called with tensors of its arguments. What else it reads,
+        such as the layers of a network, may change between calls.
+    optimizer : Optimizer, optional
+        Then each call is a whole training step: the loss, its gradients, and the step that the optimizer makes
+        of them. The gradients are not kept in ``.grad``.
+    threads : int, optional
+        By default as many as `tuned_process` or the variable OMP_NUM_THREADS say, else the number of cores.
+
+    Returns
+    -------
+    Compiled
+        It gives a Tensor, from which `Tensor.backward` goes on as ever.
+
+    Raises
+    ------
+    UncompilableError
+        When called: if an op has no rule in C, or values leave the graph inside of the function.
+    NoCompilerError
+        If there is no C compiler, or it fails.
+
+    >>> w = tg.Parameter([[1.0], [2.0]], name="w")
+    >>> loss = tg.compile(lambda x, y: tg.mse(x @ w, y))
+    >>> x, y = np.ones((4, 2)), np.zeros((4, 1))
+    >>> out = loss(x, y)
+    >>> out.backward()
+    >>> out.item(), w.grad.ravel()
+    (9.0, array([6., 6.]))
+    """
+    return Compiled(function, optimizer, threads)

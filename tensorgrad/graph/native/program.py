@@ -222,6 +222,7 @@ class Program:
         """A plain array that an op was given."""
         value = Value(Tensor(x), self.name("constant"), whole=x.dtype.kind != "f")
         self._read(value, False)
+        self.arguments[-1] = (self.arguments[-1][0], x)
         return value
 
     def need(self, value: Value) -> View:

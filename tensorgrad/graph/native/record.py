@@ -52,7 +52,7 @@ class Recording:
 
     def decide(self, condition: Tensor) -> bool:
         """Note a decision by a value."""
-        outcome = bool(condition.label and condition._array)
+        outcome = bool(condition._array)
         if condition.op is not None:
             self.guards.append((condition, outcome))
         return outcome
@@ -115,6 +115,44 @@ def sort_graph(outputs: Iterable[Tensor]) -> list[Tensor]:
             found[id(tensor)] = tensor
             stack += find_tensors(tensor)
     return sorted(found.values(), key=lambda t: (t.op is not None, t.serial))
+
+
+def compare(first: Recording, second: Recording) -> None:
+    """Refuse what differs between recordings of different data: it is data in disguise."""
+    inputs = {id(t) for r in (first, second) for t in (*r.inputs, *(t for t, _ in r.draws))}
+    one, two = sort_graph(first.results()), sort_graph(second.results())
+    if [(t.op, t.shape, t.dtype) for t in one if t.op] != [(t.op, t.shape, t.dtype) for t in two if t.op]:
+        raise UncompilableError(
+            "compile: with other values the function does other things, which no guard tells; is there a branch "
+            "on values that left the graph?"
+        )
+    leaves = [([t for t in graph if t.op is None and id(t) not in inputs]) for graph in (one, two)]
+    for a, b in zip(*leaves, strict=True):
+        if a is not b and not np.array_equal(a._array, b._array, equal_nan=a.dtype.kind == "f"):
+            refuse_disguise(a.name or "a tensor")
+    for a, b in zip((t for t in one if t.op), (t for t in two if t.op), strict=True):
+        given = [(x, y) for x, y in zip(a.inputs, b.inputs, strict=True)] + [(x, b.params[k]) for k, x in a.params.items()]
+        if not all(are_equal(x, y) for x, y in given):
+            assert a.op is not None
+            refuse_disguise(f"what {a.op.name} is given")
+
+
+def refuse_disguise(name: str) -> None:
+    raise UncompilableError(
+        f"compile: {name} is made of the arguments outside of the graph, or drawn anew in each call, and would stay "
+        "as it is now; compute it with tensors, or pass it as an argument"
+    )
+
+
+def are_equal(x: Any, y: Any) -> bool:
+    """Whether two things that ops were given are the same, whatever tensors are in them."""
+    if isinstance(x, Tensor) or isinstance(y, Tensor):
+        return isinstance(x, Tensor) and isinstance(y, Tensor)
+    if isinstance(x, np.ndarray) or isinstance(y, np.ndarray):
+        return x is y or np.array_equal(x, y, equal_nan=np.asarray(x).dtype.kind == "f")
+    if isinstance(x, (tuple, list)):
+        return type(x) is type(y) and len(x) == len(y) and all(map(are_equal, x, y))
+    return bool(x is y or x == y or (x != x and y != y))
 
 
 class Expansion:
