@@ -39,7 +39,7 @@ def test_every_line_tells_the_shape_of_what_it_computes():
 
 
 def test_the_page_shows_what_is_written():
-    page = (Path(__file__).resolve().parents[2] / "docs" / "to-numpy.md").read_text(encoding="utf-8")
+    page = (Path(__file__).resolve().parents[3] / "docs" / "to-numpy.md").read_text(encoding="utf-8")
     namespace = {}
     exec(re.search(r"```python\n(.*?)```", page, re.DOTALL)[1].replace("print(code)", ""), namespace)
     assert re.search(r"```text\n(.*?)```", page, re.DOTALL)[1] in namespace["code"].source
