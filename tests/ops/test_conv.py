@@ -137,7 +137,7 @@ def test_ways_to_write_padding():
 
 
 @pytest.mark.parametrize(("stride", "padding", "dilation", "groups"), OPTIONS)
-def test_gradcheck(stride, padding, dilation, groups):
+def test_derivatives_pass_gradcheck(stride, padding, dilation, groups):
     x, w, b = arrays((1, 5, 6, 2), (4, 2 // groups, 2, 3), (4,))
 
     def f(x, w, b):
@@ -152,7 +152,7 @@ def test_gradcheck_of_third_order():
 
 
 @pytest.mark.parametrize(("stride", "padding", "dilation", "groups"), OPTIONS)
-def test_gradcheck_of_adjoints(stride, padding, dilation, groups):
+def test_derivatives_of_the_adjoints_pass_gradcheck(stride, padding, dilation, groups):
     options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
     x, w = arrays((1, 5, 6, 2), (4, 2 // groups, 2, 3))
     (y,) = arrays(conv2d(x, w, **options).shape, seed=1)
@@ -214,20 +214,20 @@ def same_as_torch(case):
 
 @given(cases())
 @settings(max_examples=150, derandomize=True, deadline=None)
-def test_adjoint_identities(case):
+def test_adjoints_satisfy_their_identities(case):
     adjoint_identities(case)
 
 
 @given(cases())
 @settings(max_examples=100, derandomize=True, deadline=None)
-def test_same_as_torch(case):
+def test_values_and_derivatives_are_torchs(case):
     same_as_torch(case)
 
 
 @pytest.mark.slow
 @given(cases())
 @settings(max_examples=5000, derandomize=True, deadline=None)
-def test_same_as_torch_in_thousands_of_cases(case):
+def test_values_and_derivatives_are_torchs_in_thousands_of_cases(case):
     adjoint_identities(case)
     same_as_torch(case)
 
@@ -269,14 +269,14 @@ def transposed_same_as_torch(case):
 
 @given(transposed_cases())
 @settings(max_examples=60, derandomize=True, deadline=None)
-def test_transposed_same_as_torch(case):
+def test_transposed_values_and_derivatives_are_torchs(case):
     transposed_same_as_torch(case)
 
 
 @pytest.mark.slow
 @given(transposed_cases())
 @settings(max_examples=2000, derandomize=True, deadline=None)
-def test_transposed_same_as_torch_in_thousands_of_cases(case):
+def test_transposed_values_and_derivatives_are_torchs_in_thousands_of_cases(case):
     transposed_same_as_torch(case)
 
 

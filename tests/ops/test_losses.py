@@ -16,7 +16,7 @@ PREDICTION, TARGET = [[1.0, 2.0], [3.0, 5.0]], [[0.0, 4.0], [3.0, 2.0]]  # diffe
     ("sum", 14.0, [[2.0, -4.0], [0.0, 6.0]]),
     ("none", [[1.0, 4.0], [0.0, 9.0]], [[2.0, -4.0], [0.0, 6.0]]),
 ])  # fmt: skip
-def test_by_hand(reduction, value, gradient):
+def test_mse_is_what_it_is_by_hand(reduction, value, gradient):
     p, t = leaf(PREDICTION), leaf(TARGET)
     loss = tg.mse(p, t, reduction=reduction)
     np.testing.assert_array_equal(loss.data, value)

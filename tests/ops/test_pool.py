@@ -112,7 +112,7 @@ def test_avg_pool_is_the_definition(size, stride, padding, dilation, count_inclu
 
 @pytest.mark.parametrize("ceil_mode", [False, True])
 @pytest.mark.parametrize(("size", "stride", "padding", "dilation"), OPTIONS)
-def test_gradcheck(size, stride, padding, dilation, ceil_mode):
+def test_derivatives_pass_gradcheck(size, stride, padding, dilation, ceil_mode):
     x = distinct((1, 7, 6, 2))
     options = {"size": size, "stride": stride, "padding": padding, "ceil_mode": ceil_mode}
     tg.gradcheck(lambda x: max_pool(x, dilation=dilation, **options), x, order=2)
@@ -126,7 +126,7 @@ def test_second_derivative_of_a_function_of_the_maxima():
     )
 
 
-def test_gradcheck_of_adjoints():
+def test_derivatives_of_the_adjoints_pass_gradcheck():
     options = {"size": 3, "stride": 2, "padding": ((1, 0), (1, 1)), "ceil_mode": True}
     x = distinct((2, 6, 7, 2))
     (y,) = arrays(max_pool(x, **options).shape)
@@ -194,20 +194,20 @@ def same_as_torch(case, count_include_pad, tied):
 
 @given(cases(), st.booleans(), st.booleans())
 @settings(max_examples=100, derandomize=True, deadline=None)
-def test_same_as_torch(case, count_include_pad, tied):
+def test_values_and_derivatives_are_torchs(case, count_include_pad, tied):
     same_as_torch(case, count_include_pad, tied)
 
 
 @pytest.mark.slow
 @given(cases(), st.booleans(), st.booleans())
 @settings(max_examples=5000, derandomize=True, deadline=None)
-def test_same_as_torch_in_thousands_of_cases(case, count_include_pad, tied):
+def test_values_and_derivatives_are_torchs_in_thousands_of_cases(case, count_include_pad, tied):
     same_as_torch(case, count_include_pad, tied)
 
 
 @given(cases(), st.integers(0, 2**32 - 1))
 @settings(max_examples=100, derandomize=True, deadline=None)
-def test_adjoint_identities(case, seed):
+def test_adjoints_satisfy_their_identities(case, seed):
     shape, options = case
     x, rng = distinct(shape), np.random.default_rng(seed)
     averages = {key: value for key, value in options.items() if key != "dilation"}
@@ -349,7 +349,7 @@ def test_results_lie_in_memory_as_the_images_do():
         assert pool(x).swapaxes(0, 3).flags.c_contiguous
 
 
-def test_global_pools():
+def test_global_pools_reduce_each_channel():
     x = distinct((2, 3, 4, 5))
     np.testing.assert_allclose(global_avg_pool(x), x.reshape(2, 12, 5).mean(1))
     np.testing.assert_array_equal(global_max_pool(x), x.reshape(2, 12, 5).max(1))

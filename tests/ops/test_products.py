@@ -54,7 +54,7 @@ def test_operands_that_do_not_fit_are_named_with_their_shapes(shapes):
         assert f"float64 {shape}" in str(caught.value)
 
 
-def test_third_derivatives():
+def test_third_derivatives_pass_gradcheck():
     w = np.array([[0.5, -1.0], [2.0, 0.3]])
     tg.gradcheck(lambda x: x @ (w @ (x @ x)), np.array([[1.0, 0.2], [-0.4, 0.7]]), order=3)
 

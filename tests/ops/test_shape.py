@@ -212,7 +212,7 @@ def pieces(out):
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_values_are_numpys(call):
+def test_values_and_signatures_are_numpys(call):
     names, arrays = operands_of(call)
     expected = evaluate(call, **dict(zip(names, arrays, strict=True)))
     found = evaluate(call, **{name: leaf(x) for name, x in zip(names, arrays, strict=True)})
