@@ -74,7 +74,7 @@ def test_optional_array_arguments():
     np.testing.assert_array_equal(x.grad, 4 * scale.data)
 
 
-def test_a_variadic_op():
+def test_a_variadic_op_has_one_formula_for_all_its_arguments():
     @tg.op
     def total(*xs, scale=1.0):
         return scale * sum(xs)

@@ -4,10 +4,10 @@ import time
 
 import numpy as np
 import pytest
+from dot_reader import read, shown
 from helpers import assert_refused, refused_calls
 
 import tensorgrad as tg
-from tests.graph.dot_reader import read, shown
 
 
 def leaf(name=None, shape=(2,)):

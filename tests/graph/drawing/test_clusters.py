@@ -7,9 +7,9 @@ import weakref
 
 import numpy as np
 import pytest
+from dot_reader import read
 
 import tensorgrad as tg
-from tests.graph.dot_reader import read
 
 X = np.ones((4, 3), np.float32)
 
