@@ -572,7 +572,10 @@ class Dropout(Layer):
         # like x, as the result will be: convolution has a layout of its own.
         recorder = tracing.get()
         if recorder is not None:
-            return _as_tensor(x * recorder.draw(partial(self._draw, np.empty(x.shape, x.dtype))))
+            state = self.generator.bit_generator.state  # each call of the compiled code draws, this does not
+            mask = recorder.draw(partial(self._draw, np.empty(x.shape, x.dtype)))
+            self.generator.bit_generator.state = state
+            return _as_tensor(x * mask)
         return _as_tensor(x * Tensor(self._draw(np.empty_like(x.data if isinstance(x, Tensor) else x))))
 
     def _draw(self, mask: NDArray) -> NDArray:

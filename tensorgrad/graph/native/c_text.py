@@ -287,20 +287,25 @@ static double clip_by_value(int unit, double limit) {
   for (long i = 0; i < to - from; i++) g[i] = s_max(s_min(g[i], (real)limit), (real)-limit);
   return sum_of_squares(g, to - from);
 }
+// Of the gradients of which a step is made.
+static double total_of_squares(void) {
+  double total = 0;
+  for (int unit = 0; unit < UNITS; unit++) if (arg[FIRST + 1 + 5 * unit_of[unit]]) total += squares[unit];
+  return total;
+}
 static void finish(int thread) {
   for (int unit = thread; unit < UNITS; unit += using) collect(unit);
   if (!mode) return;
   meet();
-  double total = 0;
-  for (int unit = 0; unit < UNITS; unit++) total += squares[unit];
-  if (!(total < INFINITY)) { result = 1; return; }  // no step is made of what is not finite
+  double total = total_of_squares();
+  // No step is made of what is not finite, or of what the function would have computed in another way.
+  if (!(total < INFINITY) || !may_step()) { result = 1; return; }
   const double clip = ((double *)arg[FIRST])[0], limit = ((double *)arg[FIRST])[1];
   if (limit < INFINITY) {
     meet();
     for (int unit = thread; unit < UNITS; unit += using) squares[unit] = clip_by_value(unit, limit);
     meet();
-    total = 0;
-    for (int unit = 0; unit < UNITS; unit++) total += squares[unit];
+    total = total_of_squares();
   }
   const double scale = clip > 0 ? clip / (sqrt(total) + 1e-6) : 1;
   for (int unit = thread; unit < UNITS; unit += using) {
@@ -351,10 +356,14 @@ def declare(buffer: Buffer, number: dict[Buffer, int], added_to: bool) -> str:
     return f"{restrict}{element} *const {buffer.name} = {cast}({start});" + (f"  // {buffer.note}" if buffer.note else "")
 
 
-def write(program: Program, outputs: Sequence[tuple[str, Value]], gradients: Sequence[Value], slots: int) -> tuple[str, dict[str, Any]]:
+def write(
+    program: Program, outputs: Sequence[tuple[str, Value]], gradients: Sequence[Value], slots: int, guards: Sequence[bool] = ()
+) -> tuple[str, dict[str, Any]]:
     """The whole text, and what the caller must know: how many arguments of which kind there are, in order.
 
-    Arguments are the leaves, then an array for each output, then one for each gradient.
+    Arguments are the leaves, then an array for each output, then one for each gradient. The first output is the
+    loss, of which no step is made if it is not finite; the last are conditions, of which none is made unless
+    they are as ``guards`` says.
     """
     for name, value in outputs:
         program.need(value)
@@ -398,9 +407,20 @@ def write(program: Program, outputs: Sequence[tuple[str, Value]], gradients: Seq
             out.append(f"static void {name}shared(int unit) {{\n  V *const kept = all_kept;")
             out += [f"  {declare(b, number, False)}" for b in code.buffers]
             out += [*code.lines, "}"]
+    out.append(_may_step(len(program.arguments), [value for _, value in outputs], guards))
     single = "f" if program.dtype == np.float32 else ""
     out += [x.replace("@F@", "").replace("@S@", single) for x in _main(program, gradients, bounds, len(program.arguments) + len(outputs))]
     return "\n".join(out) + "\n", {"arguments": program.arguments}
+
+
+def _may_step(first: int, outputs: Sequence[Value], guards: Sequence[bool]) -> str:
+    """A function that says whether the loss is finite and all conditions are as they were."""
+    tests = [f"isfinite(*(real *)arg[{first}])"] if not outputs[0].whole else []
+    start = len(outputs) - len(guards)
+    for k, outcome in enumerate(guards, start):
+        element = "whole" if outputs[k].whole else "real"
+        tests.append(f"(*({element} *)arg[{first + k}] != 0) == {int(outcome)}")
+    return f"static int may_step(void) {{ return {' && '.join(tests) or '1'}; }}"
 
 
 def _store(program: Program, outputs: Sequence[tuple[str, Value]], last: int) -> None:

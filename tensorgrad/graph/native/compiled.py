@@ -25,7 +25,7 @@ from tensorgrad.graph.native.rules import RULES
 from tensorgrad.graph.native.snapshot import Snapshot
 from tensorgrad.graph.native.toolchain import Built, build
 
-__all__ = ["Compiled", "UncompilableError", "Update", "compile"]
+__all__ = ["Compiled", "compile"]
 
 #: So many recordings of one function are told of: it may never be called twice with the same shapes.
 MANY = 16
@@ -60,10 +60,15 @@ class Update(NamedTuple):
 
 
 class Stepper(Protocol):
-    """An optimizer whose step can be compiled."""
+    """An optimizer whose step can be compiled.
 
-    def begin_update(self) -> Update: ...
+    ``begin_update`` is given the leaves that have a gradient, and ``end_update`` told whether the step was made.
+    """
+
+    def begin_update(self, leaves: Sequence[Tensor]) -> Update: ...
     def end_update(self, stepped: bool) -> None: ...
+    def zero_grad(self) -> None: ...
+    def step(self) -> None: ...
 
 
 class Variant:
@@ -82,7 +87,8 @@ class Variant:
         first, last = len(recording.outputs), len(recording.outputs) + len(recording.gradients)
         self._results = [*values[:first], *values[last:]]
         slots = min(self.program.blocks, 2)
-        self.source, _ = write(self.program, [(v.name, v) for v in self._results], values[first:last], slots)
+        outcomes = [outcome for _, outcome in recording.guards]
+        self.source, _ = write(self.program, [(v.name, v) for v in self._results], values[first:last], slots, outcomes)
         self.built: Built = build(self.source)
         self._call = self.built.library.step
         self._lock = _locks.setdefault(self.built.path, threading.Lock())
@@ -90,6 +96,11 @@ class Variant:
         inputs = {id(t): i for i, t in enumerate(recording.inputs)}
         draws = {id(t): make for t, make in recording.draws}
         self._leaves = [(t, inputs.get(id(t)), draws.get(id(t))) for _, t in self.program.arguments]
+
+    @property
+    def keeps_rows_apart(self) -> bool:
+        """Whether each sample's results depend on that sample alone."""
+        return self.program.samples is not None and all(b.role != "sums" for b in self.program.buffers)
 
     def run(self, arrays: Sequence[NDArray], threads: int) -> tuple[list[NDArray], list[NDArray]]:
         """The outputs and the gradients."""
@@ -99,8 +110,11 @@ class Variant:
         return outputs, gradients
 
     def update(self, arrays: Sequence[NDArray], threads: int, update: Update) -> tuple[list[NDArray], bool]:
-        """The outputs, and whether a step was made: none is where a gradient is not finite."""
+        """The outputs, and whether a step was made: none is where the loss or a gradient is not finite, or where
+        the function would decide otherwise than when it was recorded."""
         places = {id(p): i for i, p in enumerate(update.parameters)}
+        changed = [[x, *slots] for x, slots in zip(update.values, update.slots, strict=True)]
+        rows = [[np.ascontiguousarray(x) for x in arrays] for arrays in changed]
         held, outputs = self._hold(arrays)
         clip = np.array([update.clip_norm or 0.0, np.inf if update.clip_value is None else update.clip_value])
         pointers: list[int | None] = [x.ctypes.data for x in (*held, *outputs, clip)]
@@ -109,9 +123,13 @@ class Variant:
             if i is None:
                 pointers += [None] * 5
                 continue
-            slots = [x.ctypes.data for x in update.slots[i]]
-            pointers += [update.values[i].ctypes.data, *slots, *[None] * (3 - len(slots)), update.options[i].ctypes.data]
-        return outputs, self._step(pointers, threads, update.kind) == 0
+            own = [x.ctypes.data for x in rows[i]]
+            pointers += [*own, *[None] * (4 - len(own)), update.options[i].ctypes.data]
+        stepped = self._step(pointers, threads, update.kind) == 0
+        for x, row in ((x, row) for i in range(len(rows)) for x, row in zip(changed[i], rows[i], strict=True)):
+            if row is not x:  # it lies in memory in another order
+                x[...] = row
+        return outputs, stepped
 
     def _step(self, pointers: list[int | None], threads: int, mode: int) -> int:
         with self._lock:
@@ -185,32 +203,57 @@ class Compiled:
         if self.optimizer is not None:
             return self._make_step(given)
         variant = self.variant(given, not paused.get())
-        outputs, gradients = variant.run(given, self.threads or pool.threads)
-        if not self._settle(variant.recording, outputs):
+        computed = self.compute(variant, given)
+        if computed is None:
             return self.function(*given)
-        results = [Tensor(x) for x in outputs[: len(variant.recording.outputs)]]
+        outputs, gradients = computed
+        results = [Tensor(x) for x in outputs]
         if gradients:
-            leaves = tuple(p for p, _ in variant.recording.gradients)
-            results[0] = self._op(*leaves, value=outputs[0], gradients=tuple(gradients))
+            leaves, values = zip(*gradients, strict=True)
+            results[0] = self._op(*leaves, value=outputs[0], gradients=values)
         return results[0] if len(results) == 1 else tuple(results)
+
+    def compute(
+        self, variant: Variant, arrays: Sequence[NDArray]
+    ) -> tuple[list[NDArray], list[tuple[Tensor, NDArray]]] | None:
+        """What the function gives, and the gradients of the leaves; None if it would decide otherwise than when
+        it was recorded."""
+        outputs, gradients = variant.run(arrays, self.threads or pool.threads)
+        if not self._settle(variant.recording, outputs):
+            return None
+        leaves = [leaf for leaf, _ in variant.recording.gradients]
+        return outputs[: len(variant.recording.outputs)], [*zip(leaves, gradients, strict=True)]
+
+    def make_step(self, variant: Variant, arrays: Sequence[NDArray], optimizer: Stepper) -> tuple[list[NDArray], bool]:
+        """A step of an optimizer: what the function gives, and whether the step was made; see `Variant.update`."""
+        update = optimizer.begin_update([leaf for leaf, _ in variant.recording.gradients])
+        outputs, stepped = variant.update(arrays, self.threads or pool.threads, update)
+        optimizer.end_update(stepped)
+        if stepped:
+            self._settle(variant.recording, outputs)
+        return outputs, stepped
 
     def _make_step(self, arrays: Sequence[NDArray]) -> Tensor:
         assert self.optimizer is not None
         variant = self.variant(arrays, True)
-        update = self.optimizer.begin_update()
-        outputs, stepped = variant.update(arrays, self.threads or pool.threads, update)
-        self.optimizer.end_update(stepped)
-        self._settle(variant.recording, outputs)
-        if not stepped:
+        outputs, stepped = self.make_step(variant, arrays, self.optimizer)
+        if stepped:
+            return Tensor(outputs[0])
+        if _decides_alike(variant.recording, outputs):
             raise FloatingPointError("compile: the loss or a gradient is not finite; the parameters are as before this step")
-        return Tensor(outputs[0])
+        self.optimizer.zero_grad()
+        results = self.function(*arrays)
+        loss: Tensor = results[0] if isinstance(results, (tuple, list)) else results
+        loss.backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return loss.detach()
 
     def _settle(self, recording: Recording, outputs: list[NDArray]) -> bool:
         """Hand on what layers want to know; whether all decisions are as they were recorded."""
-        at = len(recording.outputs)
-        guards = outputs[at + sum(len(values) for values, _ in recording.reports) :]
-        if any(bool(found) != outcome for (_, outcome), found in zip(recording.guards, guards, strict=True)):
+        if not _decides_alike(recording, outputs):
             return False
+        at = len(recording.outputs)
         for values, take in recording.reports:
             take(*outputs[at : at + len(values)])
             at += len(values)
@@ -254,6 +297,12 @@ class Compiled:
     def __repr__(self) -> str:
         name = getattr(self.function, "__name__", None) or type(self.function).__name__
         return f"<compiled {name}, recorded {self.recordings} times>"
+
+
+def _decides_alike(recording: Recording, outputs: Sequence[NDArray]) -> bool:
+    """Whether all decisions are as they were when the function was recorded."""
+    guards = outputs[len(outputs) - len(recording.guards) :]
+    return all(bool(found) == outcome for (_, outcome), found in zip(recording.guards, guards, strict=True))
 
 
 def _parameter_names(function: Callable[..., Any]) -> list[str]:

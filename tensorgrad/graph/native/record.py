@@ -18,6 +18,8 @@ from tensorgrad.core.engine import tracing, walk
 from tensorgrad.graph.native.expansions import EXPANSIONS
 from tensorgrad.graph.native.program import find_tensors
 
+__all__ = ["UncompilableError"]
+
 
 class UncompilableError(TypeError):
     """A function cannot be compiled; the message names the op or the line that stands in the way."""

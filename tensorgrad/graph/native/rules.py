@@ -14,7 +14,7 @@ import numpy as np
 from tensorgrad.core import Tensor
 from tensorgrad.graph.native.plan import UnbatchableError, Value, View, count_elements, dense_strides
 from tensorgrad.graph.native.products import Loop, multiply
-from tensorgrad.graph.native.program import Program, Term, Words
+from tensorgrad.graph.native.program import Code, Program, Term, Words
 from tensorgrad.ops.windows import Axis, slide
 
 Write = Callable[..., str]
@@ -298,7 +298,7 @@ def _look_up(program: Program, value: Value, x: Value, parts: Sequence[Any]) -> 
     places = [f"i{k}" for k in range(len(numbers.shape))]
     with code.loops(*((f"i{k}", n) for k, n, _ in index.axes())), code.block(""):
         at = dense_place(numbers, places)
-        code.put(f"const {'W' if value.laned else 'whole'} row = {program.point(index.buffer, code)}[{index.at(names)}];")
+        _put_row(code, value.laned, f"{program.point(index.buffer, code)}[{index.at(names)}]", x.shape[0])
         read = f"{program.point(rows.buffer, code)} + {rows.offset}"
         to = f"{program.point(value.view.buffer, code)}[({at}) * {width} + i]"
         if value.laned:
@@ -307,6 +307,14 @@ def _look_up(program: Program, value: Value, x: Value, parts: Sequence[Any]) -> 
         else:
             with code.loops(("i", width)):
                 code.put(f"{to} = ({read})[row * {width} + i];")
+
+
+def _put_row(code: Code, laned: bool, number: str, rows: int) -> None:
+    """The row of a number, which counts from the end if it is negative; never outside of memory."""
+    kind = "W" if laned else "whole"
+    code.put(f"{kind} row = {number};")
+    code.put(f"row += {rows} & {'(row < 0)' if laned else '-(row < 0)'};")
+    code.put(f"row &= {'(row >= 0) & (row < ' + str(rows) + ')' if laned else f'-(row >= 0 && row < {rows})'};")
 
 
 def dense_place(value: Value, names: Sequence[str]) -> str:
@@ -354,7 +362,7 @@ def _add_up_rows(program: Program, value: Value, x: Value, parts: Sequence[Any])
     code, width = program.code(stage, True), math.prod(value.shape[1:])
     names = [f"i{k}" for k in range(len(numbers.shape))]
     with code.loops(*((f"i{k}", n) for k, n, _ in index.axes())), code.block(""):
-        code.put(f"const W row = {program.point(index.buffer, code)}[{index.at(names)}];")
+        _put_row(code, True, f"{program.point(index.buffer, code)}[{index.at(names)}]", value.shape[0])
         code.put("for (int l = 0; l < count; l++)")
         code.put(f"  for (int i = 0; i < {width}; i++) {program.point(buffer, code)}[row[l] * {width} + i] += {program.point(rows.buffer, code)}[{rows.offset} + ({dense_place(numbers, names)}) * {width} + i][l];")
 
