@@ -580,8 +580,9 @@ class Dropout(Layer):
 
     def _draw(self, mask: NDArray) -> NDArray:
         """Fill ``mask`` with 0 for what is left out, and 1 / (1 - rate)."""
-        kept = self.generator.random(mask.shape, np.float32) >= self.rate
-        return np.multiply(kept.astype(mask.dtype), 1 / (1 - self.rate), out=mask)
+        kept: NDArray = np.asarray(self.generator.random(mask.shape, np.float32) >= self.rate)
+        np.multiply(kept.astype(mask.dtype), 1 / (1 - self.rate), out=mask)
+        return mask
 
     def __repr__(self) -> str:
         return f"Dropout({self.rate})"

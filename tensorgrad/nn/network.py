@@ -190,13 +190,13 @@ class Network(Sequential):
     def predict(self, x: Array, batch_size: int = 256, *, compile: bool | None = None) -> NDArray:
         """The network's output for ``x``, computed in batches, in inference mode and without a graph.
 
-        ``compile`` is as in `fit`; None compiles what would take more than four seconds in NumPy.
+        ``compile`` is as in `fit`; None compiles what has 1024 rows or more and would take more than four
+        seconds in NumPy.
         """
         positive_integer("", "batch_size", batch_size)
         choice = take_choice("predict", compile)
         x = Intake(self).take_inputs("predict, x", x)
-        pays = partial(predictions_pay, self, x, batch_size)
-        forward = Forward(self, choice, len(x), batch_size, pays)
+        forward = Forward(self, choice, len(x), batch_size, partial(predictions_pay, self, x))
         with no_grad(), mode(self, training=False):
             parts = [forward(x[i : i + batch_size]).numpy() for i in range(0, len(x), batch_size)]
         return np.concatenate(parts)
@@ -228,10 +228,9 @@ class Network(Sequential):
         choice = take_choice("evaluate", compile)
         measured = None if metrics is None else measures(metrics, output_scale(self))
         intake = Intake(self)
-        examples = intake.take("evaluate", x, y, sample_weight)
-        pays = partial(predictions_pay, self, examples[0], batch_size)
-        forward = Forward(self, choice, len(examples[0]), batch_size, pays)
-        return evaluate(intake, cut(examples, batch_size), measured, forward)
+        x, y, weights = intake.take("evaluate", x, y, sample_weight)
+        forward = Forward(self, choice, len(x), batch_size, partial(predictions_pay, self, x))
+        return evaluate(intake, cut((x, y, weights), batch_size), measured, forward)
 
     def summary(self, input_shape: tuple[int, ...], batch_size: int = 32) -> str:
         """A table of what the layers make and cost, for inputs of ``input_shape`` (without N).

@@ -9,11 +9,11 @@ import numpy as np
 
 from tensorgrad.core import Tensor
 from tensorgrad.core.checks import NDArray
-from tensorgrad.core.engine import seed, walk, watching
+from tensorgrad.core.engine import paused, seed, walk, watching
 from tensorgrad.graph.native.compiled import Compiled, Variant
-from tensorgrad.graph.native.record import UncompilableError, record
+from tensorgrad.graph.native.record import UncompilableError
 from tensorgrad.graph.recorded import ancestors
-from tensorgrad.nn.sequential import ForwardState, Sequential, loss_of
+from tensorgrad.nn.sequential import ForwardState, Sequential, loss_of, mode
 from tensorgrad.nn.summary import multiply_adds
 
 __all__ = [
@@ -29,6 +29,7 @@ _AN_OP, _A_MULTIPLY_ADD, _AN_ELEMENT = 30e-6, 1.5e-10, 1e-8
 #: So many seconds in NumPy, of training or of predictions, are worth a compilation: it takes a fifth of them.
 WORTH, WORTH_FORWARD = 10.0, 4.0
 _FORWARD = 1 / 3  # of a step
+_MANY = 1024  # rows; to predict fewer hardly takes so long
 
 _NUMPY = "NumPy"  # in the place of a library
 _BLOCK = 16  # rows that compiled code takes at once
@@ -42,13 +43,18 @@ def take_choice(what: str, choice: Any) -> Choice:
 
 
 class Cost:
-    """The seconds that NumPy takes, estimated from the graph of some rows: its ops, products and elements."""
+    """The seconds that NumPy takes, estimated from a forward pass: its ops, products and elements."""
 
-    def __init__(self, output: Tensor, rows: int) -> None:
-        nodes = [node for node in ancestors(output) if node.op is not None]
-        products, elements = sum(map(multiply_adds, nodes)), sum(node.size for node in nodes)
+    def __init__(self, network: Sequential, row: NDArray) -> None:
+        token = paused.set(0)
+        try:
+            with mode(network, training=False), np.errstate(all="ignore"):
+                nodes = [node for node in ancestors(network(row)) if node.op is not None]
+        finally:
+            paused.reset(token)
         self._step = _AN_OP * len(nodes)
-        self._row = (_A_MULTIPLY_ADD * products + _AN_ELEMENT * elements) / rows
+        self._row = _A_MULTIPLY_ADD * sum(map(multiply_adds, nodes))
+        self._row += _AN_ELEMENT * sum(node.size for node in nodes)
 
     def of_steps(self, steps: int, rows: int) -> float:
         """For so many training steps on so many rows each."""
@@ -81,7 +87,7 @@ class Code:
     remembered : dict
         The same of a training that is resumed.
     seconds : float
-        That were spent on compiling.
+        That the compiler took; none for what it had compiled before.
     compiler : str
         That did it.
     reason : str
@@ -122,7 +128,10 @@ class Code:
             if found is None and not self._is_wanted(self._label(arrays), pays):
                 variant = None
             else:
+                recordings = self.compiled.recordings
                 variant = self.compiled.variant(arrays, self._differentiates)
+                if variant is not found and self.compiled.recordings > recordings:
+                    self.seconds += 0.0 if variant.built.cached else variant.built.seconds
             if variant is not found or variant is None:
                 self._enter(variant, arrays, other or arrays)
         except Exception as error:
@@ -155,7 +164,7 @@ class Code:
                     "release, and would give other bits"
                 )
             self._check(variant, other)
-            self.seconds, self.compiler = self.seconds + built.seconds, built.compiler
+            self.compiler = built.compiler
         self.libraries[label] = library
 
     def _give_up(self, label: str, error: Exception) -> None:
@@ -282,9 +291,6 @@ class Forward:
             raise UncompilableError("compile: compiled code and NumPy predict different numbers")
 
 
-def predictions_pay(network: Sequential, x: NDArray, batch_size: int) -> bool:
+def predictions_pay(network: Sequential, x: NDArray) -> bool:
     """Whether it is worth to compile a network for its predictions of ``x``."""
-    if len(x) <= batch_size:
-        return False
-    (output,) = record(network, [x[:1]], ["x"], differentiate=False).outputs
-    return Cost(output, 1).of_predictions(len(x)) >= WORTH_FORWARD
+    return len(x) >= _MANY and Cost(network, x[:1]).of_predictions(len(x)) >= WORTH_FORWARD

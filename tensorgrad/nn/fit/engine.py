@@ -81,7 +81,8 @@ class Engine:
         codes = self._codes()
         compilers = [code.compiler for code in codes if code.compiler]
         if compilers:
-            return f"C, compiled in {sum(code.seconds for code in codes):.1f} s by {compilers[0]}"
+            seconds = sum(code.seconds for code in codes)
+            return f"C, compiled {f'in {seconds:.1f} s' if seconds else 'before'} by {compilers[0]}"
         reasons = [self._reason, *(code.reason for code in codes)]
         return ": ".join(["NumPy", *filter(None, reasons)][:2])
 
@@ -115,13 +116,7 @@ class Engine:
     def _steps_pay(self, arrays: list[NDArray], times: int | None) -> bool:
         if times is None:
             return False
-        rows = [x[:2] for x in arrays]
-        try:
-            with np.errstate(all="ignore"):
-                result = self._function(*rows)
-        finally:
-            self._state.restore()
-        self._cost = Cost(result[0] if self._predicts else result, len(rows[0]))
+        self._cost = Cost(self._network, arrays[0][:1])
         return self._cost.of_steps(times, len(arrays[0])) >= WORTH
 
     def _predictions_pay(self, rows: int) -> bool:
