@@ -13,7 +13,7 @@ import numpy as np
 
 from tensorgrad.core import Tensor
 from tensorgrad.core.checks import NDArray, flag, fraction, is_integer, nonnegative, positive
-from tensorgrad.graph.native.compiled import Update
+from tensorgrad.graph.native.variant import Update
 from tensorgrad.nn.stepping import (
     Options,
     ParameterGroup,

@@ -96,10 +96,10 @@ def cross_entropy(
         flat = log_shares.reshape(-1, log_shares.shape[-1])
         losses = -flat[np.arange(target.size), target.ravel()].reshape(target.shape)
     else:
-        mixed = _mix(prediction, target, class_weights, label_smoothing)
+        mixed = mix_targets(prediction, target, class_weights, label_smoothing)
         with np.errstate(invalid="ignore"):  # where it is no target, a class of logit -inf costs nothing
             losses = -np.sum(np.where(mixed == 0, 0, mixed * log_shares), axis=-1)
-    counted = losses * _counts(prediction, target, weights, class_weights, reduction)
+    counted = losses * weigh_elements(prediction, target, weights, class_weights, reduction)
     return counted if reduction == "none" else np.sum(counted)
 
 
@@ -113,12 +113,12 @@ def _cross_entropy_vjp(
     label_smoothing: float,
     reduction: Reduction,
 ) -> Array:
-    mixed = _mix(prediction, target, class_weights, label_smoothing)
+    mixed = mix_targets(prediction, target, class_weights, label_smoothing)
     found = softmax(prediction, axis=-1)
     if class_weights is not None or not _are_labels(prediction, target):  # else the sum is 1
         found = found * np.sum(mixed, axis=-1, keepdims=True)
     found = found - mixed
-    return _for_each_class(g * _counts(prediction, target, weights, class_weights, reduction)) * found
+    return _for_each_class(g * weigh_elements(prediction, target, weights, class_weights, reduction)) * found
 
 
 def _cross_entropy_target_vjp(
@@ -134,7 +134,7 @@ def _cross_entropy_target_vjp(
     found = (float(label_smoothing) - 1) * log_softmax(prediction, axis=-1)
     if class_weights is not None:  # they are part of what the mean is divided by
         found = (found - out if reduction == "mean" else found) * constants(class_weights, prediction)
-    return _for_each_class(g * _counts(prediction, target, weights, class_weights, reduction)) * found
+    return _for_each_class(g * weigh_elements(prediction, target, weights, class_weights, reduction)) * found
 
 
 def _cross_entropy_weights_vjp(
@@ -207,7 +207,7 @@ def _probabilities(prediction: Array, target: Array) -> Array:
     return np.equal(target[..., None], np.arange(prediction.shape[-1])).astype(prediction.dtype)
 
 
-def _mix(prediction: Array, target: Array, class_weights: Array, label_smoothing: float) -> Array:
+def mix_targets(prediction: Array, target: Array, class_weights: Array, label_smoothing: float) -> Array:
     """The factors of the logarithms: the target, smoothed, times the weights of classes."""
     mixed = _probabilities(prediction, target)
     if label_smoothing:
@@ -225,7 +225,7 @@ def _own_counts(prediction: Array, target: Array, class_weights: Array) -> Array
     return np.sum(_probabilities(prediction, target) * constants(class_weights, prediction), axis=-1)
 
 
-def _counts(
+def weigh_elements(
     prediction: Array, target: Array, weights: Array, class_weights: Array, reduction: Reduction
 ) -> Array:
     """What the losses of elements are multiplied by, before they are added up."""

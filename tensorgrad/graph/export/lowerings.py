@@ -3,8 +3,16 @@
 NumPy needs few rules, for an op without one is written as what its forward does. A rule stands in for the
 forward: it takes the same arguments, of which some are `Traced`, and gives what computes the same bits.
 
-Another language has a table of its own here, with the same keys: the rule for an op in C will stand in
-``c_rules`` and in a table ``C``.
+C needs a rule for everything that is not made of other ops. It is ``rule(program, value, *arguments, **options)``,
+which writes the result of an op, ``value``, into a `Program`. To add one:
+
+- for an op on elements write a line into the table of ``c_elementwise``: ``"softsign": write_as("({0} / (1 + ...))")``,
+  or ``call("softsign")`` and two C functions, of a number and of a vector, in ``graph/native/prelude.c``;
+- for any other write a function: `Program.begin` makes room for the result and gives the code that writes it, with
+  pointers to what is read; loops and lines are put into that code. ``c_windows.max_pool`` is a short example.
+  A rule that cannot follow raises `UnbatchableError` (then there are no lanes) or `UnwritableError` (then no C);
+- or write nothing: an op without a rule is written as what its forward is made of, if that is made of ops, or as
+  ``graph/native/expansions.py`` says.
 """
 
 from __future__ import annotations
@@ -16,7 +24,8 @@ from typing import Any, TypeAlias
 
 from tensorgrad.core import Op
 from tensorgrad.core.engine import lowering
-from tensorgrad.graph.export import numpy_rules
+from tensorgrad.graph.export import c_rules, c_windows, numpy_rules
+from tensorgrad.graph.export.c_elementwise import ELEMENTWISE
 from tensorgrad.graph.export.trace import script_of
 
 #: ``(*arrays, **params) -> Traced``, as the op's forward.
@@ -38,6 +47,33 @@ NUMPY: Mapping[str, Rule] = {
     "scatter_add": numpy_rules.scatter_add,
     "scatter_windows": numpy_rules.scatter_windows,
     "sum_to": numpy_rules.sum_to,
+}
+
+C_RULES: Mapping[str, Rule] = {
+    **ELEMENTWISE,
+    "avg_pool": c_windows.avg_pool,
+    "avg_pool_images": c_windows.avg_pool_images,
+    "broadcast_to": c_rules.broadcast_to,
+    "concatenate_": c_rules.concatenate,
+    "conv2d": c_windows.conv2d,
+    "conv2d_filters": c_windows.conv2d_filters,
+    "conv2d_images": c_windows.conv2d_images,
+    "einsum_": c_rules.einsum,
+    "getitem": c_rules.getitem,
+    "matmul": c_rules.matmul,
+    "max": c_rules.largest,
+    "max_pool": c_windows.max_pool,
+    "max_pool_images": c_windows.max_pool_images,
+    "mean": c_rules.average,
+    "min": c_rules.smallest,
+    "reshape": c_rules.reshape,
+    "roll": c_rules.roll,
+    "scatter_add": c_rules.scatter_add,
+    "stack_": c_rules.stack,
+    "sum": c_rules.add_up,
+    "sum_to": c_rules.add_up,
+    "swapaxes": c_rules.swapaxes,
+    "transpose": c_rules.transpose,
 }
 
 

@@ -5,25 +5,26 @@ of a block. Blocks go through the whole program one after the other, so what the
 Where a sum over all samples feeds samples again, as the mean of a BatchNorm does, the program is cut into
 stages: all blocks up to the sum, then all from it.
 
-Nothing here is of one language: a printer asks for buffers, views and stages, and says how they are written.
+Nothing here is of one language but for sums and products of integers as text.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from tensorgrad.core import Tensor
 
-#: What an axis of a view steps by, in elements; the batch axis of a laned value has no steps.
-Strides = tuple[int, ...]
 Role = Literal["argument", "arena", "kept", "plain", "sums"]
 
 
 class UnbatchableError(Exception):
     """An op mixes samples in a way that lanes cannot follow; the program is then planned without lanes."""
+
+
+class UnwritableError(Exception):
+    """There is no rule for an op, for options of it or for its dtypes."""
 
 
 @dataclass(eq=False)
@@ -45,6 +46,10 @@ class Buffer:
         The shape, for a comment.
     first, last : int
         When it is first and last needed, by the clock of the plan.
+    stage : int
+        Of sums the stage whose blocks add to them.
+    offset : int
+        Where it begins in the memory of its role; of an argument its number.
     """
 
     name: str
@@ -55,51 +60,42 @@ class Buffer:
     note: str
     first: int = 0
     last: int = 0
+    stage: int = 0
     offset: int = 0
 
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """A buffer seen as an array: element ``i`` of it lies at offset + sum of i times strides."""
+    """A buffer seen as an array: element ``i`` of it lies at offset + sum of i times strides.
+
+    The batch axis of a laned view has no steps, nor has an axis of length 1 that was made here.
+    """
 
     buffer: Buffer
     shape: tuple[int, ...]
-    strides: Strides
+    strides: tuple[int, ...]
     offset: int = 0
     batch: int | None = None
 
-    def axes(self) -> Iterator[tuple[int, int, int]]:
-        """Number, length and stride of every axis but the batch's."""
-        for k, (length, stride) in enumerate(zip(self.shape, self.strides, strict=True)):
-            if k != self.batch:
-                yield k, length, stride
+    def axes(self) -> Iterator[int]:
+        """Every axis but the batch's."""
+        return (k for k in range(len(self.shape)) if k != self.batch)
+
+    def steps(self) -> tuple[int | None, ...]:
+        """The strides, None for the batch axis."""
+        return tuple(None if k == self.batch else stride for k, stride in enumerate(self.strides))
 
     def is_dense(self) -> bool:
         """Whether the elements lie in row-major order without gaps."""
-        step = 1
-        for _, length, stride in reversed([*self.axes()]):
-            if length != 1:
-                if stride != step:
-                    return False
-                step *= length
-        return True
+        dense, _ = dense_strides(self.shape, self.batch)
+        return all(self.shape[k] == 1 or self.strides[k] == dense[k] for k in self.axes())
 
     def at(self, index: Sequence[str]) -> str:
-        """The place of an element as an expression of its indices, in any language with + and *."""
-        terms = [
-            name if stride == 1 else f"{name} * {stride}"
-            for (k, length, stride), name in zip(self.axes(), self._without_batch(index), strict=True)
-            if stride and length != 1 and name != "0"
-        ]
-        if self.offset:
-            terms.insert(0, str(self.offset))
-        return " + ".join(terms) or "0"
-
-    def _without_batch(self, index: Sequence[str]) -> list[str]:
-        return [name for k, name in enumerate(index) if k != self.batch]
+        """The place of an element, whose indices are text."""
+        return place(index, self.strides, self.offset)
 
 
-def dense_strides(shape: Sequence[int], batch: int | None) -> tuple[Strides, int]:
+def dense_strides(shape: Sequence[int], batch: int | None) -> tuple[tuple[int, ...], int]:
     """The strides of a row-major array, its batch axis left out, and how many elements it has."""
     strides, step = [0] * len(shape), 1
     for k in reversed(range(len(shape))):
@@ -107,6 +103,11 @@ def dense_strides(shape: Sequence[int], batch: int | None) -> tuple[Strides, int
             strides[k] = step if shape[k] != 1 else 0
             step *= shape[k]
     return tuple(strides), step
+
+
+def dense_view(buffer: Buffer, shape: tuple[int, ...], batch: int | None, offset: int = 0) -> View:
+    """A buffer as a row-major array."""
+    return View(buffer, shape, dense_strides(shape, batch)[0], offset, batch)
 
 
 @dataclass(eq=False)
@@ -118,28 +119,30 @@ class Value:
     tensor : Tensor
     name : str
         Its name in the program.
+    kind : str
+        What its elements are there: "f", real numbers; "i", integers; "b", truth values, of which true is -1.
     batch : int or None
         Which axis is the batch's.
     stage : int
         The stage that it is computed in; of a plain value that before whose blocks it is.
     view : View or None
         Where it lies; None while it is an expression of ``arguments`` that its only user writes out.
+    users : list of Tensor
     """
 
     tensor: Tensor
     name: str
+    kind: str
     batch: int | None = None
     stage: int = 0
     view: View | None = None
     arguments: tuple[Any, ...] = ()
     users: list[Tensor] = field(default_factory=list)
-    whole: bool = False
-    cut: tuple[int, ...] | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape, with the batch axis; while groups are written, with an axis cut in two."""
-        return self.cut or self.tensor.shape
+        """The shape, with the batch axis."""
+        return self.tensor.shape
 
     @property
     def laned(self) -> bool:
@@ -153,19 +156,16 @@ def place_in_arena(buffers: Sequence[Buffer]) -> int:
     First fit in the order of first need, which for the stack-like lives of a training step is near the best.
     """
     placed: list[Buffer] = []
-    top = 0
     for buffer in sorted(buffers, key=lambda b: (b.first, -b.size)):
-        at = 0
+        buffer.offset = 0
         for other in sorted(placed, key=lambda b: b.offset):
             if other.last < buffer.first or buffer.last < other.first:
                 continue
-            if at + buffer.size <= other.offset:
+            if buffer.offset + buffer.size <= other.offset:
                 break
-            at = max(at, other.offset + other.size)
-        buffer.offset = at
+            buffer.offset = max(buffer.offset, other.offset + other.size)
         placed.append(buffer)
-        top = max(top, at + buffer.size)
-    return top
+    return max((b.offset + b.size for b in placed), default=0)
 
 
 def merge_axes(lengths: Sequence[int], strides: Sequence[Sequence[int]]) -> list[tuple[int, list[int]]]:
@@ -190,6 +190,37 @@ def merge_axes(lengths: Sequence[int], strides: Sequence[Sequence[int]]) -> list
     return loops
 
 
-def count_elements(shape: Sequence[int], batch: int | None) -> int:
-    """How many elements an array has, its batch axis left out."""
-    return math.prod(n for k, n in enumerate(shape) if k != batch)
+def times(x: str, n: int) -> str:
+    """A product as text.
+
+    >>> times("i", 3), times("i * 3", 4), times("i + 1", 4), times("i", 1), times("0", 5), times("i", -2)
+    ('i * 3', 'i * 12', '(i + 1) * 4', 'i', '0', '-i * 2')
+    """
+    if n < 0:
+        return f"-{times(x, -n)}" if x != "0" else x
+    if n == 0 or n == 1:
+        return x if n else "0"
+    if x.isdigit():
+        return str(int(x) * n)
+    name, _, factor = x.rpartition(" * ")
+    if name.isidentifier() and factor.isdigit():
+        return f"{name} * {int(factor) * n}"
+    return f"{x} * {n}" if x.isidentifier() else f"({x}) * {n}"
+
+
+def add(*terms: str | int) -> str:
+    """A sum as text.
+
+    >>> add("i * 3", "0", 2, "j"), add("i", "-k * 4"), add("0", 0)
+    ('2 + i * 3 + j', 'i - k * 4', '0')
+    """
+    texts = [str(term) for term in terms]
+    numbers = [text for text in texts if text.lstrip("-").isdigit()]
+    words = [text for text in texts if text not in numbers]
+    known = sum(map(int, numbers))
+    return " + ".join([str(known), *words] if known or not words else words).replace("+ -", "- ")
+
+
+def place(index: Sequence[str], strides: Sequence[int], offset: int = 0) -> str:
+    """A place in memory: the offset and each index times its stride."""
+    return add(offset, *(times(i, stride) for i, stride in zip(index, strides, strict=True)))

@@ -1,10 +1,10 @@
 """Sums of products: matrix products, einsum and convolution are all this, in four kinds of loops.
 
-A product is out[p, q] = sum over r of a[p, r] b[q, r], where p, q and r stand for any number of loop variables,
-each with its steps in the three arrays; windows of images are such steps too, so no matrix of windows is made.
-Which kind of loops it gets depends on where the samples are:
+A product is out[p, q] = sum over r of a[p, r] b[q, r], where p, q and r stand for any number of letters, each with
+its steps in both factors; windows of images are such steps too, so no matrix of windows is made. Which kind of
+loops it gets depends on where the samples are:
 
-- in ``a`` and ``out`` (a layer's output, the cotangent of its input): some q times some p stay in registers;
+- in ``a`` and the output (a layer's output, the cotangent of its input): some q times some p stay in registers;
 - in ``a`` and ``b``, and summed over (the gradient of filters): the same, each a vector that is added up last;
 - the same without r (the gradient of a matrix): ``b`` turned, so that its elements lie along a vector;
 - elsewhere: plain loops.
@@ -13,16 +13,27 @@ Which kind of loops it gets depends on where the samples are:
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from tensorgrad.graph.native.plan import UnbatchableError, Value, View, dense_strides
-from tensorgrad.graph.native.program import Code, Program, place
+from tensorgrad.graph.native.code import Code, name_table
+from tensorgrad.graph.native.plan import UnbatchableError, Value, View, add, dense_strides, place, times
+from tensorgrad.graph.native.program import Program
+
+
+class Factor(NamedTuple):
+    """An array that is multiplied, and its step along each letter; None: its samples are along it."""
+
+    value: Value
+    view: View
+    steps: Mapping[str, int | None]
 
 
 class Loop(NamedTuple):
-    """A loop variable of a product: its name and length, its steps in both factors, and the axis of the output
-    that it runs along (None: it is summed over). A step of None: the factor's samples are along it."""
+    """A loop variable of a product: its name, length, and steps in both factors and the output.
+
+    None: in a factor it is not one of its letters; in the output it is summed over.
+    """
 
     name: str
     length: int
@@ -31,216 +42,218 @@ class Loop(NamedTuple):
     out: int | None
 
 
+NOTHING = Loop("", 1, None, None, None)
+
+
 def multiply(
     program: Program,
     value: Value,
-    a: tuple[Value, View],
-    b: tuple[Value, View],
-    loops: Sequence[Loop],
-    bias: View | None = None,
+    a: Factor,
+    b: Factor,
+    lengths: Mapping[str, int],
+    result: str,
+    bias: Value | None = None,
 ) -> None:
-    """Write ``value`` as a sum of products of two arrays."""
-    loops = [loop for loop in loops if loop.length != 1 or loop.a is None or loop.b is None]
-    stage = max(a[0].stage, b[0].stage)
-    along = [loop for loop in loops if loop.a is None or loop.b is None]
-    if not along:
-        return _multiply_plainly(program, value, stage, a[1], b[1], loops, bias)
+    """Write ``value`` as a sum of products: over the letters, of some lengths, that are not in ``result``.
+
+    ``bias`` is a vector along the last letters of the result, as many as it needs.
+    """
+    along = {letter for factor in (a, b) for letter, step in factor.steps.items() if step is None}
     if len(along) > 1:
         raise UnbatchableError(f"{value.name} multiplies samples with one another")
-    (samples,) = along
-    rest = [loop for loop in loops if loop is not samples]
-    if samples.out is None:
-        if samples.a is not None or samples.b is not None:
-            raise UnbatchableError(f"{value.name} sums over samples of one factor")
-        value.stage = stage + 1
-        if any(loop.out is None for loop in rest):
-            return _add_up_windows(program, value, stage, a[1], b[1], rest)
-        return _add_up_outer(program, value, stage, a[1], b[1], rest)
-    value.batch, value.stage = samples.out, stage
-    if samples.a is None and samples.b is None:
-        return _multiply_plainly(program, value, stage, a[1], b[1], rest, bias)
-    if samples.a is not None:  # the laned factor first
-        a, b, rest = b, a, [Loop(n, length, y, x, out) for n, length, x, y, out in rest]
-    if samples.a not in (0, None) or samples.b not in (0, None):
+    samples = along.pop() if along else ""
+    both = samples != "" and all(factor.steps.get(samples, 0) is None for factor in (a, b))
+    if samples and samples not in result and not both:
+        raise UnbatchableError(f"{value.name} sums over samples of one factor")
+    if samples and not both and a.steps.get(samples, 0) is not None:
+        a, b = b, a  # the laned factor first
+    if samples and not both and b.steps.get(samples, 0):
         raise UnbatchableError(f"{value.name} multiplies samples with rows of a plain array")
-    return _multiply_rows(program, value, stage, a[1], b[1], rest, bias)
+    batch = result.index(samples) if samples and samples in result else None
+    strides = dict(zip(result, dense_strides([lengths[x] for x in result], batch)[0], strict=True))
+    loops = [
+        Loop(x, n, a.steps.get(x), b.steps.get(x), strides.get(x))
+        for x, n in lengths.items()
+        if n != 1 and x != samples
+    ]
+    if samples and batch is None:
+        p, q, g, r = _sort_loops(loops)
+        write = _add_up_windows if g or r or len(p) > 1 or len(q) > 1 else _add_up_outer
+        write(program, value, a, b, loops)
+    elif samples and not both:
+        _multiply_rows(program, value, batch, a, b, loops, bias)
+    else:
+        _multiply_plainly(program, value, batch, a, b, loops, bias)
 
 
-def _step(step: int | None) -> int:
-    return step or 0
+def _sort_loops(loops: Sequence[Loop]) -> tuple[list[Loop], list[Loop], list[Loop], list[Loop]]:
+    """Those of the output in ``a`` alone, in ``b`` alone, in both or none; those that are summed over."""
+    p = [x for x in loops if x.out is not None and x.a is not None and x.b is None]
+    q = [x for x in loops if x.out is not None and x.b is not None and x.a is None]
+    g = [x for x in loops if x.out is not None and x not in p and x not in q]
+    return p, q, g, [x for x in loops if x.out is None]
 
 
-def _multiply_plainly(
-    program: Program, value: Value, stage: int, a: View, b: View, loops: Sequence[Loop], bias: View | None
-) -> None:
-    """Loops without blocks: the sum inside of the outputs, but along the last output where both step by one."""
-    value.stage = stage
-    value.view = program.new_view(value)
-    code, out = program.code(stage, value.laned), value.view
-    outer = [loop for loop in loops if loop.out is not None]
-    inner = [loop for loop in loops if loop.out is None]
-    program_a, program_b = program.point(a.buffer, code), program.point(b.buffer, code)
-    names, product = [loop.name for loop in loops], "V" if value.laned else "real"
-    at_a = place(names, [_step(loop.a) for loop in loops], a.offset)
-    at_b = place(names, [_step(loop.b) for loop in loops], b.offset)
-    at_out = place([x.name for x in outer], [out.strides[x.out] for x in outer if x.out is not None], 0)
-    start = "zero" if value.laned else "0"
-    if bias is not None:
-        start = f"{'all' if value.laned else ''}({program.point(bias.buffer, code)}[{place([x.name for x in outer], [bias.strides[0] if x.out == len(out.shape) - 1 else 0 for x in outer], bias.offset)}])"
-        if any(x.name == "g" for x in outer):  # groups of filters: their bias lies behind one another
-            each = next(x.length for x in outer if x.name == "f") if any(x.name == "f" for x in outer) else 1
-            start = start.replace("])", f" + g * {each * bias.strides[0]}])")
-    code.put(f"// {value.name}: sums of {math.prod(x.length for x in inner)} products, {out.buffer.note}")
-    last = outer[-1] if outer else None
-    if last is not None and inner and not value.laned and last.out is not None and out.strides[last.out] == 1 and (last.b, last.a) in ((1, 0), (0, 1)):
-        to = program.point(out.buffer, code)
-        with code.loops(*((x.name, x.length) for x in outer)):
-            code.put(f"{to}[{at_out}] = {start};")
-        with code.loops(*((x.name, x.length) for x in [*outer[:-1], *inner, last])):
-            code.put(f"{to}[{at_out}] += {program_a}[{at_a}] * {program_b}[{at_b}];")
+def _place(loops: Sequence[Loop], side: str) -> str:
+    """Where the loops are in one of the arrays."""
+    return place([x.name for x in loops], [getattr(x, side) or 0 for x in loops])
+
+
+def _ranges(loops: Sequence[Loop]) -> dict[str, int]:
+    return {x.name: x.length for x in loops}
+
+
+def _describe(loops: Sequence[Loop]) -> str:
+    return f"sums of {math.prod(x.length for x in loops if x.out is None)} products"
+
+
+def _in_blocks(code: Code, *axes: tuple[str, int, int]) -> Iterator[tuple[tuple[int, str], ...]]:
+    """Loops over axes, each of a name and a length, in blocks of a size: the sizes and beginnings of blocks."""
+    if not axes:
+        yield ()
         return
-    with code.loops(*((x.name, x.length) for x in outer)), code.block(""):
-        code.put(f"{product} sum = {start};")
-        with code.loops(*((x.name, x.length) for x in inner)):
-            code.put(f"sum += {program_a}[{at_a}] * {program_b}[{at_b}];")
-        code.put(f"{program.point(out.buffer, code)}[{at_out}] = sum;")
-
-
-def _multiply_rows(
-    program: Program, value: Value, stage: int, a: View, b: View, loops: Sequence[Loop], bias: View | None
-) -> None:
-    """Samples in ``a`` and the output: blocks of outputs q by places p in registers."""
-    value.view = out = program.new_view(value)
-    p = [x for x in loops if x.out is not None and _step(x.a) and not _step(x.b)]
-    q = [x for x in loops if x.out is not None and _step(x.b) and not _step(x.a)]
-    g = [x for x in loops if x.out is not None and _step(x.a) and _step(x.b)]
-    r = [x for x in loops if x.out is None]
-    inner_p = p[-1:]
-    inner_q = q[-1:]
-    outer = [*g, *q[:-1], *p[:-1]]
-    places, outputs = math.prod(x.length for x in inner_p), math.prod(x.length for x in inner_q)
-    width = next(n for n in (3, 2, 4, 1) if places % n == 0 or n == 1) if places < 9 else 3
-    height = _share_evenly(outputs, max(program.registers() // width, 1))
-    step = lambda x: out.strides[x.out]
-    code = program.code(stage, True)
-    code.put(f"// {value.name}: sums of {math.prod(x.length for x in r)} products, {out.buffer.note}")
-    names = [x.name for x in outer]
-    of_a, of_b, of_out = (
-        place(names, [f(x) for x in outer], offset)
-        for f, offset in ((lambda x: _step(x.a), a.offset), (lambda x: _step(x.b), b.offset), (step, 0))
-    )
-    (sa, so) = (_step(inner_p[0].a), step(inner_p[0])) if inner_p else (0, 0)
-    (sb, sq) = (_step(inner_q[0].b), step(inner_q[0])) if inner_q else (0, 0)
-    first = ""
-    if bias is not None:
-        each = outputs if g else 0
-        first = f", {program.point(bias.buffer, code)} + {place([x.name for x in g], [each] * len(g), bias.offset)}"
-
-    def write(rows: int, columns: int) -> str:
-        name = f"{value.name}rows_{rows}_{columns}"
-        offsets = place([x.name for x in r], [_step(x.a) for x in r], 0), place([x.name for x in r], [_step(x.b) for x in r], 0)
-        helper = Code()
-        head = f"INLINE void {name}(const V *restrict a, const real *restrict b, V *restrict out{', const real *first' if bias else ''})"
-        with helper.block(head):
-            helper.put(f"V sums[{rows}][{columns}];")
-            helper.put(f"for (int q = 0; q < {rows}; q++) for (int p = 0; p < {columns}; p++) sums[q][p] = {'all(first[q])' if bias else 'zero'};")
-            with helper.loops(*((x.name, x.length) for x in r)):
-                with helper.block(""):
-                    helper.put(f"const V *x = a + {offsets[0]};", f"const real *w = b + {offsets[1]};")
-                    helper.put("UNROLL", f"for (int q = 0; q < {rows}; q++)", "  UNROLL", f"  for (int p = 0; p < {columns}; p++) sums[q][p] += x[p * {sa}] * w[q * {sb}];")
-            helper.put(f"for (int q = 0; q < {rows}; q++) for (int p = 0; p < {columns}; p++) out[q * {sq} + p * {so}] = sums[q][p];")
-        program.functions[name] = "\n".join(line[2:] if line.startswith("  ") else line for line in helper.lines)
-        return name
-
-    def call(rows: int, q0: str, columns: int, p0: str) -> None:
-        offset_q = f" + ({q0}) * {height}" if q0 != "0" else ""
-        code.put(
-            f"{write(rows, columns)}({program.point(a.buffer, code)} + {of_a} + ({p0}) * {sa}, "
-            f"{program.point(b.buffer, code)} + {of_b} + ({q0}) * {height * sb}, "
-            f"{program.point(out.buffer, code)} + {of_out} + ({q0}) * {height * sq} + ({p0}) * {so}{first + offset_q if first else ''});"
-        )
-
-    with code.loops(*((x.name, x.length) for x in outer)), code.block(""):
-        for rows, q0, many_q in _cut(outputs, height, "to"):
-            with code.loops(("to", many_q)):
-                for columns, p0, many_p in _cut(places, width, "at"):
-                    with code.loops(("at", many_p)):
-                        call(rows, q0, columns, f"{p0} * {width}" if p0 != "0" else "0")
-
-
-def _cut(length: int, size: int, name: str) -> list[tuple[int, str, int]]:
-    """A loop over ``length`` in blocks: (their size, which block, how many of them), what is left over last."""
+    (name, length, size), *rest = axes
     full, left = divmod(length, size)
-    blocks = [(size, name if full != 1 else "0", full)] if full else []
-    return [*blocks, (left, str(full), 1)] if left else blocks
+    for many, count, first in ((size, full, 0), (left, 1, full * size)):
+        if many and count:
+            with code.loops(**{name: count}) as (index,):
+                for blocks in _in_blocks(code, *rest):
+                    yield (many, add(first, times(index, size))), *blocks
 
 
 def _share_evenly(length: int, most: int) -> int:
     """The size of blocks of at most ``most``, of about equal size."""
+    most = max(most, 1)
     return -(-length // -(-length // most))
 
 
-def _add_up_windows(
-    program: Program, value: Value, stage: int, a: View, b: View, loops: Sequence[Loop]
+def _multiply_plainly(
+    program: Program,
+    value: Value,
+    batch: int | None,
+    a: Factor,
+    b: Factor,
+    loops: Sequence[Loop],
+    bias: Value | None,
 ) -> None:
+    """Loops without blocks: the sum inside of the outputs, but along the last output where it steps by one."""
+    stage = max(a.value.stage, b.value.stage)
+    code, out = program.begin(value, _describe(loops), batch=batch, stage=stage)
+    x, w = program.point(a.view, code), program.point(b.view, code)
+    outer, inner = [x for x in loops if x.out is not None], [x for x in loops if x.out is None]
+    element = out.at(_place(outer, "out"))
+    product = f"{x.at(_place(loops, 'a'))} * {w.at(_place(loops, 'b'))}"
+    start = "zero" if value.laned else "0"
+    if bias is not None:
+        first = program.point(program.need(bias), code)
+        channel = _place([x for x in outer if x.name in "gf"], "out")
+        start = ("all({})" if value.laned else "{}").format(first.at(times(channel, first.view.strides[0])))
+    last = outer[-1] if outer else None
+    if last and inner and not value.laned and (last.out, {last.a, last.b}) == (1, {1, None}):
+        with code.loops(**_ranges(outer)):
+            code.put(f"{element} = {start};")
+        with code.loops(**_ranges([*outer[:-1], *inner, last])):
+            code.put(f"{element} += {product};")
+        return
+    with code.loops(**_ranges(outer)):
+        code.put(f"{'V' if value.laned else 'real'} sum = {start};")
+        with code.loops(**_ranges(inner)):
+            code.put(f"sum += {product};")
+        code.put(f"{element} = sum;")
+
+
+def _multiply_rows(
+    program: Program,
+    value: Value,
+    batch: int | None,
+    a: Factor,
+    b: Factor,
+    loops: Sequence[Loop],
+    bias: Value | None,
+) -> None:
+    """Samples in ``a`` and the output: blocks of outputs q by places p in registers."""
+    stage = max([a.value.stage, b.value.stage, *([bias.stage] if bias else [])])
+    code, out = program.begin(value, _describe(loops), batch=batch, stage=stage)
+    x, w = program.point(a.view, code), program.point(b.view, code)
+    p, q, g, r = _sort_loops(loops)
+    at, to = (p or [NOTHING])[-1], (q or [NOTHING])[-1]
+    outer = [*g, *q[:-1], *p[:-1]]
+    width = 3 if at.length > 8 else next(n for n in (3, 2, 4, 1) if at.length % n == 0)
+    height = _share_evenly(to.length, program.registers // width)
+    first = None if bias is None else program.point(program.need_dense(bias), code)
+    each = "for (int q = 0; q < {}; q++) for (int p = 0; p < {}; p++)"
+
+    def write(rows: int, columns: int) -> str:
+        name, own = f"{value.name}rows_{rows}_{columns}", each.format(rows, columns)
+        of_first = ", const real *first" if first else ""
+        parameters = f"const V *restrict a, const real *restrict b, V *restrict out{of_first}"
+        with program.function(name, parameters) as body:
+            body.put(f"V sums[{rows}][{columns}];")
+            body.put(f"{own} sums[q][p] = {'all(first[q])' if first else 'zero'};")
+            with body.loops(**_ranges(r)):
+                body.put(f"const V *x = a + {_place(r, 'a')};", f"const real *w = b + {_place(r, 'b')};")
+                body.put("UNROLL", f"for (int q = 0; q < {rows}; q++)", "  UNROLL")
+                product = f"x[{times('p', at.a or 0)}] * w[{times('q', to.b or 0)}]"
+                body.put(f"  for (int p = 0; p < {columns}; p++) sums[q][p] += {product};")
+            body.put(f"{own} out[{add(times('q', to.out or 0), times('p', at.out or 0))}] = sums[q][p];")
+        return name
+
+    with code.loops(**_ranges(outer)):
+        for (rows, q0), (columns, p0) in _in_blocks(
+            code, ("to", to.length, height), ("at", at.length, width)
+        ):
+            arguments = [
+                x.plus(_place(outer, "a"), times(p0, at.a or 0)),
+                w.plus(_place(outer, "b"), times(q0, to.b or 0)),
+                out.plus(_place(outer, "out"), times(q0, to.out or 0), times(p0, at.out or 0)),
+            ]
+            if first:
+                arguments.append(first.plus(_place([x for x in outer if x.name in "gf"], "out"), q0))
+            code.put(f"{write(rows, columns)}({', '.join(arguments)});")
+
+
+def _add_up_windows(program: Program, value: Value, a: Factor, b: Factor, loops: Sequence[Loop]) -> None:
     """Samples in both factors, summed over together with others: vectors in registers, added up across at last."""
-    strides, size = dense_strides(value.shape, None)
-    buffer = program.new_buffer(value.name, size, False, "sums", " x ".join(map(str, value.shape)))
-    value.view = View(buffer, value.shape, strides)
-    p = [x for x in loops if x.out is not None and not _step(x.b)]
-    q = [x for x in loops if x.out is not None and not _step(x.a) and x not in p]
-    g = [x for x in loops if x.out is not None and _step(x.a) and _step(x.b)]
-    r = [x for x in loops if x.out is None]
-    code = program.code(stage, True)
-    to = lambda x: strides[x.out]
+    stage = max(a.value.stage, b.value.stage)
+    code, out = program.begin(value, "sums over samples", stage=stage, summed=True)
+    x, y = program.point(a.view, code), program.point(b.view, code)
+    p, q, g, r = _sort_loops(loops)
     tables = {
-        "pa": _offsets([(x.length, _step(x.a)) for x in p]), "po": _offsets([(x.length, to(x)) for x in p]),
-        "qb": _offsets([(x.length, _step(x.b)) for x in q]), "qo": _offsets([(x.length, to(x)) for x in q]),
-    }  # fmt: skip
-    rows, columns = _choose_blocks(len(tables["pa"]), len(tables["qb"]), program.registers())
-    for key, offsets in tables.items():
-        name = f"{value.name}{key}"
-        program.functions[name] = f"static const int {name}[{len(offsets)}] = {{{', '.join(map(str, offsets))}}};"
-    at_a = place([x.name for x in r], [_step(x.a) for x in r], 0)
-    at_b = place([x.name for x in r], [_step(x.b) for x in r], 0)
+        f"{value.name}{side}_{array}": _list_places(own, array)
+        for side, own, arrays in (("p", p, ("a", "out")), ("q", q, ("b", "out")))
+        for array in arrays
+    }
+    program.functions |= {name: name_table(name, places) for name, places in tables.items()}
+    of_p, to_p, of_q, to_q = tables
+    rows, columns = len(tables[of_p]), len(tables[of_q])
+    height, width = _choose_blocks(rows, columns, program.registers)
 
     def write(height: int, width: int) -> str:
         name = f"{value.name}sums_{height}_{width}"
-        helper = Code()
-        head = f"INLINE void {name}(const V *restrict a, const V *restrict b, real *restrict out, int p0, int q0, W valid)"
-        with helper.block(head):
-            helper.put(f"const V *xs[{height}], *ys[{width}];", f"V sums[{height}][{width}];")
-            helper.put(f"for (int p = 0; p < {height}; p++) xs[p] = a + {value.name}pa[p0 + p];")
-            helper.put(f"for (int q = 0; q < {width}; q++) ys[q] = b + {value.name}qb[q0 + q];")
-            helper.put(f"for (int p = 0; p < {height}; p++) for (int q = 0; q < {width}; q++) sums[p][q] = zero;")
-            with helper.loops(*((x.name, x.length) for x in r)):
-                with helper.block(""):
-                    helper.put(f"const long i = {at_a}, j = {at_b};", "UNROLL", f"for (int p = 0; p < {height}; p++) {{", "  const V x = xs[p][i];", "  UNROLL", f"  for (int q = 0; q < {width}; q++) sums[p][q] += x * ys[q][j];", "}")
-            helper.put(
-                f"for (int p = 0; p < {height}; p++) for (int q = 0; q < {width}; q++) "
-                f"out[{value.name}po[p0 + p] + {value.name}qo[q0 + q]] += total(keep(valid, sums[p][q]));"
-            )
-        program.functions[name] = "\n".join(line[2:] if line.startswith("  ") else line for line in helper.lines)
+        each_p, each_q = f"for (int p = 0; p < {height}; p++)", f"for (int q = 0; q < {width}; q++)"
+        parameters = "const V *restrict a, const V *restrict b, real *restrict out, int p0, int q0, W valid"
+        with program.function(name, parameters) as body:
+            body.put(f"const V *xs[{height}], *ys[{width}];", f"V sums[{height}][{width}];")
+            body.put(f"{each_p} xs[p] = a + {of_p}[p0 + p];", f"{each_q} ys[q] = b + {of_q}[q0 + q];")
+            body.put(f"{each_p} {each_q} sums[p][q] = zero;")
+            with body.loops(**_ranges(r)):
+                body.put(f"const long i = {_place(r, 'a')}, j = {_place(r, 'b')};")
+                body.put("UNROLL", f"{each_p} {{", "  const V x = xs[p][i];")
+                body.put("  UNROLL", f"  {each_q} sums[p][q] += x * ys[q][j];", "}")
+            body.put(f"{each_p} {each_q}")
+            body.put(f"  out[{to_p}[p0 + p] + {to_q}[q0 + q]] += total(v_keep(valid, sums[p][q]));")
         return name
 
-    names = [x.name for x in g]
-    code.put(f"// {value.name}: sums over samples, {buffer.note}")
-    with code.loops(*((x.name, x.length) for x in g)), code.block(""):
-        for height, p0, many_p in _cut(len(tables["pa"]), rows, "at"):
-            with code.loops(("at", many_p)):
-                for width, q0, many_q in _cut(len(tables["qb"]), columns, "to"):
-                    with code.loops(("to", many_q)):
-                        code.put(
-                            f"{write(height, width)}({program.point(a.buffer, code)} + {place(names, [_step(x.a) for x in g], a.offset)}, "
-                            f"{program.point(b.buffer, code)} + {place(names, [_step(x.b) for x in g], b.offset)}, "
-                            f"{program.point(buffer, code)} + {place(names, [to(x) for x in g], 0)}, ({p0}) * {rows}, ({q0}) * {columns}, valid);"
-                        )
+    with code.loops(**_ranges(g)):
+        starts = f"{x.plus(_place(g, 'a'))}, {y.plus(_place(g, 'b'))}, {out.plus(_place(g, 'out'))}"
+        for (high, p0), (wide, q0) in _in_blocks(code, ("at", rows, height), ("to", columns, width)):
+            code.put(f"{write(high, wide)}({starts}, {p0}, {q0}, valid);")
 
 
-def _offsets(axes: Sequence[tuple[int, int]]) -> list[int]:
+def _list_places(loops: Sequence[Loop], side: str) -> list[int]:
     found = [0]
-    for length, step in axes:
-        found = [start + i * step for start in found for i in range(length)]
+    for x in loops:
+        found = [start + i * (getattr(x, side) or 0) for start in found for i in range(x.length)]
     return found
 
 
@@ -254,58 +267,55 @@ def _choose_blocks(p: int, q: int, registers: int) -> tuple[int, int]:
     return min(pairs, key=lambda pair: (cost(*pair), -pair[0] * pair[1]))
 
 
-def _add_up_outer(program: Program, value: Value, stage: int, a: View, b: View, loops: Sequence[Loop]) -> None:
+def _add_up_outer(program: Program, value: Value, a: Factor, b: Factor, loops: Sequence[Loop]) -> None:
     """Samples in both factors and nothing else summed over: the gradient of a matrix.
 
     Both factors are kept for all samples, ``b`` turned so that its elements lie along a vector. When all blocks
     are done, threads share the rows of the result: each element is added up over all samples in a register.
     """
-    p = [x for x in loops if not _step(x.b)]
-    q = [x for x in loops if _step(x.b) and not _step(x.a)]
-    if len(p) > 1 or len(q) > 1 or len(p) + len(q) < len(loops):
-        dummy = Loop("r", 1, 0, 0, None)
-        return _add_up_windows(program, value, stage, a, b, [*loops, dummy])
-    rows, columns = math.prod(x.length for x in p), math.prod(x.length for x in q)
-    vectors = -(-columns // program.vector)
-    width = vectors * program.vector
-    buffer = program.new_buffer(value.name, rows * width, False, "plain", f"{rows} x {columns}, in rows of {width}")
-    strides = [0] * len(value.shape)
-    for x, step in [*((x, width) for x in p), *((x, 1) for x in q)]:
-        assert x.out is not None
-        strides[x.out] = step
-    value.view = View(buffer, value.shape, tuple(strides))
-    size = program.blocks * program.lanes * width
-    turned = program.new_buffer(f"{value.name}turned", size, False, "plain", f"{program.samples} x {columns}, a row a sample")
-    code = program.code(stage, True)
-    sa, sb = (_step(p[0].a) if p else 0), (_step(q[0].b) if q else 0)
+    p = next((x for x in loops if x.a is not None), NOTHING)
+    q = next((x for x in loops if x.b is not None), NOTHING)
+    vectors = -(-q.length // program.lanes)
+    width, many = vectors * program.lanes, program.blocks * program.lanes
     wide = _share_evenly(vectors, 6)
-    high = min(max(program.registers() // wide, 1), 8, rows)
-    code.put(f"turn({program.point(turned, code)} + (long)block * LANES * {width}, {program.point(b.buffer, code)} + {b.offset}, {columns}, {sb}, {width});")
-    after = program.share(stage, value.name, -(-rows // high))
-    program.keep(a.buffer)
+    high = min(max(program.registers // wide, 1), 8, p.length)
+    stage = max(a.value.stage, b.value.stage)
+    matrix = program.new_view(value.name, (p.length, width), None)
+    turned = program.new_view(f"{value.name}turned", (many, width), None)
+    code, after = program.code(stage, True), program.share(stage, value.name, -(-p.length // high))
+    rows, columns = program.point(turned, code), program.point(b.view, code)
+    code.put(f"// {value.name}: {b.value.name} with a row a sample, for its product with {a.value.name}")
+    into = rows.plus(f"(long)block * {program.lanes * width}")
+    code.put(f"turn({into}, {columns.plus()}, {q.length}, {q.b or 0}, {width});")
+    strides = {p.out: width, q.out: 1}
+    axes = tuple(strides.get(step, 0) for step in dense_strides(value.shape, None)[0])
+    program.see(value, View(matrix.buffer, value.shape, axes), stage + 1)
+    a.view.buffer.role = "kept"
 
     def write(height: int, many: int) -> str:
         name = f"{value.name}outer_{height}_{many}"
-        helper = Code()
-        head = f"INLINE void {name}(const V *a, const real *restrict b, real *restrict out)"
-        each = f"for (int p = 0; p < {height}; p++) for (int q = 0; q < {many}; q++)"
-        with helper.block(head):
-            helper.put(f"U sums[{height}][{many}];", f"{each} sums[p][q] = (U){{0}};")
-            with helper.block("for (int block = 0; block < BLOCKS; block++)"):
-                helper.put("const real *const x = (const real *)(a + (long)block * KEPT), *const y = b + (long)block * LANES * " + f"{width};")
-                with helper.block("for (int l = 0; l < LANES && block * LANES + l < SAMPLES; l++)"):
-                    helper.put("UNROLL", f"for (int p = 0; p < {height}; p++) {{", "  UNROLL", f"  for (int q = 0; q < {many}; q++) sums[p][q] += *(const U *)(y + l * {width} + q * {program.vector}) * x[p * {sa} * LANES + l];", "}")
-            helper.put(f"{each} *(U *)(out + p * {width} + q * {program.vector}) = sums[p][q];")
-        program.functions[name] = "\n".join(line[2:] if line.startswith("  ") else line for line in helper.lines)
+        each_p, each_q = f"for (int p = 0; p < {height}; p++)", f"for (int q = 0; q < {many}; q++)"
+        at = f"{add(times('p', width), times('q', program.lanes))}"
+        with program.function(name, "const V *a, const real *restrict b, real *restrict out") as body:
+            body.put(f"U sums[{height}][{many}];", f"{each_p} {each_q} sums[p][q] = (U){{0}};")
+            with body.block("for (int block = 0; block < BLOCKS; block++)"):
+                body.put("const real *const x = (const real *)(a + (long)block * KEPT);")
+                body.put(f"const real *const y = b + (long)block * LANES * {width};")
+                with body.block("for (int l = 0; l < LANES && block * LANES + l < SAMPLES; l++)"):
+                    vector, step = f"*(const U *)(y + l * {width} + q * LANES)", (p.a or 0) * program.lanes
+                    body.put("UNROLL", f"{each_p} {{", "  UNROLL")
+                    body.put(f"  {each_q} sums[p][q] += {vector} * x[{add(times('p', step), 'l')}];", "}")
+            body.put(f"{each_p} {each_q} *(U *)(out + {at}) = sums[p][q];")
         return name
 
-    after.put(f"// {value.name}: sums over all samples of outer products, {buffer.note}")
-    for height, p0, many_p in _cut(rows, high, "unit"):
-        with after.block(f"if (unit {'<' if p0 == 'unit' or many_p > 1 or p0 == '0' else '=='} {many_p if p0 in ('unit', '0') else p0})"):
-            for many, q0, many_q in _cut(vectors, wide, "to"):
-                with after.loops(("to", many_q)):
-                    after.put(
-                        f"{write(height, many)}({program.point(a.buffer, after)} + {a.offset} + unit * {high * sa}, "
-                        f"{program.point(turned, after)} + ({q0}) * {wide * program.vector}, "
-                        f"{program.point(buffer, after)} + unit * {high * width} + ({q0}) * {wide * program.vector});"
-                    )
+    left, right, out = (program.point(view, after) for view in (a.view, turned, matrix))
+    after.put(f"// {value.name}: sums over all samples of outer products, {matrix.buffer.note}")
+    full = p.length // high
+    for height, condition in ((high, f"unit < {full}"), (p.length % high, f"unit == {full}")):
+        if height and (full or height != high):
+            with after.block(f"if ({condition})"):
+                for ((wide_, q0),) in _in_blocks(after, ("to", vectors, wide)):
+                    column = times(q0, program.lanes)
+                    arguments = [left.plus(times("unit", high * (p.a or 0))), right.plus(column)]
+                    arguments.append(out.plus(times("unit", high * width), column))
+                    after.put(f"{write(height, wide_)}({', '.join(arguments)});")

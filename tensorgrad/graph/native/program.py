@@ -1,85 +1,70 @@
 """A recorded graph as a program of loops: what each op's rule is given to write with.
 
-The rules of a language (`tensorgrad.graph.export.c_rules`) are asked op by op, in the order of computation. They
-say what an element is, or what moves; this says in which loops, over which memory, in which stage.
+The rules of C (`tensorgrad.graph.export.c_rules`) are asked op by op, in the order of computation. They say what
+an element is, or what moves; this says in which loops, over which memory, in which stage.
 """
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from tensorgrad.core import Tensor
 from tensorgrad.core.checks import NDArray
+from tensorgrad.graph.native.code import Code, Pointer, Term, Words
 from tensorgrad.graph.native.plan import (
     Buffer,
     Role,
     UnbatchableError,
+    UnwritableError,
     Value,
     View,
-    count_elements,
-    dense_strides,
+    dense_view,
     merge_axes,
+    place,
 )
+from tensorgrad.graph.native.record import find_tensors
 
+#: ``rule(program, value, *arguments, **options)`` writes the value of an op; `Value` stands for tensors.
 Rule = Callable[..., None]
+#: Names of loop variables, for the axes of an array.
+INDICES = "ijklmnopqrstuvw"
 
 
-class Term(str):
-    """The text of an element, and what it is: of a sample or of all lanes, a real number or a whole one."""
+class Elementwise:
+    """The rule of an op on elements: the text of one element of the result, from those of its arguments.
 
-    laned: bool
-    kind: str  # "f", "i" or "b", as NumPy's
+    ``write(words, *terms, **options)`` gives it. Terms are converted to the kind of the result first, which must
+    be one of ``kinds``; without ``kinds`` ``write`` does so itself.
+    """
 
-    def __new__(cls, text: str, laned: bool, kind: str) -> Term:
-        term = super().__new__(cls, text)
-        term.laned, term.kind = laned, kind
-        return term
+    fuses = True  # it writes out expressions that it is given
+
+    def __init__(self, write: Callable[..., str], kinds: str = "") -> None:
+        self._write, self._kinds = write, kinds
+
+    def __call__(self, program: Program, value: Value, *arguments: Any, **options: Any) -> None:
+        if self._kinds and value.kind not in self._kinds:
+            raise UnwritableError(f"{value.name.rstrip('_')} of {value.tensor.dtype}")
+        program.fuse(value, arguments)
+
+    def write(self, words: Words, *terms: Term, **options: Any) -> str:
+        """The text."""
+        if self._kinds:
+            terms = tuple(words.convert(term, words.kind) for term in terms)
+        return self._write(words, *terms, **options)
 
 
-class Code:
-    """Lines of one function, and the buffers they name."""
+class Share(NamedTuple):
+    """Lines that threads share by units when the blocks of a stage are done."""
 
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-        self.buffers: dict[Buffer, None] = {}
-        self._depth = 1
-
-    def put(self, *lines: str) -> None:
-        """Add lines."""
-        self.lines += ["  " * self._depth + line for line in lines]
-
-    @contextmanager
-    def block(self, head: str) -> Iterator[None]:
-        """What is put inside stands in braces after ``head``."""
-        self.put(f"{head} {{")
-        self._depth += 1
-        yield
-        self._depth -= 1
-        self.put("}")
-
-    @contextmanager
-    def loops(self, *ranges: tuple[str, int]) -> Iterator[None]:
-        """What is put inside is repeated for every index of all ranges; a range of one is no loop."""
-        before, depth = len(self.lines), self._depth
-        for name, length in ranges:
-            if length != 1:
-                self.put(f"for (int {name} = 0; {name} < {length}; {name}++) {{")
-                self._depth += 1
-        yield
-        if self._depth == depth + 1 and len(self.lines) == before + 2:  # one loop around one line
-            body = self.lines.pop().strip()
-            self.lines[-1] = self.lines[-1][:-2] + " " + body
-            self._depth = depth
-            return
-        while self._depth > depth:
-            self._depth -= 1
-            self.put("}")
+    name: str
+    units: int
+    code: Code
 
 
 class Program:
@@ -87,14 +72,20 @@ class Program:
 
     Parameters
     ----------
-    order : list of Tensor
+    order : sequence of Tensor
         The graph in the order of computation.
-    inputs : dict of Tensor to name
-        The tensors that each call gives anew; those with ``samples`` rows are split into lanes.
+    find : function
+        What stands for a tensor in ``order``.
+    given : collection of int
+        The identities of tensors that each call gives anew; those with ``samples`` rows are split into lanes.
+    outputs, gradients : sequence of Tensor
+    guards : sequence of (Tensor, bool)
+        Conditions, and whether they held when the graph was recorded.
     rules : mapping of op name to rule
     samples : int or None
         The length of the batch axis; None plans without lanes.
-    lanes : int
+    registers : int
+        How many vectors of a block may stay in registers, beside those that are loaded.
     dtype : dtype
         float32 or float64: of all real numbers in the program.
     """
@@ -102,61 +93,74 @@ class Program:
     def __init__(
         self,
         order: Sequence[Tensor],
-        inputs: Mapping[int, str],
-        outputs: Iterable[Tensor],
+        find: Callable[[Tensor], Tensor],
+        given: Iterable[int],
+        outputs: Sequence[Tensor],
+        gradients: Sequence[Tensor],
+        guards: Sequence[tuple[Tensor, bool]],
         rules: Mapping[str, Rule],
         *,
         samples: int | None,
-        lanes: int,
-        vector: int,
         registers: int,
         dtype: np.dtype[Any],
     ) -> None:
-        self.vectors_in_registers = registers
-        self.rules, self.samples, self.lanes, self.vector, self.dtype = rules, samples, lanes, vector, dtype
-        self.blocks = 1 if samples is None else -(-samples // lanes)
-        self.values: dict[int, Value] = {}
+        if samples is not None and not all(t.size for t in order):
+            raise UnbatchableError("an array is empty")
+        self.rules, self.samples, self.registers, self.dtype = rules, samples, registers, dtype
+        self.lanes = 64 // dtype.itemsize
+        self.blocks = 1 if samples is None else -(-samples // self.lanes)
         self.buffers: list[Buffer] = []
-        self.stages: dict[tuple[int, bool], Code] = {}
-        self.shared: dict[int, list[tuple[str, int, Code]]] = {}
-        self.functions: dict[str, str] = {}  # text of helper functions, by their names
         self.arguments: list[tuple[Buffer, Tensor | NDArray]] = []
-        self.guards: list[tuple[Value, bool]] = []
+        self.stages: dict[tuple[int, bool], Code] = {}
+        self.shared: dict[int, list[Share]] = {}
+        self.functions: dict[str, str] = {}  # texts of helper functions and tables, by their names
+        self._find, self._given = find, {*given}
+        self._wanted = {id(find(t)) for t in (*outputs, *gradients, *(t for t, _ in guards))}
         self._names: dict[str, int] = {}
+        self._rows: dict[int, Value] = {}
         self._clock = 0
-        self._wanted = {id(t) for t in outputs}
+        self._values: dict[int, Value] = {}
         for tensor in order:
-            value = Value(tensor, self.name(tensor), whole=tensor.dtype.kind != "f")
-            self.values[id(tensor)] = value
+            kind = tensor.dtype.kind.replace("u", "i")
+            self._values[id(tensor)] = Value(tensor, self.name(tensor), kind)
             for x in find_tensors(tensor):
-                self.values[id(x)].users.append(tensor)
+                self.value_of(x).users.append(tensor)
         for tensor in order:
             self._clock += 1
-            self._place(self.values[id(tensor)], inputs)
+            self._write(self.value_of(tensor))
+        self.outputs = [self.value_of(t) for t in outputs]
+        self.gradients = [self.value_of(t) for t in gradients]
+        self.guards = [(self.value_of(t), outcome) for t, outcome in guards]
+        if any(value.laned for value in self.gradients):
+            raise UnbatchableError("a gradient has a row for each sample")
 
     # Names and memory
 
-    def name(self, tensor: Tensor | str) -> str:
+    def name(self, what: Tensor | str) -> str:
         """A name of the program's own for a tensor, after that in the graph."""
-        text = tensor if isinstance(tensor, str) else tensor.name or (tensor.op.name if tensor.op else "constant")
-        base = re.sub(r"\W+", "_", text).strip("_") or "value"
+        made_by = "constant" if isinstance(what, str) or what.op is None else what.op.name
+        text = what if isinstance(what, str) else what.name or made_by
+        base = re.sub(r"\W+", "_", text, flags=re.ASCII).strip("_") or "value"
         base = base if base[0].isalpha() else f"v_{base}"
         self._names[base] = number = self._names.get(base, 0) + 1
         return f"{base}_" if number == 1 else f"{base}_{number}"
 
-    def new_buffer(self, name: str, size: int, laned: bool, role: Role, note: str, whole: bool = False) -> Buffer:
-        """A new piece of memory."""
-        buffer = Buffer(name, max(size, 1), laned, whole, role, note, self._clock, self._clock)
+    def new_view(
+        self,
+        name: str,
+        shape: tuple[int, ...],
+        batch: int | None,
+        whole: bool = False,
+        role: Role | None = None,
+    ) -> View:
+        """New memory for an array in row-major order."""
+        note = " x ".join(str(n) for k, n in enumerate(shape) if k != batch) or "1"
+        role = role or ("plain" if batch is None else "arena")
+        buffer = Buffer(name, 1, batch is not None, whole, role, note, self._clock, self._clock)
         self.buffers.append(buffer)
-        return buffer
-
-    def new_view(self, value: Value, name: str | None = None) -> View:
-        """Memory for a value, in row-major order."""
-        strides, size = dense_strides(value.shape, value.batch)
-        role: Role = "arena" if value.laned else "plain"
-        note = " x ".join(str(n) for k, n in enumerate(value.shape) if k != value.batch) or "1"
-        buffer = self.new_buffer(name or value.name, size, value.laned, role, note, value.whole)
-        return View(buffer, value.shape, strides, 0, value.batch)
+        view = dense_view(buffer, shape, batch)
+        buffer.size = max(int(np.prod([shape[k] for k in view.axes()], dtype=int)), 1)
+        return view
 
     def code(self, stage: int, laned: bool) -> Code:
         """Where the lines of a stage go: of its blocks, or of what comes before them once."""
@@ -164,73 +168,73 @@ class Program:
 
     def share(self, stage: int, name: str, units: int) -> Code:
         """Where the lines go that threads share by units when the blocks of a stage are done."""
-        self.shared.setdefault(stage, []).append((name, units, code := Code()))
+        self.shared.setdefault(stage, []).append(Share(name, units, code := Code()))
         return code
 
-    def keep(self, buffer: Buffer) -> None:
-        """Keep what is in a buffer for all blocks."""
-        if buffer.role == "arena":
-            buffer.role = "kept"
+    @contextmanager
+    def function(self, name: str, parameters: str) -> Iterator[Code]:
+        """What is put inside is the body of a function that all stages can call."""
+        code = Code(0)
+        with code.block(f"INLINE void {name}({parameters})"):
+            yield code
+        self.functions[name] = "\n".join(code.lines)
 
-    def point(self, buffer: Buffer, code: Code) -> str:
-        """The name of a buffer, for use in ``code``."""
+    def point(self, view: View, code: Code) -> Pointer:
+        """A view for use in ``code``. What blocks of two stages use is kept for all blocks."""
+        buffer = view.buffer
         code.buffers[buffer] = None
-        if buffer.role == "arena":
-            stages = [stage for (stage, _), other in self.stages.items() if buffer in other.buffers]
-            if len(stages) > 1:
-                buffer.role = "kept"
         buffer.first, buffer.last = min(buffer.first, self._clock), max(buffer.last, self._clock)
-        return buffer.name
+        if buffer.role == "arena" and sum(buffer in other.buffers for other in self.stages.values()) > 1:
+            buffer.role = "kept"
+        return Pointer(buffer.name, view)
 
     # Values
 
     def value_of(self, x: Any) -> Any:
         """The value of a tensor; what is none stands for itself."""
-        return self.values[id(x)] if isinstance(x, Tensor) else x
+        return self._values[id(self._find(x))] if isinstance(x, Tensor) else x
 
-    def _place(self, value: Value, inputs: Mapping[int, str]) -> None:
+    def _write(self, value: Value) -> None:
+        """Ask the rule of an op; for what is made by none read the caller's memory."""
         tensor = value.tensor
         if tensor.op is None:
-            self._read(value, id(tensor) in inputs)
+            self._read(value, tensor)
+            if id(tensor) in self._given and self.samples is not None and value.shape[:1] == (self.samples,):
+                self._spread(value)
             return
-        rule = self.rules.get(tensor.op.name)
-        if rule is None:
-            raise NotImplementedError(tensor.op.name)
-        rule(self, value, *(self.value_of(x) for x in tensor.inputs), **tensor.params)
+        arguments = [self.value_of(x) for x in tensor.inputs]
+        self.rules[tensor.op.name](self, value, *arguments, **tensor.params)
         if id(tensor) in self._wanted:
             self.need(value)
 
-    def _read(self, value: Value, given: bool) -> None:
-        """A leaf: the caller's memory, or for an input with a row a sample the rows of a block in lanes."""
-        shape = value.shape
-        source = self.new_buffer(value.name, value.tensor.size, False, "argument", " x ".join(map(str, shape)), value.whole)
-        self.arguments.append((source, value.tensor))
-        value.view = View(source, shape, dense_strides(shape, None)[0])
-        if given and self.samples is not None and shape and shape[0] == self.samples:
-            self.spread(value, source)
+    def _read(self, value: Value, source: Tensor | NDArray) -> None:
+        value.view = self.new_view(value.name, value.shape, None, value.kind != "f", "argument")
+        self.arguments.append((value.view.buffer, source))
 
-    def spread(self, value: Value, source: Buffer) -> None:
+    def _spread(self, value: Value) -> None:
         """Read the rows of an argument into lanes."""
-        value.batch = 0
-        value.view = self.new_view(value, f"{value.name}_lanes")
+        assert value.view is not None
         code = self.code(0, True)
-        to, size = value.view.buffer, count_elements(value.shape, 0)
-        load = "load_whole" if value.whole else "load"
-        code.put(f"{load}({self.point(to, code)}, {self.point(source, code)} + (long)block * LANES * {size}, {size}, count);  // a sample a lane")
+        rows = self.point(value.view, code)
+        value.batch = 0
+        value.view = self.new_view(f"{value.name}lanes", value.shape, 0, value.kind != "f")
+        to, size = self.point(value.view, code), value.view.buffer.size
+        code.put(f"load({to.name}, {rows.name}, {size}, block, count);  // a sample a lane")
 
-    def constant(self, x: NDArray) -> Value:
-        """A plain array that an op was given."""
-        value = Value(Tensor(x), self.name("constant"), whole=x.dtype.kind != "f")
-        self._read(value, False)
-        self.arguments[-1] = (self.arguments[-1][0], x)
+    def constant(self, x: Any) -> Value:
+        """The value of a plain array that an op was given; a value stands for itself."""
+        if isinstance(x, Value):
+            return x
+        tensor = Tensor(x)
+        value = Value(tensor, self.name("constant"), tensor.dtype.kind.replace("u", "i"))
+        self._read(value, x)
         return value
 
     def need(self, value: Value) -> View:
         """Where a value lies, after it has been written there if it was an expression."""
         if value.view is None:
-            view = self.new_view(value)
-            self._write_out(value, view)
-            value.view = view
+            self._write_out(value)
+        assert value.view is not None
         return value.view
 
     def need_dense(self, value: Value) -> View:
@@ -238,79 +242,91 @@ class Program:
         view = self.need(value)
         if view.is_dense():
             return view
-        return self.copy(value, view, value.name + "_rows")
+        dense = self.new_view(self.name(f"{value.name}rows"), view.shape, view.batch, view.buffer.whole)
+        self.copy(self.code(value.stage, value.laned), view, dense)
+        return dense
 
-    def copy(self, value: Value, view: View, name: str) -> View:
-        """A row-major copy of a view of a value."""
-        strides, size = dense_strides(view.shape, view.batch)
-        role: Role = "arena" if view.batch is not None else "plain"
-        buffer = self.new_buffer(self.name(name), size, view.batch is not None, role, "", value.whole)
-        code = self.code(value.stage, value.laned)
-        new = View(buffer, view.shape, strides, 0, view.batch)
-        index = [f"i{k}" for k in range(len(view.shape))]
-        with code.loops(*((f"i{k}", n) for k, n, _ in view.axes())):
-            code.put(f"{self.point(buffer, code)}[{new.at(index)}] = {self.point(view.buffer, code)}[{view.at(index)}];")
-        return new
+    def copy(self, code: Code, source: View, target: View) -> None:
+        """Copy the elements of a view into another of the same shape, which may be in lanes."""
+        if target.batch is not None and source.batch is None and source.strides[target.batch]:
+            raise UnbatchableError("samples are joined with rows of a plain array")
+        axes = [*target.axes()]
+        strides = [[view.strides[k] for k in axes] for view in (source, target)]
+        loops = merge_axes([target.shape[k] for k in axes], strides)
+        spread = (
+            ("all_whole({})" if source.buffer.whole else "all({})") if source.batch != target.batch else "{}"
+        )
+        from_, to = self.point(source, code), self.point(target, code)
+        with code.loops(**{INDICES[k]: n for k, (n, _) in enumerate(loops)}) as index:
+            places = [place(index, [steps[side] for _, steps in loops]) for side in (0, 1)]
+            code.put(f"{to.at(places[1])} = {spread.format(from_.at(places[0]))};")
 
-    def registers(self) -> int:
-        """How many vectors of a block stay in registers, beside those that are loaded."""
-        return max(self.vectors_in_registers * self.vector // self.lanes, 1)
+    def begin(
+        self,
+        value: Value,
+        what: str,
+        *given: Value,
+        batch: int | None = None,
+        stage: int = 0,
+        dense: bool = False,
+        summed: bool = False,
+    ) -> tuple[Any, ...]:
+        """Make room for a value. The code that writes it, pointers to it and to the values ``given``.
 
-    def cut_last(self, value: Value, first: int, second: int) -> None:
-        """Let a value be written with its last axis, then, cut in two."""
-        value.cut = (*value.shape[:-1], first, second)
+        The one place that says how an op's output gets its batch axis and its stage: the latest of ``stage`` and
+        those given. If it is ``summed`` over samples, its blocks add to it, and the next stage has it.
+        """
+        views = [self.need_dense(x) if dense else self.need(x) for x in given]
+        stage = max([stage, *(x.stage for x in given)])
+        role: Role | None = "sums" if summed else None
+        view = self.new_view(value.name, value.shape, batch, value.kind != "f", role)
+        view.buffer.stage = stage
+        self.see(value, view, stage + summed)
+        code = self.code(stage, summed or value.laned)
+        code.put(f"// {value.name}: {what}, {view.buffer.note}")
+        return code, *(self.point(v, code) for v in (view, *views))
 
-    def cut_first(self, value: Value, first: int, second: int) -> None:
-        """Let a value be written with its first axis cut in two."""
-        value.cut = (first, second, *value.shape[1:])
+    def see(self, value: Value, view: View, stage: int) -> None:
+        """Let a value be what lies in a view from a stage on."""
+        if view.batch is not None and view.shape[view.batch] != self.samples:
+            raise UnbatchableError(f"{value.name} repeats samples")
+        value.view, value.batch, value.stage = view, view.batch, stage
 
-    def join(self, value: Value) -> None:
-        """Put the axes of a value together again that were cut."""
-        assert value.view is not None
-        value.cut = None
-        value.view = View(value.view.buffer, value.shape, dense_strides(value.shape, value.batch)[0], 0, value.batch)
+    # Elements
 
-    join_last = join_first = join
+    def fuse(self, value: Value, arguments: Sequence[Any]) -> None:
+        """A value each of whose elements is made of one of each argument, which broadcast.
 
-    def stage_of(self, *values: Any) -> int:
-        """The earliest stage that has all of them."""
-        return max((v.stage for v in values if isinstance(v, Value)), default=0)
-
-    # Elementwise
-
-    def elementwise(self, value: Value, arguments: Sequence[Any]) -> None:
-        """A value each of whose elements is made of one of each argument, which broadcast."""
+        It is written into the loop of its user, if it has one that reads elements, or into a loop of its own.
+        """
         ndim = len(value.shape)
-        batches = {x.batch + ndim - len(x.shape) for x in arguments if isinstance(x, Value) and x.laned}
+        laned = [x for x in arguments if isinstance(x, Value) and x.batch is not None]
+        batches = {x.batch + ndim - len(x.shape) for x in laned if x.batch is not None}
         if len(batches) > 1:
             raise UnbatchableError(f"{value.name} meets samples along two axes")
         value.batch = batches.pop() if batches else None
-        fitted = []
-        for x in arguments:
-            if isinstance(x, np.ndarray) and x.ndim:
-                x = self.constant(x)
-            if isinstance(x, Value) and value.batch is not None and not x.laned:
-                x = self._across(value, x)
-            fitted.append(x)
-        value.arguments = tuple(fitted)
-        value.stage = self.stage_of(*fitted)
+        if value.batch is not None and value.shape[value.batch] != self.samples:
+            raise UnbatchableError(f"{value.name} repeats samples")
+        values = [self.constant(x) if isinstance(x, np.ndarray) and x.ndim else x for x in arguments]
+        value.arguments = tuple(self._across(value, x) if isinstance(x, Value) else x for x in values)
+        value.stage = max((x.stage for x in value.arguments if isinstance(x, Value)), default=0)
         if not self._is_inlined(value):
             self.need(value)
 
     def _across(self, value: Value, x: Value) -> Value:
-        """A plain argument of a laned value: it must be the same for all samples, or rows of a constant."""
-        assert value.batch is not None
+        """An argument of a laned value: in lanes, the same for all samples, or rows of the caller's memory."""
+        if value.batch is None or x.laned:
+            return x
         axis = value.batch - len(value.shape) + len(x.shape)
-        if axis < 0 or x.shape[axis] == 1:
+        if axis < 0 or x.shape[axis] == 1 or self.need(x).strides[axis] == 0:
             return x
         view = self.need(x)
-        if view.strides[axis] == 0:
-            return x
-        if axis == 0 and view.buffer.role == "argument" and view.is_dense():
-            rows = Value(x.tensor, x.name + "rows", whole=x.whole)
-            self.spread(rows, view.buffer)
-            return rows
-        raise UnbatchableError(f"{value.name} meets an array that is not the same for all samples")
+        if axis or view.buffer.role != "argument" or not view.is_dense() or view.offset:
+            raise UnbatchableError(f"{value.name} meets an array that is not the same for all samples")
+        if id(x) not in self._rows:
+            rows = self._rows[id(x)] = Value(x.tensor, f"{x.name}rows_", x.kind, view=view)
+            self._spread(rows)
+        return self._rows[id(x)]
 
     def _is_inlined(self, value: Value) -> bool:
         """Whether the one user of a value writes it out: an op on elements of the same shape, or a sum."""
@@ -318,121 +334,54 @@ class Program:
             return False
         user = value.users[0]
         assert user.op is not None
-        rule = self.rules.get(user.op.name)
-        return bool(getattr(rule, "reads_elements", False)) and (
-            user.shape == value.shape or getattr(rule, "reduces", False)
+        rule = self.rules[user.op.name]
+        return getattr(rule, "fuses", False) and (
+            user.shape == value.shape or not isinstance(rule, Elementwise)
         )
 
-    def _write_out(self, value: Value, view: View) -> None:
-        code = self.code(value.stage, value.laned)
-        leaves = self._leaves(value, view.shape)
-        axes = [*view.axes()]
-        loops = merge_axes([n for _, n, _ in axes], [[s for *_, s in axes], *([strides[k] for k, *_ in axes] for _, strides in leaves)])
-        names = ["i", "j", "k", "l", "m", "n", "o"][: len(loops)]
-        at = {id(value): place(names, [steps[0] for _, steps in loops], 0)}
-        for m, (leaf, _) in enumerate(leaves):
-            at[id(leaf)] = place(names, [steps[m + 1] for _, steps in loops], leaf.view.offset)  # type: ignore[union-attr]
-        code.put(f"// {value.name}: {value.tensor.op.name if value.tensor.op else ''} {view.buffer.note}")
-        with code.loops(*((name, n) for name, (n, _) in zip(names, loops, strict=True))):
-            code.put(f"{self.point(view.buffer, code)}[{at[id(value)]}] = {self._term_at(value, at, code, value.laned)};")
+    def _write_out(self, value: Value) -> None:
+        """Write an expression into a loop of its own."""
+        leaves = self._find_leaves(value, value.shape)
+        op = value.tensor.op.name if value.tensor.op else ""
+        code, out = self.begin(value, op, batch=value.batch, stage=value.stage)
+        axes = [*out.view.axes()]
+        steps = [[strides[k] for k in axes] for strides in (out.view.strides, *leaves.values())]
+        loops = merge_axes([value.shape[k] for k in axes], steps)
+        with code.loops(**{INDICES[k]: n for k, (n, _) in enumerate(loops)}) as index:
+            places = [place(index, [of[j] for _, of in loops]) for j in range(len(leaves) + 1)]
+            at = dict(zip(leaves, places[1:], strict=True))
+            term = self._write_term(value, at, code, value.laned, outermost=True)
+            code.put(f"{out.at(places[0])} = {term};")
 
-    def _leaves(self, value: Value, shape: tuple[int, ...]) -> list[tuple[Value, list[int]]]:
+    def element(self, value: Value, index: Sequence[str], code: Code) -> Term:
+        """The text of an element, for ops that write loops of their own."""
+        leaves = {value: value.view.strides} if value.view else self._find_leaves(value, value.shape)
+        at = {leaf: place(index, strides) for leaf, strides in leaves.items()}
+        return self._write_term(value, at, code, value.laned)
+
+    def _find_leaves(self, value: Value, shape: tuple[int, ...]) -> dict[Value, Sequence[int]]:
         """The values in memory that an expression reads, each with its strides along the axes of ``shape``."""
-        found: dict[int, tuple[Value, list[int]]] = {}
+        found: dict[Value, Sequence[int]] = {}
         for x in value.arguments:
             if not isinstance(x, Value):
                 continue
-            if x.view is None and (x.stage != value.stage or x.laned != value.laned or x.shape != value.shape):
-                self.need(x)
-            if x.view is None:
-                found.update({id(v): (v, s) for v, s in self._leaves(x, shape)})
-            else:
-                lead = len(shape) - len(x.shape)
-                strides = [0] * lead + [0 if n == 1 else s for n, s in zip(x.shape, x.view.strides, strict=True)]
-                found[id(x)] = (x, strides)
-        return [*found.values()]
+            same = x.stage == value.stage and x.laned == value.laned and x.shape == value.shape
+            if x.view is None and same:
+                found |= self._find_leaves(x, shape)
+                continue
+            view, lead = self.need(x), len(shape) - len(x.shape)
+            found[x] = [0] * lead + [0 if n == 1 else s for n, s in zip(x.shape, view.strides, strict=True)]
+        return found
 
-    def _term_at(self, x: Any, at: Mapping[int, str], code: Code, laned: bool) -> Term:
+    def _write_term(
+        self, x: Any, at: Mapping[Value, str], code: Code, laned: bool, outermost: bool = False
+    ) -> Term:
         """The text of an element, the places of whose leaves are known."""
         if not isinstance(x, Value):
-            return self.literal(x)
-        if x.view is not None:
-            kind = x.tensor.dtype.kind
-            return Term(f"{self.point(x.view.buffer, code)}[{at[id(x)]}]", x.laned or x.view.buffer.laned, "i" if kind == "u" else kind)
-        terms = [self._term_at(y, at, code, laned) for y in x.arguments]
+            return Words(self.dtype, laned, "f").literal(x)
+        if x.view is not None and not outermost:
+            return Term(self.point(x.view, code).at(at[x]), x.laned, x.kind)
+        terms = [self._write_term(y, at, code, laned) for y in x.arguments]
         assert x.tensor.op is not None
-        write = self.rules[x.tensor.op.name].write  # type: ignore[attr-defined]
-        kind = x.tensor.dtype.kind
-        return Term(write(Words(laned, kind), *terms, **x.tensor.params), laned, "i" if kind == "u" else kind)
-
-    def element(self, value: Value, index: Sequence[str], code: Code) -> Term:
-        """The text of an element of a value of the op's own shape, for ops that write loops of their own."""
-        leaves = self._leaves(value, value.shape) if value.view is None else [(value, list(value.view.strides))]
-        at = {}
-        for leaf, strides in leaves:
-            assert leaf.view is not None
-            steps = [s if k != value.batch else 0 for k, s in enumerate(strides)]
-            at[id(leaf)] = place(index, steps, leaf.view.offset)
-        return self._term_at(value, at, code, value.laned)
-
-    def literal(self, x: Any) -> Term:
-        """A Python or NumPy number in the program's dtype."""
-        x = x.item() if isinstance(x, (np.generic, np.ndarray)) else x
-        if isinstance(x, bool):
-            return Term("-1" if x else "0", False, "b")
-        if isinstance(x, int):
-            return Term(f"{float(x)!r}{'f' if self.dtype == np.float32 else ''}" if abs(x) > 2**30 else str(x), False, "i")
-        return Term(self.real(x), False, "f")
-
-    def real(self, x: float) -> str:
-        """A real number as C writes it."""
-        if math.isnan(x):
-            return "(real)NAN"
-        if math.isinf(x):
-            return "(real)INFINITY" if x > 0 else "(-(real)INFINITY)"
-        rounded = float(self.dtype.type(x))
-        text = np.format_float_scientific(self.dtype.type(x), unique=True) if rounded and not 1e-4 < abs(rounded) < 1e6 else repr(self.dtype.type(x).item() if self.dtype == np.float64 else float(str(self.dtype.type(x))))
-        text = text if "." in text or "e" in text else text + ".0"
-        text += "f" if self.dtype == np.float32 else ""
-        return f"({text})" if x < 0 else text
-
-
-class Words:
-    """How an op on elements is written, for lanes or for single numbers."""
-
-    def __init__(self, laned: bool, kind: str) -> None:
-        self.laned, self.kind = laned, kind
-
-    def call(self, name: str, *terms: Term) -> str:
-        """A function of the program's prelude."""
-        return f"{'v' if self.laned else 's'}_{name}({', '.join(map(self.fit, terms))})"
-
-    def fit(self, term: Term) -> str:
-        """A term as an argument of a function: in lanes a vector."""
-        if self.laned and not term.laned:
-            return f"all({term})" if term.kind == "f" else f"all_whole({term})"
-        return str(term)
-
-    def as_real(self, term: Term) -> Term:
-        """A whole number or truth value as a real number."""
-        if term.kind == "f":
-            return term
-        minus = "-" if term.kind == "b" else ""
-        text = f"({minus}to_real({term}))" if term.laned else f"({minus}(real)({term}))"
-        return Term(text, term.laned, "f")
-
-
-def place(index: Sequence[str], strides: Sequence[int], offset: int) -> str:
-    """A place in memory as a sum."""
-    terms = [name if s == 1 else f"{name} * {s}" for name, s in zip(index, strides, strict=True) if s and name != "0"]
-    return " + ".join([str(offset), *terms] if offset or not terms else terms)
-
-
-def find_tensors(tensor: Tensor) -> list[Tensor]:
-    """The tensors that an op was given, in its options too."""
-    found = [x for x in tensor.inputs if isinstance(x, Tensor)]
-    if tensor.op is not None:
-        for option in tensor.params.values():
-            parts = option if isinstance(option, (tuple, list)) else (option,)
-            found += [x for x in parts if isinstance(x, Tensor)]
-    return found
+        rule: Any = self.rules[x.tensor.op.name]
+        return Term(rule.write(Words(self.dtype, laned, x.kind), *terms, **x.tensor.params), laned, x.kind)

@@ -11,7 +11,10 @@ import numpy as np
 
 from tensorgrad.core import Op, Tensor
 
-_DEPTH = 12
+DEPTH = 12  # of objects in one another
+LARGEST = 1 << 16  # bytes of an array that is compared
+#: What cannot change, or is read anew in each call.
+STEADY = (str, bytes, int, float, type, ModuleType, Op, Tensor, np.random.Generator)
 
 
 class Snapshot:
@@ -25,18 +28,19 @@ class Snapshot:
         self._holders: list[tuple[Any, tuple[Any, ...]]] = []
         self._arrays: list[tuple[Any, Any]] = []
         self._seen: set[int] = set()
-        self._look(function, _DEPTH)
+        self._look(function, DEPTH)
 
     def holds(self) -> bool:
         """Whether all is as it was."""
-        return all(map(_is_unchanged, self._holders)) and all(np.array_equal(x, copy, equal_nan=x.dtype.kind == "f") for x, copy in self._arrays)
+        arrays = (np.array_equal(x, copy, equal_nan=x.dtype.kind == "f") for x, copy in self._arrays)
+        return all(map(_is_unchanged, self._holders)) and all(arrays)
 
     def _look(self, x: Any, depth: int) -> None:
-        if id(x) in self._seen or not depth or isinstance(x, (str, bytes, int, float, type, ModuleType, Op, Tensor, np.random.Generator)):
+        if id(x) in self._seen or not depth or isinstance(x, STEADY):
             return
         self._seen.add(id(x))
         if isinstance(x, np.ndarray):
-            if x.nbytes <= 1 << 16:
+            if x.nbytes <= LARGEST:
                 self._arrays.append((x, x.copy()))
             return
         values = tuple(_read(x))
@@ -49,7 +53,8 @@ class Snapshot:
 def _is_unchanged(held: tuple[Any, tuple[Any, ...]]) -> bool:
     holder, before = held
     now = tuple(_read(holder))
-    return len(now) == len(before) and all(a is b or (type(a) in (int, float, str) and a == b) for a, b in zip(now, before, strict=True))
+    same = (a is b or (type(a) in (int, float, str) and a == b) for a, b in zip(now, before, strict=False))
+    return len(now) == len(before) and all(same)
 
 
 def _read(x: Any) -> Iterator[Any]:

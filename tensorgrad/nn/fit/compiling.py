@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -10,8 +11,9 @@ import numpy as np
 from tensorgrad.core import Tensor
 from tensorgrad.core.checks import NDArray
 from tensorgrad.core.engine import paused, seed, walk, watching
-from tensorgrad.graph.native.compiled import Compiled, Variant
+from tensorgrad.graph.native.compiled import Compiled
 from tensorgrad.graph.native.record import UncompilableError
+from tensorgrad.graph.native.variant import BranchError, Variant
 from tensorgrad.graph.recorded import ancestors
 from tensorgrad.nn.sequential import ForwardState, Sequential, loss_of, mode
 from tensorgrad.nn.summary import multiply_adds
@@ -258,9 +260,10 @@ class Forward:
         """The prediction for a batch."""
         if self.code is not None:
             given, variant = self._find(self.code, x)
-            computed = None if variant is None else self.code.compiled.compute(variant, [given])
-            if computed is not None:
-                return Tensor(computed[0][0][: len(x)])
+            if variant is not None:
+                with suppress(BranchError, IndexError):
+                    (output,), _ = self.code.compiled.compute(variant, [given])
+                    return Tensor(output[: len(x)])
         return self.network(x)
 
     def prepare(self, x: NDArray) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from tensorgrad.core import Tensor
 from tensorgrad.core.checks import NDArray
-from tensorgrad.graph.native.compiled import Variant
+from tensorgrad.graph.native.variant import BranchError, Variant
 from tensorgrad.nn.fit.compiling import WORTH, WORTH_FORWARD, Choice, Code, Cost, Forward, Step
 from tensorgrad.nn.fit.examples import EVALUATED, Examples
 from tensorgrad.nn.optimizers import Optimizer
@@ -144,14 +144,13 @@ class Engine:
         return outputs[0].item(), Tensor(outputs[1]) if self._predicts else None
 
     def _compute(self, code: Code, variant: Variant, arrays: list[NDArray]) -> list[NDArray] | None:
-        """What the function gives before the step; None if the step is not made."""
-        if self._optimizer.has_compiled_step:
-            outputs, stepped = code.compiled.make_step(variant, arrays, self._optimizer)
-            return outputs if stepped else None
-        computed = code.compiled.compute(variant, arrays)
-        if computed is None:
+        """What the function gives before the step; None if none is made: then NumPy makes it or says why."""
+        try:
+            if self._optimizer.has_compiled_step:
+                return code.compiled.make_step(self._optimizer, variant, arrays)
+            outputs, gradients = code.compiled.compute(variant, arrays)
+        except (BranchError, IndexError):
             return None
-        outputs, gradients = computed
         if not all(np.isfinite(x).all() for x in (outputs[0], *(g for _, g in gradients))):
             return None
         self._optimizer.zero_grad()

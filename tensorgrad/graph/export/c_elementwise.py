@@ -1,0 +1,154 @@
+"""The rules of C for ops on elements: each says how one element of the result is written.
+
+A text with ``{}`` for the arguments, the name of a function in the prelude, or a function of `Words`, the terms
+and the op's options.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tensorgrad.graph.native.code import Term, Words
+from tensorgrad.graph.native.program import Elementwise
+
+
+def write_as(text: str, kinds: str = "f") -> Elementwise:
+    """As a text with places for the arguments, which are of the result's kind."""
+    return Elementwise(lambda words, *terms: text.format(*terms), kinds)
+
+
+def call(name: str) -> Elementwise:
+    """As a function of the prelude, whose further arguments are the op's options in order."""
+    return Elementwise(lambda words, *terms, **options: words.call(name, *terms, *options.values()), "f")
+
+
+def compare(symbol: str) -> Elementwise:
+    """As a comparison: -1 where it holds, in lanes and elsewhere, so that it is a mask of bits."""
+
+    def write(words: Words, *terms: Term) -> str:
+        kind = "f" if any(term.kind == "f" for term in terms) else "i"
+        x, y = (words.spread(words.convert(term, kind)) for term in terms)
+        return f"({x} {symbol} {y})" if words.laned else f"(-({x} {symbol} {y}))"
+
+    return Elementwise(write)
+
+
+def where(words: Words, condition: Term, x: Term, y: Term) -> str:
+    mask, x, y = words.convert(condition, "b"), words.convert(x, words.kind), words.convert(y, words.kind)
+    if words.kind == "f":
+        return _on_mask(words, "pick", mask, x, y)
+    return f"(({words.spread(x)} & {mask}) | ({words.spread(y)} & ~{mask}))"
+
+
+def gate(words: Words, x: Term, condition: Term) -> str:
+    return _on_mask(words, "keep", words.convert(condition, "b"), words.convert(x, "f"))
+
+
+def _on_mask(words: Words, name: str, *terms: Term) -> str:
+    return f"{'v' if words.laned else 's'}_{name}({', '.join(map(words.spread, terms))})"
+
+
+def astype(words: Words, x: Term, dtype: Any) -> str:
+    return words.convert(x, words.kind)
+
+
+def is_nan(words: Words, x: Term) -> str:
+    return COMPARISONS["not_equal"].write(words, x, x)
+
+
+def is_finite(words: Words, x: Term) -> str:
+    zero = Term(f"({x} - {x})", x.laned, x.kind)
+    return COMPARISONS["equal"].write(words, zero, words.literal(0))
+
+
+def gelu(words: Words, x: Term, approximate: str) -> str:
+    return words.call("gelu_tanh" if approximate == "tanh" else "gelu", x)
+
+
+def nan_to_num(words: Words, x: Term, nan: float, posinf: Any, neginf: Any) -> str:
+    top = Term("REAL_MAX", False, "f")
+    high, low = top if posinf is None else float(posinf), Term("(-REAL_MAX)", False, "f")
+    return words.call("finite", x, float(nan), high, low if neginf is None else float(neginf))
+
+
+#: Functions of the prelude that are called as the op is.
+CALLED = [
+    "arctan2",
+    "cbrt",
+    "ceil",
+    "copysign",
+    "cos",
+    "cosh",
+    "elu",
+    "erf",
+    "erfc",
+    "exp",
+    "exp2",
+    "expm1",
+    "floor",
+    "floor_divide",
+    "fmax",
+    "fmin",
+    "fmod",
+    "gelu",
+    "heaviside",
+    "hypot",
+    "leaky_relu",
+    "log",
+    "log10",
+    "log1p",
+    "log2",
+    "logaddexp",
+    "logaddexp2",
+    "reciprocal",
+    "relu",
+    "remainder",
+    "rint",
+    "sigmoid",
+    "sign",
+    "silu",
+    "sin",
+    "sinc",
+    "sinh",
+    "softplus",
+    "sqrt",
+    "square",
+    "tan",
+    "tanh",
+    "trunc",
+]
+#: And those that are called otherwise.
+RENAMED = {
+    "absolute": "fabs", "arccos": "acos", "arccosh": "acosh", "arcsin": "asin", "arcsinh": "asinh", "arctan": "atan",
+    "arctan2": "atan2", "arctanh": "atanh", "deg2rad": "deg2rad", "degrees": "rad2deg", "fabs": "fabs", "maximum": "max",
+    "minimum": "min", "power": "pow", "rad2deg": "rad2deg", "radians": "deg2rad",
+}  # fmt: skip
+COMPARISONS = {
+    "equal": compare("=="), "greater": compare(">"), "greater_equal": compare(">="), "less": compare("<"),
+    "less_equal": compare("<="), "not_equal": compare("!="),
+}  # fmt: skip
+
+ELEMENTWISE: dict[str, Elementwise] = {
+    **{name: call(name) for name in CALLED},
+    **{op: call(name) for op, name in RENAMED.items()},
+    **COMPARISONS,
+    "add": write_as("({} + {})", "fi"),
+    "astype": Elementwise(astype),
+    "divide": write_as("({} / {})"),
+    "gate": Elementwise(gate, "f"),
+    "gelu": Elementwise(gelu, "f"),
+    "identity": write_as("{}", "fib"),
+    "isfinite": Elementwise(is_finite),
+    "isnan": Elementwise(is_nan),
+    "logical_and": write_as("({} & {})", "b"),
+    "logical_not": write_as("(~{})", "b"),
+    "logical_or": write_as("({} | {})", "b"),
+    "logical_xor": write_as("({} ^ {})", "b"),
+    "multiply": write_as("({} * {})", "fi"),
+    "nan_to_num": Elementwise(nan_to_num, "f"),
+    "negative": write_as("(-{})", "fi"),
+    "normalize": write_as("(({} - {}) * {} + {})"),
+    "positive": write_as("{}", "fi"),
+    "subtract": write_as("({} - {})", "fi"),
+    "where": Elementwise(where),
+}

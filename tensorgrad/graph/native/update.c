@@ -1,0 +1,149 @@
+// Gradients are taken from where they lie, and a step is made of them.
+struct gradient {
+  const char *name;
+  const real *source;               // where it begins in the program's memory, in each of some slots;
+  int slots, leaf;                  // if there is none, it is an argument of the caller
+  long offset, row_step, steps[2];  // the steps of its rows, and of two loops in a row
+  long rows, lengths[2];
+  long at;                          // its place in own_gradients
+  int first_unit, units;            // which share the work on it
+};
+static const struct gradient gradients[GRADIENTS];
+static real own_gradients[OWN] __attribute__((aligned(64)));
+static double squares[UNITS];
+
+// The work on a gradient is shared in units, each of some of its rows.
+struct part { int k; long from, to; };
+static struct part find_part(int unit) {
+  int k = 0;
+  while (unit >= gradients[k].first_unit + gradients[k].units) k++;
+  const struct gradient *g = &gradients[k];
+  const long each = g->lengths[0] * g->lengths[1];
+  unit -= g->first_unit;
+  return (struct part){k, g->rows * unit / g->units * each, g->rows * (unit + 1) / g->units * each};
+}
+static real *find_gradient(int k) { return mode ? own_gradients + gradients[k].at : (real *)arg[FIRST + k]; }
+
+INLINE double sum_of_squares(const real *x, long n) {
+  U sum = {0};
+  long i = 0;
+  for (; i + LANES <= n; i += LANES) {
+    const U v = *(const U *)(x + i);
+    sum += v * v;
+  }
+  double total = 0;
+  for (; i < n; i++) total += (double)x[i] * x[i];
+  for (int l = 0; l < LANES; l++) total += sum[l];
+  return total;
+}
+
+// A unit of a gradient, row by row, from the memory of the program or the caller; what slots hold is added up.
+static void collect(int unit) {
+  const struct part part = find_part(unit);
+  const struct gradient *g = &gradients[part.k];
+  real *const to = find_gradient(part.k) + part.from;
+  const long each = g->lengths[0] * g->lengths[1], first = part.from / each, rows = (part.to - part.from) / each;
+  for (int slot = 0; slot < g->slots; slot++) {
+    const real *const from = (g->source ? g->source + (long)slot * SUMS : (const real *)arg[g->leaf]) + g->offset;
+    for (long row = 0; row < rows; row++) {
+      for (long i = 0; i < g->lengths[0]; i++) {
+        const long n = g->lengths[1], step = g->steps[1];
+        const real *const x = from + (first + row) * g->row_step + i * g->steps[0];
+        real *const y = to + row * each + i * n;
+        if (slot) for (long j = 0; j < n; j++) y[j] += x[j * step];
+        else if (step == 1) memcpy(y, x, n * sizeof(real));
+        else for (long j = 0; j < n; j++) y[j] = x[j * step];
+      }
+    }
+  }
+  squares[unit] = sum_of_squares(to, part.to - part.from);
+}
+
+// A step of gradient descent, of elements of a parameter; options: rate, momentum, dampening, nesterov, decay,
+// decoupled, first, and the factor of clipping by norm.
+static void descend(real *restrict p, real *restrict v, const real *restrict g, long n, const double *o) {
+  const real rate = o[0], momentum = o[1], keep = 1 - o[2], decay = o[4], shrink = 1 - o[0] * o[4], scale = o[7];
+  const int nesterov = o[3] != 0, decoupled = o[5] != 0, first = o[6] != 0;
+  for (long i = 0; i < n; i++) {
+    real x = g[i] * scale, w = p[i];
+    if (decay != 0 && decoupled) w *= shrink;
+    else if (decay != 0) x += w * decay;
+    if (momentum != 0) {
+      v[i] = v[i] * momentum + (first ? x : x * keep);
+      x = nesterov ? v[i] * momentum + x : v[i];
+    }
+    p[i] = w - x * rate;
+  }
+}
+
+// A step of Adam; options: rate, first beta, second beta, eps, decay, decoupled, steps before this, and the factor.
+static void adapt(
+  real *restrict p, real *restrict mean, real *restrict square, real *restrict largest, const real *restrict g, long n,
+  const double *o
+) {
+  const double root = sqrt(1 - pow(o[2], o[6] + 1));
+  const real b1 = o[1], b2 = o[2], c1 = 1 - o[1], c2 = 1 - o[2], decay = o[4], shrink = 1 - o[0] * o[4], scale = o[7];
+  const real eps = o[3] * root, rate = o[0] * root / (1 - pow(o[1], o[6] + 1));
+  const int decoupled = o[5] != 0;
+  for (long i = 0; i < n; i++) {
+    real x = g[i] * scale, w = p[i];
+    if (decay != 0 && decoupled) w *= shrink;
+    else if (decay != 0) x += w * decay;
+    mean[i] = mean[i] * b1 + x * c1;
+    square[i] = square[i] * b2 + x * x * c2;
+    real under = square[i];
+    if (largest) under = largest[i] = s_max(largest[i], under);
+    p[i] = w - mean[i] / (F(sqrt)(under) + eps) * rate;
+  }
+}
+
+static void clip_by_value(int unit, double limit) {
+  const struct part part = find_part(unit);
+  real *const g = own_gradients + gradients[part.k].at + part.from;
+  const long n = part.to - part.from;
+  for (long i = 0; i < n; i++) g[i] = s_max(s_min(g[i], (real)limit), (real)-limit);
+  squares[unit] = sum_of_squares(g, n);
+}
+
+// A unit of the parameter of a gradient: arguments are its values, three arrays of its optimizer, and options.
+static void update(int unit, double scale) {
+  const struct part part = find_part(unit);
+  void **const its = arg + FIRST + 1 + 5 * part.k;
+  if (!its[0]) return;  // no parameter of the optimizer
+  double options[8];
+  memcpy(options, its[4], 7 * sizeof(double));
+  options[7] = scale;
+  const real *const g = own_gradients + gradients[part.k].at + part.from;
+  real *x[4];
+  for (int j = 0; j < 4; j++) x[j] = its[j] ? (real *)its[j] + part.from : 0;
+  if (mode == 1) descend(x[0], x[1], g, part.to - part.from, options);
+  else adapt(x[0], x[1], x[2], x[3], g, part.to - part.from, options);
+}
+
+static double add_up_squares(void) {
+  double total = 0;
+  for (int unit = 0; unit < UNITS; unit++) total += squares[unit];
+  return total;
+}
+
+static void finish(int thread) {
+  for (int unit = thread; unit < UNITS; unit += using) collect(unit);
+  if (!mode) return;
+  meet();
+  if (result) return;
+  double total = add_up_squares();
+  if (!(total < INFINITY && isfinite(*(real *)arg[0]))) {  // no step is made of what is not finite, nor of such a loss
+    meet();
+    result = NOT_FINITE;
+    return;
+  }
+  const double *const clip = arg[FIRST];  // by norm, by value
+  if (clip[1] < INFINITY) {
+    meet();
+    for (int unit = thread; unit < UNITS; unit += using) clip_by_value(unit, clip[1]);
+    meet();
+    total = add_up_squares();
+  }
+  const double scale = clip[0] > 0 ? clip[0] / (sqrt(total) + 1e-6) : 1;
+  for (int unit = thread; unit < UNITS; unit += using) update(unit, scale < 1 ? scale : 1);
+}
