@@ -16,7 +16,7 @@ from numpy.lib.stride_tricks import as_strided
 
 from tensorgrad.core import Tensor
 from tensorgrad.core.checks import NDArray
-from tensorgrad.graph.native.code import Code, Pointer, Words, name_table
+from tensorgrad.graph.native.code import INDICES, Code, Words, name_table
 from tensorgrad.graph.native.plan import (
     UnbatchableError,
     UnwritableError,
@@ -25,8 +25,8 @@ from tensorgrad.graph.native.plan import (
     dense_view,
     times,
 )
-from tensorgrad.graph.native.products import Factor, multiply
-from tensorgrad.graph.native.program import INDICES, Program
+from tensorgrad.graph.native.products import Factor, Product
+from tensorgrad.graph.native.program import Program
 
 # Other views of the same memory
 
@@ -157,7 +157,7 @@ def scatter_add(program: Program, value: Value, x: Value, *, index: Any, shape: 
     else:
         raise UnbatchableError("an index picks samples")
     code, to, from_ = program.begin(value, "added at an index", x, batch=batch, dense=True)
-    _clear(code, to)
+    code.clear(to)
     name = f"{value.name}to"
     program.functions[name] = name_table(name, table.ravel().tolist())
     with code.loops(i=table.size) as (i,):
@@ -172,16 +172,12 @@ def _add_up_rows(program: Program, value: Value, x: Value, parts: Sequence[Any])
     code, to, rows, index = program.begin(value, "sums of rows", x, numbers, dense=True, summed=x.laned)
     width, at = math.prod(value.shape[1:]), "[l]" if x.laned else ""
     if not x.laned:
-        _clear(code, to)
+        code.clear(to)
     with code.loops(n=index.view.buffer.size) as (n,):
         with code.block("for (int l = 0; l < count; l++)" if x.laned else ""):
             with code.loops(i=width) as (i,):
                 row = times(f"find_row({index.at(n)}{at}, {value.shape[0]})", width)
                 code.put(f"{to.at(row, i)} += {rows.at(times(n, width), i)}{at};")
-
-
-def _clear(code: Code, to: Pointer) -> None:
-    code.put(f"memset({to.name}, 0, {to.view.buffer.size} * sizeof *{to.name});")
 
 
 def concatenate(program: Program, value: Value, *arrays: Any, axis: int) -> None:
@@ -254,7 +250,8 @@ class Reduction:
         if x.view is None:
             program.element(x, ["0"] * ndim, Code())  # what it reads is written first
         batch = None if across or x.batch is None else of.index(x.batch)
-        code, to = program.begin(value, f"of {x.name}", batch=batch, stage=x.stage, summed=across)
+        op = value.tensor.op.name if value.tensor.op else ""
+        code, to = program.begin(value, f"{op} of {x.name}", batch=batch, stage=x.stage, summed=across)
         outer = {INDICES[k]: x.shape[k] for k in kept if k != x.batch}
         inner = {INDICES[k]: x.shape[k] for k in sorted(axes) if k != x.batch}
         words = Words(program.dtype, x.laned, "f")
@@ -311,4 +308,4 @@ def _contract(
         factors.append(Factor(x, view, dict(zip(letters, steps, strict=True))))
         for letter, n in zip(letters, x.shape, strict=True):
             lengths[letter] = n if lengths.get(letter, 1) == 1 else lengths[letter]
-    multiply(program, value, factors[0], factors[1], lengths, result)
+    Product(program, value, factors[0], factors[1], lengths, result)

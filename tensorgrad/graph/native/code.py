@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,14 @@ import numpy as np
 from tensorgrad.graph.native.plan import Buffer, View, add
 
 WIDTH = 110  # of a line, if it can be
+#: Names of loop variables, for the axes of an array.
+INDICES = "ijklmnopqrstuvw"
+
+
+@cache
+def read_template(name: str) -> str:
+    """One of the C files beside this one."""
+    return Path(__file__).with_name(f"{name}.c").read_text(encoding="utf-8")
 
 
 class Code:
@@ -26,6 +36,10 @@ class Code:
     def put(self, *lines: str) -> None:
         """Add lines."""
         self.lines += ["  " * self._depth + line for line in lines]
+
+    def clear(self, to: Pointer) -> None:
+        """Set all of a buffer to zero."""
+        self.put(f"memset({to.name}, 0, {to.view.buffer.size} * sizeof *{to.name});")
 
     @contextmanager
     def block(self, head: str = "") -> Iterator[None]:

@@ -10,7 +10,7 @@ Nothing here is of one language but for sums and products of integers as text.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -25,6 +25,12 @@ class UnbatchableError(Exception):
 
 class UnwritableError(Exception):
     """There is no rule for an op, for options of it or for its dtypes."""
+
+
+def require_apart(condition: bool, message: str) -> None:
+    """UnbatchableError with a message unless samples stay in their lanes."""
+    if not condition:
+        raise UnbatchableError(message)
 
 
 @dataclass(eq=False)
@@ -49,7 +55,7 @@ class Buffer:
     stage : int
         Of sums the stage whose blocks add to them.
     offset : int
-        Where it begins in the memory of its role; of an argument its number.
+        Where it begins in a thread's memory; of an argument its number.
     """
 
     name: str
@@ -77,9 +83,9 @@ class View:
     offset: int = 0
     batch: int | None = None
 
-    def axes(self) -> Iterator[int]:
+    def axes(self) -> list[int]:
         """Every axis but the batch's."""
-        return (k for k in range(len(self.shape)) if k != self.batch)
+        return [k for k in range(len(self.shape)) if k != self.batch]
 
     def steps(self) -> tuple[int | None, ...]:
         """The strides, None for the batch axis."""
@@ -103,6 +109,19 @@ def dense_strides(shape: Sequence[int], batch: int | None) -> tuple[tuple[int, .
             strides[k] = step if shape[k] != 1 else 0
             step *= shape[k]
     return tuple(strides), step
+
+
+def lane_strides(shape: Sequence[int], batch: int | None) -> tuple[int, ...]:
+    """The strides of a laned value: row-major, but images (N, H, W, C) a channel after the other.
+
+    The pixels that a window slides over are neighbours then. With the channels innermost they would be powers of
+    two apart, and a cache keeps such in few of its places.
+    """
+    if batch != 0 or len(shape) < 4:
+        return dense_strides(shape, batch)[0]
+    order = [0, *range(3, len(shape)), 1, 2]
+    strides = dict(zip(order, dense_strides([shape[k] for k in order], 0)[0], strict=True))
+    return tuple(strides[k] for k in range(len(shape)))
 
 
 def dense_view(buffer: Buffer, shape: tuple[int, ...], batch: int | None, offset: int = 0) -> View:
