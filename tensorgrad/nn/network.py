@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from datetime import timedelta
-from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -12,7 +11,7 @@ import numpy as np
 from tensorgrad.core import Array, Parameter, no_grad
 from tensorgrad.core.checks import NDArray, positive_integer
 from tensorgrad.nn.files.archive import PathLike
-from tensorgrad.nn.fit.compiling import Forward, predictions_pay, take_choice
+from tensorgrad.nn.fit.compiling import choose_forward, take_choice
 from tensorgrad.nn.fit.examples import Intake, cut
 from tensorgrad.nn.fit.metrics import Metric, measures
 from tensorgrad.nn.fit.outputs import output_scale
@@ -196,7 +195,7 @@ class Network(Sequential):
         positive_integer("", "batch_size", batch_size)
         choice = take_choice("predict", compile)
         x = Intake(self).take_inputs("predict, x", x)
-        forward = Forward(self, choice, len(x), batch_size, partial(predictions_pay, self, x))
+        forward = choose_forward(self, choice, x, batch_size)
         with no_grad(), mode(self, training=False):
             parts = [forward(x[i : i + batch_size]).numpy() for i in range(0, len(x), batch_size)]
         return np.concatenate(parts)
@@ -229,7 +228,7 @@ class Network(Sequential):
         measured = None if metrics is None else measures(metrics, output_scale(self))
         intake = Intake(self)
         x, y, weights = intake.take("evaluate", x, y, sample_weight)
-        forward = Forward(self, choice, len(x), batch_size, partial(predictions_pay, self, x))
+        forward = choose_forward(self, choice, x, batch_size)
         return evaluate(intake, cut((x, y, weights), batch_size), measured, forward)
 
     def summary(self, input_shape: tuple[int, ...], batch_size: int = 32) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -19,7 +20,7 @@ from tensorgrad.nn.sequential import ForwardState, Sequential, loss_of, mode
 from tensorgrad.nn.summary import multiply_adds
 
 __all__ = [
-    "WORTH", "WORTH_FORWARD", "Choice", "Code", "Cost", "Forward", "Step", "predictions_pay", "take_choice",
+    "WORTH", "WORTH_FORWARD", "Choice", "Code", "Cost", "Forward", "Step", "choose_forward", "take_choice",
 ]  # fmt: skip
 
 #: Whether to compile: True, False, or None for where it pays.
@@ -106,13 +107,19 @@ class Code:
         *,
         differentiates: bool,
     ) -> None:
-        self.compiled: Compiled = network.code.setdefault(name, Compiled(function))
         self.choice = choice
         self.libraries: dict[str, str] = {}
         self.remembered: Mapping[str, str] = {}
         self.seconds, self.compiler, self.reason = 0.0, "", ""
-        self._name, self._check, self._differentiates = name, check, differentiates
+        self._network, self._name, self._function = network, name, function
+        self._check, self._differentiates = check, differentiates
         self._found: dict[Any, Variant | None] = {}
+
+    @cached_property
+    def compiled(self) -> Compiled:
+        """The function; the network keeps it from training to training, with the code that it has."""
+        compiled: Compiled = self._network.code.setdefault(self._name, Compiled(self._function))
+        return compiled
 
     def find(
         self, arrays: list[NDArray], pays: Callable[[], bool], other: list[NDArray] | None = None
@@ -297,6 +304,11 @@ class Forward:
             raise UncompilableError("compile: compiled code and NumPy predict different numbers")
 
 
-def predictions_pay(network: Sequential, x: NDArray) -> bool:
-    """Whether it is worth to compile a network for its predictions of ``x``."""
-    return len(x) >= _MANY and Cost(network, x[:1]).of_predictions(len(x)) >= WORTH_FORWARD
+def choose_forward(
+    network: Sequential, choice: Choice, x: NDArray, batch_size: int
+) -> Callable[[NDArray], Tensor]:
+    """What gives the predictions for the batches of ``x``."""
+    wanted = choice
+    if choice is None:
+        wanted = len(x) >= _MANY and Cost(network, x[:1]).of_predictions(len(x)) >= WORTH_FORWARD
+    return Forward(network, choice, len(x), batch_size, lambda: True) if wanted else network

@@ -18,9 +18,13 @@ from typing import ClassVar
 import numpy as np
 import pytest
 from resumable import NAMES, arguments, outcome
+from sklearn.base import clone
 
 import tensorgrad as tg
+from tensorgrad import cli
+from tensorgrad.cli import report as cli_report
 from tensorgrad.data import Augment
+from tensorgrad.estimators import TensorgradClassifier, TensorgradRegressor
 from tensorgrad.graph.native import variant
 from tensorgrad.graph.native.toolchain import build
 from tensorgrad.nn.fit import compiling, engine
@@ -46,7 +50,7 @@ def everything_pays(monkeypatch):
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((21, 4))
-LABELS = RNG.integers(0, 3, 21)
+LABELS = RNG.permutation(np.arange(21) % 3)
 QUIET = {"verbose": False, "seed": 0}
 
 
@@ -395,24 +399,32 @@ def test_a_row_that_an_embedding_does_not_have_is_refused_as_ever():
 # What cannot be compiled
 
 
-@tg.op
-def _sorted(x):
-    return np.sort(x, axis=-1)
+def without_a_rule():
+    @tg.op
+    def bessel(x):
+        return np.i0(x)
+
+    class Bessel(tg.Layer):
+        def forward(self, x):
+            return bessel(x)
+
+    return Bessel
 
 
-class Sorts(tg.Layer):
-    def forward(self, x):
-        return _sorted(x)
+def with_values():
+    class Reads(tg.Layer):
+        def forward(self, x):
+            return x * float(np.asarray(x.data if isinstance(x, tg.Tensor) else x).max() > -9)
 
-
-class Reads(tg.Layer):
-    def forward(self, x):
-        return x * float(np.asarray(x.data if isinstance(x, tg.Tensor) else x).max() > -9)
+    return Reads
 
 
 @pytest.mark.usefixtures("everything_pays")
-@pytest.mark.parametrize(("layer", "reason"), [(Sorts, "no rule .*_sorted"), (Reads, "out of the graph")])
-def test_what_has_no_c_goes_on_in_numpy_and_says_why(layer, reason, capsys):
+@pytest.mark.parametrize(
+    ("define", "reason"), [(without_a_rule, "no rule for bessel"), (with_values, "out of the graph")]
+)
+def test_what_has_no_c_goes_on_in_numpy_and_says_why(define, reason, capsys):
+    layer = define()
     make = layered(lambda _: layer(), lambda o: tg.Dense(4, 3, **o))
     network, expected = make(), trained(make, False, X, LABELS)
     network.fit(X, LABELS, 3, 0.1, 8, seed=0)
@@ -613,6 +625,85 @@ def test_bits_do_not_depend_on_the_number_of_threads():
             )
     assert_identical((states[1], 0), (states[0], 0))
     assert_identical((states[2], 0), (states[0], 0))
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_as_many_threads_compute_as_the_process_has(threads, monkeypatch):
+    seen = []
+    real = variant.Variant.update
+    spy = lambda self, arrays, threads, update: seen.append(threads) or real(self, arrays, threads, update)
+    monkeypatch.setattr(variant.Variant, "update", spy)
+    with tg.tuned_process(threads=threads):
+        trained(dense, True, X, LABELS)
+    assert set(seen) == {threads}
+
+
+# Estimators and the command line
+
+
+def test_estimators_compile():
+    options = {"hidden_layer_sizes": (6,), "max_epochs": 3, "batch_size": 8, "random_state": 0}
+    options |= {"early_stopping": True, "validation_fraction": 0.3}
+    found, expected = (
+        TensorgradClassifier(**options, compile=choice).fit(X, LABELS) for choice in (True, False)
+    )
+    assert found.module_.engine[0] == "C"
+    assert expected.module_.engine == "NumPy"
+    np.testing.assert_allclose(found.predict_proba(X), expected.predict_proba(X), rtol=1e-9)
+    assert found.module_.code["prediction"].recordings
+    assert not expected.module_.code
+    for twin in (clone(found).fit(X, LABELS), pickle.loads(pickle.dumps(found))):
+        assert twin.compile is True
+        np.testing.assert_array_equal(twin.predict_proba(X), found.predict_proba(X))
+
+
+def test_estimators_that_are_given_a_part_at_a_time_are_compiled_once():
+    found, expected = (
+        TensorgradRegressor(hidden_layer_sizes=(6,), batch_size=7, random_state=0, compile=choice)
+        for choice in (True, False)
+    )
+    for _ in range(3):
+        found.partial_fit(X, X[:, :2])
+        expected.partial_fit(X, X[:, :2])
+    np.testing.assert_allclose(found.predict(X), expected.predict(X), rtol=1e-9)
+    assert found.module_.code["loss"].recordings == 1
+
+
+def command(*words):
+    assert cli.main([str(word) for word in words]) == 0
+
+
+def results(folder):
+    state = tg.load_network(folder / "network.npz").state()
+    report = json.loads((folder / "report.json").read_text())
+    return state, {key: values for key, values in report["history"].items() if key != "seconds"}, report
+
+
+def test_the_command_line_compiles_resumes_and_reports_what_computed(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(cli_report, "_write_plot", lambda path, figure: None)
+    words = ["train", "dense", "--epochs"]
+    command(*words, 2, "--compile", "--out", tmp_path / "whole")
+    assert "\ncompiled " in capsys.readouterr().out
+    command(*words, 1, "--compile", "--out", tmp_path / "parts")
+    command(*words, 2, "--resume", "--out", tmp_path / "parts")
+    *whole, report = results(tmp_path / "whole")
+    assert_identical(results(tmp_path / "parts")[:2], whole)
+    assert report["engine"].startswith("C, compiled ")
+    (tmp_path / "run.toml").write_text("compile = false\n")
+    command(*words, 2, "--config", tmp_path / "run.toml", "--out", tmp_path / "numpy")
+    by_numpy = results(tmp_path / "numpy")[2]
+    assert by_numpy["engine"] == "NumPy"
+    assert by_numpy["history"]["loss"] == pytest.approx(report["history"]["loss"], rel=1e-2)
+    capsys.readouterr()
+    command(*words, 1)
+    assert "compiled" not in capsys.readouterr().out
+
+
+def test_the_command_line_ends_with_1_where_nothing_compiles(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CC", raising=False)
+    assert cli.main(["train", "dense", "--compile"]) == 1
+    assert capsys.readouterr().err.startswith("tensorgrad: no C compiler: ")
 
 
 # Checkpoints
