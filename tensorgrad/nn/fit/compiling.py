@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import cached_property
 from typing import Any, TypeAlias
+from weakref import WeakSet
 
 import numpy as np
 
@@ -36,6 +37,8 @@ _MANY = 1024  # rows; to predict fewer hardly takes so long
 
 _NUMPY = "NumPy"  # in the place of a library
 _BLOCK = 16  # rows that compiled code takes at once
+
+_checked: WeakSet[Variant] = WeakSet()  # against NumPy
 
 
 def take_choice(what: str, choice: Any) -> Choice:
@@ -175,7 +178,9 @@ class Code:
                     f"what {built.compiler} makes here is other code, of another compiler, processor or "
                     "release, and would give other bits"
                 )
-            self._check(variant, other)
+            if variant not in _checked:
+                self._check(variant, other)
+                _checked.add(variant)
             self.compiler = built.compiler
         self.libraries[label] = library
 
