@@ -22,7 +22,7 @@ def conv2d(program: Program, value: Value, x: Value, w: Value, bias: Any = None,
     rows, columns, lengths = _lay_filters(x.shape, w.shape, **options)
     images = _see_images(program, value, x, rows, columns, lengths)
     bias = program.constant(bias) if bias is not None else None
-    _convolve(program, value, images, _see_filters(program, w, lengths), lengths, "sgfyxklc", "syxgf", bias)
+    _convolve(program, value, images, _see_filters(program, w, lengths), lengths, "sgfyxckl", "syxgf", bias)
 
 
 def conv2d_filters(program: Program, value: Value, x: Value, y: Value, *, shape: Any, **options: Any) -> None:
@@ -49,7 +49,7 @@ def conv2d_images(program: Program, value: Value, y: Value, w: Value, *, shape: 
     steps = _find_steps(view, "f", lengths, y=1, x=1, k=-rows.dilation, l=-columns.dilation)
     lengths |= {"y": rows.length, "x": columns.length}
     filters = _see_filters(program, w, lengths)
-    _convolve(program, value, Factor(y, view, steps), filters, lengths, "sgcyxklf", "syxgc")
+    _convolve(program, value, Factor(y, view, steps), filters, lengths, "sgcyxfkl", "syxgc")
 
 
 def _lay_filters(

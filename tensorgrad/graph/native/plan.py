@@ -105,6 +105,19 @@ def dense_strides(shape: Sequence[int], batch: int | None) -> tuple[tuple[int, .
     return tuple(strides), step
 
 
+def lane_strides(shape: Sequence[int], batch: int | None) -> tuple[int, ...]:
+    """The strides of a laned value: row-major, but images (N, H, W, C) a channel after the other.
+
+    The pixels that a window slides over are neighbours then. With the channels innermost they would be powers of
+    two apart, and a cache keeps such in few of its places.
+    """
+    if batch != 0 or len(shape) < 4:
+        return dense_strides(shape, batch)[0]
+    order = [0, *range(3, len(shape)), 1, 2]
+    strides = dict(zip(order, dense_strides([shape[k] for k in order], 0)[0], strict=True))
+    return tuple(strides[k] for k in range(len(shape)))
+
+
 def dense_view(buffer: Buffer, shape: tuple[int, ...], batch: int | None, offset: int = 0) -> View:
     """A buffer as a row-major array."""
     return View(buffer, shape, dense_strides(shape, batch)[0], offset, batch)

@@ -177,7 +177,7 @@ def _write_work(program: Program, bounds: dict[int, tuple[int, int, int]]) -> It
     for stage in range(last + 1):
         if (stage, False) in program.stages:
             yield f"  if (thread == 0) plain_{stage}();"
-            if stage < last or (stage, True) in program.stages:
+            if stage < last or (stage, True) in program.stages or program.gradients:
                 yield "  meet();"
         if (stage, True) not in program.stages:
             continue

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from tensorgrad.graph.native.code import Code, name_table
-from tensorgrad.graph.native.plan import UnbatchableError, Value, View, add, dense_strides, place, times
+from tensorgrad.graph.native.plan import UnbatchableError, Value, View, add, dense_strides, lane_strides, place, times
 from tensorgrad.graph.native.program import Program
 
 
@@ -70,7 +70,7 @@ def multiply(
     if samples and not both and b.steps.get(samples, 0):
         raise UnbatchableError(f"{value.name} multiplies samples with rows of a plain array")
     batch = result.index(samples) if samples and samples in result else None
-    strides = dict(zip(result, dense_strides([lengths[x] for x in result], batch)[0], strict=True))
+    strides = dict(zip(result, lane_strides([lengths[x] for x in result], batch), strict=True))
     loops = [
         Loop(x, n, a.steps.get(x), b.steps.get(x), strides.get(x))
         for x, n in lengths.items()
@@ -208,7 +208,7 @@ def _multiply_rows(
                 out.plus(_place(outer, "out"), times(q0, to.out or 0), times(p0, at.out or 0)),
             ]
             if first:
-                arguments.append(first.plus(_place([x for x in outer if x.name in "gf"], "out"), q0))
+                arguments.append(first.plus(*(times(x.name, to.length) for x in g), q0))
             code.put(f"{write(rows, columns)}({', '.join(arguments)});")
 
 

@@ -24,6 +24,7 @@ from tensorgrad.graph.native.plan import (
     Value,
     View,
     dense_view,
+    lane_strides,
     merge_axes,
     place,
 )
@@ -152,15 +153,16 @@ class Program:
         batch: int | None,
         whole: bool = False,
         role: Role | None = None,
+        lanes: bool = False,
     ) -> View:
-        """New memory for an array in row-major order."""
+        """New memory for an array in row-major order, or in that of `lane_strides`."""
         note = " x ".join(str(n) for k, n in enumerate(shape) if k != batch) or "1"
         role = role or ("plain" if batch is None else "arena")
         buffer = Buffer(name, 1, batch is not None, whole, role, note, self._clock, self._clock)
         self.buffers.append(buffer)
         view = dense_view(buffer, shape, batch)
         buffer.size = max(int(np.prod([shape[k] for k in view.axes()], dtype=int)), 1)
-        return view
+        return View(buffer, shape, lane_strides(shape, batch), 0, batch) if lanes else view
 
     def code(self, stage: int, laned: bool) -> Code:
         """Where the lines of a stage go: of its blocks, or of what comes before them once."""
@@ -274,12 +276,13 @@ class Program:
         """Make room for a value. The code that writes it, pointers to it and to the values ``given``.
 
         The one place that says how an op's output gets its batch axis and its stage: the latest of ``stage`` and
-        those given. If it is ``summed`` over samples, its blocks add to it, and the next stage has it.
+        those given. If it is ``summed`` over samples, its blocks add to it, and the next stage has it. ``dense``
+        puts all of them in row-major order.
         """
         views = [self.need_dense(x) if dense else self.need(x) for x in given]
         stage = max([stage, *(x.stage for x in given)])
         role: Role | None = "sums" if summed else None
-        view = self.new_view(value.name, value.shape, batch, value.kind != "f", role)
+        view = self.new_view(value.name, value.shape, batch, value.kind != "f", role, lanes=not dense)
         view.buffer.stage = stage
         self.see(value, view, stage + summed)
         code = self.code(stage, summed or value.laned)

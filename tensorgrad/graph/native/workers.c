@@ -6,8 +6,8 @@ static void **arg;                                               // of the calle
 static int mode;                                                 // 0: gradients are wanted; else a step
 
 // Threads: the caller is number 0; the others wait for a step, awake for a moment and then asleep.
-static int workers = 0, using = 1, seen_before[MOST_THREADS];
-static atomic_int steps, arrived, turns, finished;
+static int workers = 0, using = 1;
+static atomic_int steps[MOST_THREADS], arrived, turns, finished;  // a thread's own steps: no other wakes it
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t wake = PTHREAD_COND_INITIALIZER;
 static void work(int thread);
@@ -33,24 +33,23 @@ static void meet(void) {
 
 static void *serve(void *number) {
   const int thread = (int)(intptr_t)number;
-  for (int seen = seen_before[thread];;) {
-    for (int i = 0; i < 4000 && atomic_load(&steps) == seen; i++) RELAX;
-    if (atomic_load(&steps) == seen) {
+  for (int seen = 0;; seen++) {
+    for (int i = 0; i < 4000 && atomic_load(&steps[thread]) == seen; i++) RELAX;
+    if (atomic_load(&steps[thread]) == seen) {
       pthread_mutex_lock(&lock);
-      while (atomic_load(&steps) == seen) pthread_cond_wait(&wake, &lock);
+      while (atomic_load(&steps[thread]) == seen) pthread_cond_wait(&wake, &lock);
       pthread_mutex_unlock(&lock);
     }
-    seen++;
-    if (thread < using) {
-      work(thread);
-      atomic_fetch_add(&finished, 1);
-    }
+    work(thread);
+    atomic_fetch_add(&finished, 1);
   }
   return 0;
 }
 
 static void forget_workers(void) {  // a forked process has none
   workers = 0;
+  for (int i = 0; i < MOST_THREADS; i++) atomic_store(&steps[i], 0);
+  atomic_store(&arrived, 0);
   pthread_mutex_init(&lock, 0);
   pthread_cond_init(&wake, 0);
 }
@@ -76,7 +75,6 @@ int step(void **arguments, int threads, int update) {
   result = STEPPED;
   while (workers < threads - 1) {
     pthread_t thread;
-    seen_before[workers + 1] = atomic_load(&steps);
     if (pthread_create(&thread, 0, serve, (void *)(intptr_t)(workers + 1))) break;
     pthread_detach(thread);
     workers++;
@@ -85,7 +83,7 @@ int step(void **arguments, int threads, int update) {
   if (using > 1) {
     atomic_store(&finished, 0);
     pthread_mutex_lock(&lock);
-    atomic_fetch_add(&steps, 1);
+    for (int i = 1; i < using; i++) atomic_fetch_add(&steps[i], 1);
     pthread_cond_broadcast(&wake);
     pthread_mutex_unlock(&lock);
   }
