@@ -980,7 +980,9 @@ def _walk(
         formulas = op.formulas_for(len(inputs)) if op.variadic else op.formulas
         if op.joint is not None:
             formulas = _split_joint(op, len(inputs))
-        elif op.multiply_adds is not None and not observed:
+        elif op.multiply_adds is None or observed:
+            pass
+        elif op.multiply_adds(out, *args, **params) >= SIDE_BY_SIDE:
             formulas = _run_side_by_side(formulas, node, g, args, since, ends)
         reached = False
         for i, x in enumerate(inputs):
@@ -1048,12 +1050,8 @@ def _split_joint(op: Op[Any], count: int) -> list[Vjp]:
 def _run_side_by_side(
     formulas: list[Vjp], node: Tensor, g: Array, args: tuple[Any, ...], since: int, ends: frozenset[int]
 ) -> list[Vjp]:
-    """The formulas of a large product, run already, at the same time; of a small one as they are."""
-    op, out, params = node._op, node._array, node._params
-    assert op is not None
-    assert op.multiply_adds is not None
-    if op.multiply_adds(out, *args, **params) < SIDE_BY_SIDE:
-        return formulas
+    """The formulas of a large product, run already, at the same time."""
+    out, params = node._array, node._params
     found: dict[int, Array] = {}
 
     def compute(i: int) -> None:
