@@ -876,6 +876,9 @@ def broadcast_to(x: Array, *, shape: int | tuple[int, ...]) -> Array:
     return np.broadcast_to(x, shape)
 
 
+broadcast_to.defvjp(x=lambda g, out, x, shape: sum_to(g, shape=x.shape))
+
+
 @op
 def sum_to(x: Array, *, shape: tuple[int, ...]) -> Array:
     """``x`` summed over the axes that broadcasting from ``shape`` added: the adjoint of `broadcast_to`.
@@ -890,7 +893,6 @@ def sum_to(x: Array, *, shape: tuple[int, ...]) -> Array:
     return np.add.reduce(x, axis=axes).reshape(shape)  # np.sum without its wrapper, which costs as much
 
 
-broadcast_to.defvjp(x=lambda g, out, x, shape: sum_to(g, shape=x.shape))
 sum_to.defvjp(x=lambda g, out, x, shape: broadcast_to(g, shape=x.shape))
 
 

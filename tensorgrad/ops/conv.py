@@ -203,6 +203,14 @@ def conv2d(
     return out.swapaxes(0, 3)
 
 
+conv2d.defvjp(
+    x=lambda g, out, x, w, bias, **options: conv2d_images(g, w, shape=x.shape, **options),
+    w=lambda g, out, x, w, bias, **options: conv2d_filters(x, g, shape=w.shape, **options),
+    bias=lambda g, out, x, w, bias, **options: np.sum(g, axis=(0, 1, 2)),
+)
+conv2d.multiply_adds = lambda out, x, w, bias, **options: out.size * w.size // w.shape[0]
+
+
 def row_bytes(x: Array, filters: int, rows: Axis, columns: Axis) -> int:
     """Bytes that the windows and the results of one output row take, for images x (C, H, W, N).
 
@@ -241,6 +249,13 @@ def conv2d_images(
     spread = _spread_rows if rows.stride == rows.dilation == 1 else _spread_patches
     spread(x, y, w, groups, rows, columns)
     return x.swapaxes(0, 3)
+
+
+conv2d_images.defvjp(
+    y=lambda g, out, y, w, shape, **options: conv2d(g, w, **options),
+    w=lambda g, out, y, w, shape, **options: conv2d_filters(g, y, shape=w.shape, **options),
+)
+conv2d_images.multiply_adds = lambda out, y, w, **options: y.size * w.size // w.shape[0]
 
 
 def _spread_rows(x: Array, y: Array, w: Array, groups: int, rows: Axis, columns: Axis) -> None:
@@ -336,17 +351,6 @@ def conv2d_filters(
     return w.transpose(0, 4, 2, 1, 3).reshape(shape)
 
 
-conv2d.defvjp(
-    x=lambda g, out, x, w, bias, **options: conv2d_images(g, w, shape=x.shape, **options),
-    w=lambda g, out, x, w, bias, **options: conv2d_filters(x, g, shape=w.shape, **options),
-    bias=lambda g, out, x, w, bias, **options: np.sum(g, axis=(0, 1, 2)),
-)
-conv2d.multiply_adds = lambda out, x, w, bias, **options: out.size * w.size // w.shape[0]
-conv2d_images.defvjp(
-    y=lambda g, out, y, w, shape, **options: conv2d(g, w, **options),
-    w=lambda g, out, y, w, shape, **options: conv2d_filters(g, y, shape=w.shape, **options),
-)
-conv2d_images.multiply_adds = lambda out, y, w, **options: y.size * w.size // w.shape[0]
 conv2d_filters.defvjp(
     x=lambda g, out, x, y, shape, **options: conv2d_images(y, g, shape=x.shape, **options),
     y=lambda g, out, x, y, shape, **options: conv2d(x, g, **options),

@@ -170,6 +170,15 @@ def max_pool(
     return _fold(np.maximum, -np.inf, x, rows, columns)
 
 
+def _max_pool_vjp(g: Array, out: Array, x: Array, **options: Any) -> Array:
+    # The derivative does not change with x but by jumps: x and out are no arguments that have one.
+    x, out = (array.data if isinstance(array, Tensor) else array for array in (x, out))
+    return max_pool_images(g, images=x, maxima=out, **options)
+
+
+max_pool.defvjp(x=_max_pool_vjp)
+
+
 def _first_maximum(x: Array, out: Array, rows: Axis, columns: Axis) -> Array:
     """The number of the tap that gave each window's maximum; the first of them if several did."""
     with_nan = np.isnan(np.max(out))
@@ -222,6 +231,11 @@ def gather_windows(
     return out
 
 
+gather_windows.defvjp(
+    x=lambda g, out, x, index, **options: scatter_windows(g, index, shape=x.shape, **options), index=None
+)
+
+
 @op
 def scatter_windows(
     y: Array,
@@ -268,6 +282,11 @@ def scatter_windows(
     return x
 
 
+scatter_windows.defvjp(
+    y=lambda g, out, y, index, shape, **options: gather_windows(g, index, **options), index=None
+)
+
+
 @op
 def max_pool_images(
     y: Array,
@@ -300,6 +319,16 @@ def max_pool_images(
     index = _first_maximum(images, maxima, rows, columns)
     named: dict[str, Any] = dict(zip(_OPTIONS, options, strict=True))
     return scatter_windows.forward(y, index, shape=images.shape, **named)
+
+
+def _max_pool_images_vjp(
+    g: Array, out: Array, y: Array, images: Array, maxima: Array, **options: Any
+) -> Array:
+    axes = _windows("max_pool", images.shape, *(options[name] for name in _OPTIONS))
+    return gather_windows(g, _first_maximum(images, maxima, *axes), **options)
+
+
+max_pool_images.defvjp(y=_max_pool_images_vjp)
 
 
 def _to_maxima_of_tiles(y: Array, x: Array, maxima: Array, rows: Axis, columns: Axis) -> Array:
@@ -357,29 +386,6 @@ def _require_index(name: str, index: Array, shape: Shape, rows: Axis, columns: A
     require_shape(name, index, _results(shape, rows, columns), "an index")
 
 
-def _max_pool_vjp(g: Array, out: Array, x: Array, **options: Any) -> Array:
-    # The derivative does not change with x but by jumps: x and out are no arguments that have one.
-    x, out = (array.data if isinstance(array, Tensor) else array for array in (x, out))
-    return max_pool_images(g, images=x, maxima=out, **options)
-
-
-def _max_pool_images_vjp(
-    g: Array, out: Array, y: Array, images: Array, maxima: Array, **options: Any
-) -> Array:
-    axes = _windows("max_pool", images.shape, *(options[name] for name in _OPTIONS))
-    return gather_windows(g, _first_maximum(images, maxima, *axes), **options)
-
-
-max_pool.defvjp(x=_max_pool_vjp)
-max_pool_images.defvjp(y=_max_pool_images_vjp)
-gather_windows.defvjp(
-    x=lambda g, out, x, index, **options: scatter_windows(g, index, shape=x.shape, **options), index=None
-)
-scatter_windows.defvjp(
-    y=lambda g, out, y, index, shape, **options: gather_windows(g, index, **options), index=None
-)
-
-
 def _pixels_in(axis: Axis, count_include_pad: bool) -> Array:
     """How many pixels each window has along an axis, padding among them or not."""
     flag("avg_pool", "count_include_pad", count_include_pad)
@@ -435,6 +441,9 @@ def avg_pool(
     return out
 
 
+avg_pool.defvjp(x=lambda g, out, x, **options: avg_pool_images(g, shape=x.shape, **options))
+
+
 @op
 def avg_pool_images(
     y: Array,
@@ -462,7 +471,6 @@ def avg_pool_images(
     return x
 
 
-avg_pool.defvjp(x=lambda g, out, x, **options: avg_pool_images(g, shape=x.shape, **options))
 avg_pool_images.defvjp(y=lambda g, out, y, shape, **options: avg_pool(g, **options))
 
 
