@@ -27,15 +27,15 @@ from tensorgrad.core.parallel import share
 from tensorgrad.core.refusals import (
     explain,
     refuse_assigned,
-    refuse_conversion,
     refuse_cotangent,
-    refuse_dtype,
-    refuse_integers,
-    refuse_joint,
-    refuse_masked,
     refuse_undeclared,
-    refuse_unlike,
     refuse_update,
+    require_constant,
+    require_cotangents,
+    require_dtype,
+    require_floating,
+    require_like,
+    require_unmasked,
 )
 
 if TYPE_CHECKING:
@@ -201,7 +201,7 @@ class Tensor(Operators["Tensor"]):
 
     def _become_leaf(self, data: NDArray, requires_grad: bool, name: str | None) -> None:
         if requires_grad:
-            refuse_integers(data.dtype, f"{type(self).__name__}{f' {name!r}' if name else ''}")
+            require_floating(data.dtype, f"{type(self).__name__}{f' {name!r}' if name else ''}")
         self._array = data
         self._requires_grad = requires_grad
         self.name = name
@@ -228,7 +228,7 @@ class Tensor(Operators["Tensor"]):
         if self._op is not None:
             raise TypeError(f"only a leaf can be assigned, and {self.label()} was made by {self._op.name}")
         values = values._array if isinstance(values, Tensor) else np.asarray(values)
-        refuse_unlike("assigning to", self, values, "same_kind")
+        require_like("assigning to", self, values, "same_kind")
         np.copyto(self.own(), values)
 
     @property
@@ -245,7 +245,7 @@ class Tensor(Operators["Tensor"]):
             if not isinstance(value, Tensor):
                 value = np.array(value, dtype=self._array.dtype)
                 value.flags.writeable = False
-            refuse_unlike("grad of", self, value, "no")
+            require_like("grad of", self, value, "no")
         self._grad = value
 
     @property
@@ -406,17 +406,17 @@ class Tensor(Operators["Tensor"]):
     # The ways out of the graph that Python and NumPy take by themselves: open only where nothing is lost
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray:
-        refuse_conversion(self, "conversion to a NumPy array")
+        require_constant(self, "conversion to a NumPy array")
         if copy is False:
             raise ValueError("a Tensor gives NumPy a copy of its values, never a view, which t.data is")
         return np.array(self._array, dtype=dtype)
 
     def __float__(self) -> float:
-        refuse_conversion(self, "conversion to float")
+        require_constant(self, "conversion to float")
         return float(self.item())
 
     def __int__(self) -> int:
-        refuse_conversion(self, "conversion to int")
+        require_constant(self, "conversion to int")
         return int(self.item())
 
     def __bool__(self) -> bool:
@@ -479,9 +479,9 @@ class Parameter(Tensor):
 def as_numeric(data: Array, dtype: DTypeLike | None, what: str) -> NDArray:
     """A fresh real or boolean array of ``data``; TypeError or ValueError naming ``what`` otherwise."""
     if isinstance(data, Tensor):
-        refuse_conversion(data, f"making a {what} of it")
+        require_constant(data, f"making a {what} of it")
         data = data._array
-    refuse_masked(data, what)
+    require_unmasked(data, what)
     try:
         array = np.array(data, dtype=dtype)
     except (ValueError, TypeError) as error:
@@ -643,7 +643,7 @@ class Op(Generic[P]):
         node._serial = next(clock)
         if record:
             if mixed or out.dtype is not dtype:
-                refuse_dtype(self, args, arrays, out.dtype)
+                require_dtype(self, args, arrays, out.dtype)
             node._op = self
             node._inputs = args
             node._params = self._keep_params(params) if params or self.defaults else params
@@ -694,7 +694,7 @@ class Op(Generic[P]):
         """What the forward gave, a NumPy scalar or a subclass's array, as a plain array."""
         if isinstance(out, (tuple, list)):
             raise TypeError(f"{self.name}: an op gives one array, got a {type(out).__name__}; stack them")
-        refuse_masked(out, self.name)
+        require_unmasked(out, self.name)
         return np.asarray(out)
 
     def _keep_operand(self, x: Any) -> Any:
@@ -1042,7 +1042,7 @@ def _split_joint(op: Op[Any], count: int) -> list[Vjp]:
     def formula(i: int, g: Array, out: Array, /, *args: Any, **params: Any) -> Array:
         if not found:
             together = joint(g, out, *args, **params)
-            refuse_joint(op, together, count)
+            require_cotangents(op, together, count)
             found.extend(together)
         return _ZERO if found[i] is None else found[i]
 
