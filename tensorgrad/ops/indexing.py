@@ -38,7 +38,7 @@ def scatter_add(x: Array, *, index: Any, shape: tuple[int, ...]) -> Array:
     array([11.,  0.,  5.])
     """
     out = np.zeros(shape, dtype=x.dtype)
-    if _reads_once(index):
+    if reads_once(index):
         out[index] = x
     else:
         np.add.at(out, index, x)
@@ -48,7 +48,7 @@ def scatter_add(x: Array, *, index: Any, shape: tuple[int, ...]) -> Array:
 scatter_add.defvjp(x=lambda g, out, x, index, shape: getitem(g, index=index))
 
 
-def _reads_once(index: Any) -> bool:
+def reads_once(index: Any) -> bool:
     """Whether an index reads no element twice, since it is a mask or has no array or list in it."""
     if isinstance(index, np.ndarray):
         return bool(index.dtype == bool)

@@ -8,7 +8,7 @@ the order of the images.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -19,7 +19,17 @@ from tensorgrad.core.checks import flag
 from tensorgrad.core.parallel import parts, share
 from tensorgrad.ops.activations import keep
 from tensorgrad.ops.reduce import max, mean
-from tensorgrad.ops.windows import Axis, Shape, Sides, Size, remember, require_images, require_shape, slide
+from tensorgrad.ops.windows import (
+    Shape,
+    Sides,
+    Size,
+    Windows,
+    find_taps,
+    remember,
+    require_images,
+    require_shape,
+    slide,
+)
 
 __all__ = ["avg_pool", "global_avg_pool", "global_max_pool", "max_pool"]
 
@@ -27,7 +37,7 @@ __all__ = ["avg_pool", "global_avg_pool", "global_max_pool", "max_pool"]
 @remember
 def _windows(
     name: str, shape: Shape, size: Size, stride: Size | None, padding: Sides, dilation: Size, ceil_mode: bool
-) -> tuple[Axis, Axis]:
+) -> tuple[Windows, Windows]:
     """The two axes of a pooling; ValueError if a window would lie in the padding altogether."""
     if len(shape) != 4 or min(shape) < 1:
         raise ValueError(f"{name}: expected images (N, H, W, C), no axis empty, got {shape}")
@@ -49,15 +59,7 @@ def _windows(
 _OPTIONS = ("size", "stride", "padding", "dilation", "ceil_mode")  # of all ops of max pooling, in this order
 
 
-def _taps(rows: Axis, columns: Axis) -> Iterator[tuple[int, Any, Any]]:
-    """For every tap: its number in the window, the windows whose tap is a pixel, and those pixels."""
-    for k in range(rows.size * columns.size):
-        down, ys = rows.tap(k // columns.size)
-        across, xs = columns.tap(k % columns.size)
-        yield k, (slice(None), down, across), (slice(None), ys, xs)
-
-
-def _fold(combine: Callable[..., Array], start: float, x: Array, rows: Axis, columns: Axis) -> Array:
+def _fold(combine: Callable[..., Array], start: float, x: Array, rows: Windows, columns: Windows) -> Array:
     """All pixels of every window combined with ``start``, which is neutral: along rows first, then columns.
 
     Rows lie in memory as long as they are, and the second pass, over every other pixel, is left with less.
@@ -75,7 +77,7 @@ def _fold(combine: Callable[..., Array], start: float, x: Array, rows: Axis, col
 
 
 def _fold_axis(
-    combine: Callable[..., Array], start: float, x: Array, axis: Axis, place: int, out: Array
+    combine: Callable[..., Array], start: float, x: Array, axis: Windows, place: int, out: Array
 ) -> None:
     slices, whole = _along(axis, place)
     if whole:  # nothing to start from
@@ -89,7 +91,7 @@ def _fold_axis(
 
 
 @lru_cache
-def _along(axis: Axis, place: int) -> tuple[list[tuple[Any, Any]], bool]:
+def _along(axis: Windows, place: int) -> tuple[list[tuple[Any, Any]], bool]:
     """Windows and pixels of each tap along an axis, the ``place``-th; and whether two taps see no padding."""
     before = (slice(None),) * place
     taps = [axis.tap(k) for k in range(axis.size)]
@@ -179,7 +181,7 @@ def _max_pool_vjp(g: Array, out: Array, x: Array, **options: Any) -> Array:
 max_pool.defvjp(x=_max_pool_vjp)
 
 
-def _first_maximum(x: Array, out: Array, rows: Axis, columns: Axis) -> Array:
+def _first_maximum(x: Array, out: Array, rows: Windows, columns: Windows) -> Array:
     """The number of the tap that gave each window's maximum; the first of them if several did."""
     with_nan = np.isnan(np.max(out))
     indices = np.zeros_like(out, dtype=np.min_scalar_type(rows.size * columns.size))
@@ -188,7 +190,7 @@ def _first_maximum(x: Array, out: Array, rows: Axis, columns: Axis) -> Array:
         part_of_x, part_of_out, index = x[some], out[some], indices[some]
         missed = np.ones_like(part_of_out, dtype=bool)  # windows in which no tap so far is the maximum
         tap = np.empty_like(part_of_out)
-        for k, windows, pixels in _taps(rows, columns):
+        for k, (windows, pixels) in enumerate(find_taps(rows, columns)):
             if k == rows.size * columns.size - 1:
                 break  # what all others missed is the last
             _copy(tap[windows], part_of_x[pixels])
@@ -225,7 +227,7 @@ def gather_windows(
     rows, columns = _windows("gather_windows", x.shape, size, stride, padding, dilation, ceil_mode)
     _require_index("gather_windows", index, x.shape, rows, columns)
     out = np.zeros_like(index, dtype=x.dtype)
-    for k, windows, pixels in _taps(rows, columns):
+    for k, (windows, pixels) in enumerate(find_taps(rows, columns)):
         part = out[windows]
         part += keep(x[pixels], index[windows] == k)
     return out
@@ -270,7 +272,7 @@ def scatter_windows(
 
     def scatter(some: Any) -> None:
         part_of_x, part_of_y, part_of_index = x[some], y[some], index[some]
-        for k, windows, pixels in _taps(rows, columns):
+        for k, (windows, pixels) in enumerate(find_taps(rows, columns)):
             hit, part = part_of_index[windows] == k, part_of_x[pixels]
             chosen = keep(part_of_y[windows], hit)
             if disjoint:
@@ -331,7 +333,7 @@ def _max_pool_images_vjp(
 max_pool_images.defvjp(y=_max_pool_images_vjp)
 
 
-def _to_maxima_of_tiles(y: Array, x: Array, maxima: Array, rows: Axis, columns: Axis) -> Array:
+def _to_maxima_of_tiles(y: Array, x: Array, maxima: Array, rows: Windows, columns: Windows) -> Array:
     """`max_pool_images` for windows that neither overlap nor leave gaps: in whole rows, not tap by tap."""
     height, width = rows.count * rows.size, columns.count * columns.size
     result = spread = np.empty_like(maxima, dtype=y.dtype, shape=x.shape)
@@ -374,27 +376,27 @@ def _keep_the_first(hit: Array, width: int) -> None:
         pixels[:, :, i, :, j] = of_tap
 
 
-def _results(shape: Shape, rows: Axis, columns: Axis) -> Shape:
+def _results(shape: Shape, rows: Windows, columns: Windows) -> Shape:
     """The shape of what pooling makes of images of ``shape``."""
     return shape[0], rows.count, columns.count, shape[3]
 
 
-def _require_index(name: str, index: Array, shape: Shape, rows: Axis, columns: Axis) -> None:
+def _require_index(name: str, index: Array, shape: Shape, rows: Windows, columns: Windows) -> None:
     dtype = getattr(index, "dtype", None)
     if dtype is None or dtype.kind not in "iu":
         raise TypeError(f"{name}: expected an index of integers, got {dtype or type(index).__name__}")
     require_shape(name, index, _results(shape, rows, columns), "an index")
 
 
-def _pixels_in(axis: Axis, count_include_pad: bool) -> Array:
+def _pixels_in(axis: Windows, count_include_pad: bool) -> Array:
     """How many pixels each window has along an axis, padding among them or not."""
     flag("avg_pool", "count_include_pad", count_include_pad)
     start = np.arange(axis.count) * axis.stride - axis.before
-    low, high = (-axis.before, axis.length + axis.after) if count_include_pad else (0, axis.length)
+    low, high = axis.bounds(count_include_pad)
     return np.minimum(start + axis.size, high) - np.maximum(start, low)
 
 
-def _divisor(rows: Axis, columns: Axis, count_include_pad: bool, dtype: Any) -> Array:
+def _divisor(rows: Windows, columns: Windows, count_include_pad: bool, dtype: Any) -> Array:
     down, across = _pixels_in(rows, count_include_pad), _pixels_in(columns, count_include_pad)
     return np.multiply.outer(down, across).astype(dtype)[:, :, None]
 
@@ -465,7 +467,7 @@ def avg_pool_images(
     require_shape("avg_pool_images", y, _results(shape, rows, columns))
     y = y / _divisor(rows, columns, count_include_pad, y.dtype)
     x = np.zeros_like(y, shape=shape)
-    for _, windows, pixels in _taps(rows, columns):
+    for windows, pixels in find_taps(rows, columns):
         part = x[pixels]
         part += y[windows]
     return x
