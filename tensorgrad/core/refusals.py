@@ -131,12 +131,11 @@ def calling_line() -> str:
 # Of the reverse walk
 
 
-def refuse_assigned(op: Any, x: Any) -> NoReturn:
-    """Of an input that is younger than what was made of it."""
-    raise RuntimeError(
-        f"backward through {op.name}: {x.label()} was assigned after {op.name} had read it, "
-        "so its gradient is lost; run forward again first"
-    )
+def refuse_assigned(op: Any, x: Any, reader: str | None = None) -> NoReturn:
+    """Of an input that is younger than what was made of it; ``reader`` is who meets it, if not the walk."""
+    who = reader or f"backward through {op.name}"
+    advice = "; run forward again" if reader else ", so its gradient is lost; run forward again first"
+    raise RuntimeError(f"{who}: {x.label()} was assigned after {op.name} had read it{advice}")
 
 
 def refuse_cotangent(op: Any, position: int, gx: Any, x: Any) -> NoReturn:

@@ -10,6 +10,7 @@ import numpy as np
 
 from tensorgrad.core import Tensor, sum_to
 from tensorgrad.core.checks import NDArray
+from tensorgrad.core.refusals import refuse_assigned
 from tensorgrad.graph.export.expressions import UnwritableError
 from tensorgrad.graph.export.leaves import Leaves
 from tensorgrad.graph.export.lowerings import Rules, lower, lower_ops
@@ -61,9 +62,7 @@ class Replay:
         assert op is not None
         for x in node.inputs:
             if isinstance(x, Tensor) and x.serial > node.serial:
-                raise RuntimeError(
-                    f"to_numpy: {x.label()} was assigned after {op.name} had read it; run forward again"
-                )
+                refuse_assigned(op, x, "to_numpy")
         inputs, params = self.leaves.kept[id(node)]
         args = [self._traced[id(x)] if isinstance(x, Tensor) else x for x in inputs]
         self._calls[id(node)] = args, params
