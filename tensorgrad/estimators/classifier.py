@@ -154,7 +154,7 @@ class TensorgradClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[m
         random_state: Any = None,
         verbose: bool = False,
     ) -> None:
-        options = locals()
+        options = locals()  # the arguments by name, and nothing else: so this is the first line
         del options["self"]
         self.__dict__.update(options)
 

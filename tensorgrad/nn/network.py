@@ -165,7 +165,7 @@ class Network(Sequential):
         CheckpointError
             If a checkpoint cannot be written.
         """
-        options = locals()
+        options = locals()  # the arguments by name, and nothing else: so this is the first line
         del options["self"]
         prepare_training(self, FitOptions(**options)).run()
         return self.history
