@@ -14,7 +14,7 @@ from tensorgrad.nn.files.archive import PathLike
 from tensorgrad.nn.fit.examples import Intake, cut
 from tensorgrad.nn.fit.metrics import Metric, measures
 from tensorgrad.nn.fit.outputs import output_scale
-from tensorgrad.nn.fit.preparing import prepare_training
+from tensorgrad.nn.fit.prepare import prepare_training
 from tensorgrad.nn.fit.tally import evaluate
 from tensorgrad.nn.fit.training import Callback, FitOptions
 from tensorgrad.nn.optimizers import Optimizer

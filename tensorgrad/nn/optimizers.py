@@ -13,7 +13,7 @@ import numpy as np
 
 from tensorgrad.core import Tensor
 from tensorgrad.core.checks import NDArray, flag, fraction, is_integer, nonnegative, positive
-from tensorgrad.nn.stepping import (
+from tensorgrad.nn.optimizer_step import (
     Options,
     ParameterGroup,
     Scratch,
