@@ -21,7 +21,7 @@ def leaf(*shape, seed=0):
 
 
 def product(x_vjp, y_vjp):
-    """An op of two arguments, outside of the registry, with so many multiply-adds that it counts as large."""
+    """An op of two arguments, not in the table of ops, with so many multiply-adds that it counts as large."""
     new = tg.Op(lambda x, y: x * y, "product", ("x", "y"), elementwise=True, native=False)
     new.defvjp(x=x_vjp, y=y_vjp)
     new.multiply_adds = lambda out, x, y: out.size
