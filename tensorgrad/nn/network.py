@@ -14,7 +14,7 @@ from tensorgrad.nn.files.archive import PathLike
 from tensorgrad.nn.fit.examples import Intake, cut
 from tensorgrad.nn.fit.metrics import Metric, measures
 from tensorgrad.nn.fit.outputs import output_scale
-from tensorgrad.nn.fit.preparing import prepare_training
+from tensorgrad.nn.fit.prepare import prepare_training
 from tensorgrad.nn.fit.tally import evaluate
 from tensorgrad.nn.fit.training import Callback, FitOptions
 from tensorgrad.nn.optimizers import Optimizer
@@ -165,7 +165,7 @@ class Network(Sequential):
         CheckpointError
             If a checkpoint cannot be written.
         """
-        options = locals()
+        options = locals()  # the arguments by name, and nothing else: so this is the first line
         del options["self"]
         prepare_training(self, FitOptions(**options)).run()
         return self.history

@@ -12,7 +12,7 @@ from tensorgrad.graph.native.code import Code, Words, name_table
 from tensorgrad.graph.native.plan import Value, View, add, times
 from tensorgrad.graph.native.products import Factor, multiply
 from tensorgrad.graph.native.program import Program
-from tensorgrad.ops.windows import Axis, slide
+from tensorgrad.ops.windows import Windows, slide
 
 # Convolution. Its letters: samples s, groups g, filters f and channels c of a group, rows y and columns x of the
 # images, k and l of the filters.
@@ -54,7 +54,7 @@ def conv2d_images(program: Program, value: Value, y: Value, w: Value, *, shape: 
 
 def _lay_filters(
     images: Sequence[int], filters: Sequence[int], *, stride: Any, padding: Any, dilation: Any, groups: int
-) -> tuple[Axis, Axis, dict[str, int]]:
+) -> tuple[Windows, Windows, dict[str, int]]:
     """How the windows lie, and the length of each letter."""
     rows, columns = slide(
         "compile", (images[1], images[2]), filters[2:], stride, padding, dilation, shapes=""
@@ -72,7 +72,7 @@ def _find_steps(view: View, channel: str, lengths: dict[str, int], **pixels: int
 
 
 def _see_images(
-    program: Program, value: Value, x: Value, rows: Axis, columns: Axis, lengths: dict[str, int]
+    program: Program, value: Value, x: Value, rows: Windows, columns: Windows, lengths: dict[str, int]
 ) -> Factor:
     margins = [(axis.before, axis.after) for axis in (rows, columns)]
     view = _add_margin(program, value, x, margins)
@@ -186,20 +186,20 @@ def avg_pool_images(
 
 def _lay_windows(
     shape: Sequence[int], *, size: Any, stride: Any, padding: Any, ceil_mode: bool, dilation: Any = 1
-) -> tuple[Axis, Axis]:
+) -> tuple[Windows, Windows]:
     stride = size if stride is None else stride
     return slide(
         "compile", (shape[1], shape[2]), size, stride, padding, dilation, ceil_mode=ceil_mode, shapes=""
     )
 
 
-def _loop_over_windows(code: Code, images: Value, axes: Sequence[Axis]) -> Any:
+def _loop_over_windows(code: Code, images: Value, axes: Sequence[Windows]) -> Any:
     """Loops over samples, if they are not in lanes, windows and channels."""
     samples = 1 if images.laned else images.shape[0]
     return code.loops(b=samples, y=axes[0].count, x=axes[1].count, c=images.shape[3])
 
 
-def _visit_taps(code: Code, axes: Sequence[Axis], y: str, x: str) -> Iterator[tuple[str, str]]:
+def _visit_taps(code: Code, axes: Sequence[Windows], y: str, x: str) -> Iterator[tuple[str, str]]:
     """Row and column of each pixel in the window (y, x): one by one or, if there are many, in loops.
 
     Where windows reach into padding, what is put for a pixel stands behind a test.
@@ -228,7 +228,7 @@ def _visit_taps(code: Code, axes: Sequence[Axis], y: str, x: str) -> Iterator[tu
 
 
 def _count_pixels(
-    program: Program, value: Value, axes: Sequence[Axis], with_padding: bool, y: str, x: str
+    program: Program, value: Value, axes: Sequence[Windows], with_padding: bool, y: str, x: str
 ) -> str:
     """How many pixels the window (y, x) counts: a number, or an element of a table."""
     counts = []

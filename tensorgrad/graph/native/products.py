@@ -17,7 +17,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from tensorgrad.graph.native.code import Code, name_table
-from tensorgrad.graph.native.plan import UnbatchableError, Value, View, add, dense_strides, lane_strides, place, times
+from tensorgrad.graph.native.plan import (
+    UnbatchableError,
+    Value,
+    View,
+    add,
+    dense_strides,
+    lane_strides,
+    place,
+    times,
+)
 from tensorgrad.graph.native.program import Program
 
 
