@@ -131,6 +131,11 @@ def _add_train(commands: Any) -> _Parser:
     parser.add_argument(
         "--flip", action=argparse.BooleanOptionalAction, default=False, help="mirror half of them"
     )
+    parser.add_argument(
+        "--compile",
+        action=argparse.BooleanOptionalAction,
+        help="make the steps in C, or not; if omitted, where a compiler is found and it pays",
+    )
     parser.add_argument("--seed", type=_from(0, int), default=0, help="of all that is random")
     parser.add_argument("--dtype", choices=("float32", "float64"), default="float32", help="of all arrays")
     parser.add_argument("--out", type=Path, help="folder for the network, its checkpoint, report and plots")
@@ -156,11 +161,12 @@ def _read_config(parser: _Parser, path: Path) -> None:
     known = {name.replace("_", "-"): default for name, default in vars(parser.parse_args([])).items()}
     for name in ("config", "resume", "run"):
         del known[name]
+    flags = {"compile", *(name for name, default in known.items() if isinstance(default, bool))}
     words, network = [], []
     for name, value in options.items():
         if name not in known:
             parser.error(f"there is no option {name!r}; there are {', '.join(known)}")
-        if isinstance(known[name], bool):
+        if name in flags:
             if not isinstance(value, bool):
                 parser.error(f"expected {name} to be true or false, got {value!r}")
             words.append(f"--{name}" if value else f"--no-{name}")

@@ -83,6 +83,9 @@ class TensorgradClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[m
         W / (C W_c), where W is the sum of all weights of rows, W_c that of the class.
     warm_start : bool
         Whether `fit` goes on from the weights of the last one, with a new optimizer.
+    compile : bool, optional
+        Whether training and predictions are compiled to C: True, False, or None for where it pays; see
+        `Network.fit` and `Network.predict`. ``module_.engine`` says what trained.
     random_state : int, RandomState or None
         Where initial weights, order of rows, dropout, augmentation and validation split come from.
     verbose : bool
@@ -151,6 +154,7 @@ class TensorgradClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[m
         callbacks: Iterable[Callback] | None = None,
         class_weight: dict[Any, float] | Literal["balanced"] | None = None,
         warm_start: bool = False,
+        compile: bool | None = None,
         random_state: Any = None,
         verbose: bool = False,
     ) -> None:

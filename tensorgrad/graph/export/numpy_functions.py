@@ -4,7 +4,7 @@
 
 Their source is what is written, so they stand on their own: no types, nothing imported, no names but NumPy's
 and one another's. Each takes the same products and sums in the same order as the op in `tensorgrad.ops` that
-it is for, and gives the same bits in the same layout: ``tests/graph/export/test_rules.py`` holds each to
+it is for, and gives the same bits in the same layout: ``tests/graph/test_export_rules.py`` holds each to
 that, so that neither changes alone.
 
 How an element of a product of matrices is rounded depends on the length of its sum and on where it lies: BLAS

@@ -94,6 +94,11 @@ class Variant:
             (leaf, inputs.get(id(leaf)), draws.get(id(leaf))) for _, leaf in self.program.arguments
         ]
 
+    @property
+    def keeps_rows_apart(self) -> bool:
+        """Whether each sample's results depend on that sample alone."""
+        return self.program.samples is not None and all(b.role != "sums" for b in self.program.buffers)
+
     def run(self, arrays: Sequence[NDArray], threads: int) -> tuple[list[NDArray], list[NDArray]]:
         """The outputs and what is reported, and the gradients. `BranchError` if a guard does not hold."""
         gradients = [np.empty(p.shape, p.dtype) for p, _ in self.recording.gradients]

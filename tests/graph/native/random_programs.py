@@ -48,7 +48,9 @@ def activation(rng: np.random.Generator) -> tg.Layer:
     return pick(rng, tg.ReLU, tg.Sigmoid, tg.Tanh, tg.Softplus, tg.SiLU, tg.GELU, tg.ELU, tg.LeakyReLU)()
 
 
-def ending(rng: np.random.Generator, rows: int, width: int, dtype: Any) -> tuple[Callable[..., tg.Tensor], tuple[np.ndarray, ...], str]:
+def ending(
+    rng: np.random.Generator, rows: int, width: int, dtype: Any
+) -> tuple[Callable[..., tg.Tensor], tuple[np.ndarray, ...], str]:
     """A loss of predictions (rows, width), and what it takes beside them."""
     reduction = pick(rng, "mean", "sum")
     weights = (rng.uniform(0.2, 2, rows).astype(dtype),) if rng.random() < 0.3 else ()
@@ -69,7 +71,11 @@ def ending(rng: np.random.Generator, rows: int, width: int, dtype: Any) -> tuple
             options["label_smoothing"] = 0.1
         if rng.random() < 0.3:
             options["class_weights"] = rng.uniform(0.5, 2, width).astype(dtype)
-    names = {"cross_entropy": tg.cross_entropy, "probabilities": tg.cross_entropy, "binary": tg.binary_cross_entropy}
+    names = {
+        "cross_entropy": tg.cross_entropy,
+        "probabilities": tg.cross_entropy,
+        "binary": tg.binary_cross_entropy,
+    }
     of = names.get(kind) or getattr(tg, kind)
 
     def loss(prediction: tg.Tensor, target: Any, *weights: Any) -> tg.Tensor:
@@ -85,7 +91,10 @@ def draw_images(rng: np.random.Generator, dtype: Any) -> Program:
     seeds = iter(rng.integers(0, 1 << 30, 50).tolist())
     layers: list[tg.Layer] = []
     for _ in range(rng.integers(1, 4)):
-        for layer in (draw_image_layer(rng, shape[2], rows, dtype, next(seeds)), *([activation(rng)] if rng.random() < 0.4 else [])):
+        for layer in (
+            draw_image_layer(rng, shape[2], rows, dtype, next(seeds)),
+            *([activation(rng)] if rng.random() < 0.4 else []),
+        ):
             try:
                 shape = layer(np.zeros((2, *shape), dtype)).shape[1:]
             except ValueError:  # a window is larger than what is left
@@ -121,7 +130,9 @@ def draw_rows(rng: np.random.Generator, dtype: Any) -> Program:
     layers: list[tg.Layer] = []
     for _ in range(rng.integers(1, 4)):
         outputs = int(rng.integers(1, 40))
-        layers.append(tg.Dense(width, outputs, bias=bool(rng.integers(2)), dtype=dtype, rng=int(rng.integers(1 << 30))))
+        layers.append(
+            tg.Dense(width, outputs, bias=bool(rng.integers(2)), dtype=dtype, rng=int(rng.integers(1 << 30)))
+        )
         width = outputs
         kind = rng.random()
         if kind < 0.2 and rows > 1:
@@ -129,14 +140,23 @@ def draw_rows(rng: np.random.Generator, dtype: Any) -> Program:
         elif kind < 0.4 and width > 1:
             layers.append(tg.LayerNorm(width, dtype=dtype))
         layers.append(activation(rng))
-    layers.append(tg.Dense(width, outputs := int(rng.integers(1, 12)), dtype=dtype, rng=int(rng.integers(1 << 30))))
+    layers.append(
+        tg.Dense(width, outputs := int(rng.integers(1, 12)), dtype=dtype, rng=int(rng.integers(1 << 30)))
+    )
     return network_program(rng, layers, x, outputs, dtype)
 
 
-def network_program(rng: np.random.Generator, layers: list[tg.Layer], x: np.ndarray, outputs: int, dtype: Any) -> Program:
+def network_program(
+    rng: np.random.Generator, layers: list[tg.Layer], x: np.ndarray, outputs: int, dtype: Any
+) -> Program:
     network = tg.Network(layers)
     of, targets, name = ending(rng, len(x), outputs, dtype)
-    return Program(f"{len(x)} x {x.shape[1:]}: {layers} {name}", lambda x, *rest: of(network(x), *rest), network.parameters(), (x, *targets))
+    return Program(
+        f"{len(x)} x {x.shape[1:]}: {layers} {name}",
+        lambda x, *rest: of(network(x), *rest),
+        network.parameters(),
+        (x, *targets),
+    )
 
 
 def draw_function(rng: np.random.Generator, dtype: Any) -> Program:
@@ -181,11 +201,18 @@ def draw_step(rng: np.random.Generator, width: int) -> Callable[..., Any]:
 
 def draw_sequence(rng: np.random.Generator, dtype: Any) -> Program:
     """Numbers looked up, and attention over them."""
-    rows, length, count, size = rows_of(rng), int(rng.integers(1, 6)), int(rng.integers(2, 9)), int(rng.integers(1, 7))
+    rows, length, count, size = (
+        rows_of(rng),
+        int(rng.integers(1, 6)),
+        int(rng.integers(2, 9)),
+        int(rng.integers(1, 7)),
+    )
     numbers = rng.integers(0, count, (rows, length))
     table = tg.Embedding(count, size, dtype=dtype, rng=int(rng.integers(1 << 30)))
     q = tg.Parameter(rng.uniform(-1, 1, (size, size)), name="q", dtype=dtype)
-    w = tg.Parameter(rng.uniform(-1, 1, (length * size, outputs := int(rng.integers(1, 5)))), name="out", dtype=dtype)
+    w = tg.Parameter(
+        rng.uniform(-1, 1, (length * size, outputs := int(rng.integers(1, 5)))), name="out", dtype=dtype
+    )
     of, targets, name = ending(rng, rows, outputs, dtype)
 
     def loss(numbers: Any, *rest: Any) -> tg.Tensor:
@@ -193,4 +220,9 @@ def draw_sequence(rng: np.random.Generator, dtype: Any) -> Program:
         h = tg.softmax((h @ q) @ np.swapaxes(h, 1, 2)) @ h
         return of(h.reshape(h.shape[0], -1) @ w, *rest)
 
-    return Program(f"attention {rows} x {length} x {size}, {name}", loss, [*table.parameters(), q, w], (numbers, *targets))
+    return Program(
+        f"attention {rows} x {length} x {size}, {name}",
+        loss,
+        [*table.parameters(), q, w],
+        (numbers, *targets),
+    )

@@ -9,7 +9,9 @@ from random_programs import draw
 import tensorgrad as tg
 from tensorgrad.graph.native import toolchain, variant
 
-pytestmark = pytest.mark.skipif(not any(map(shutil.which, ("cc", "gcc", "clang"))), reason="there is no C compiler")
+pytestmark = pytest.mark.skipif(
+    not any(map(shutil.which, ("cc", "gcc", "clang"))), reason="there is no C compiler"
+)
 
 
 @pytest.fixture(autouse=True)
