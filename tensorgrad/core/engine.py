@@ -13,16 +13,17 @@ import itertools
 import sys
 import threading
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, ContextDecorator
+from contextlib import ContextDecorator
 from contextvars import ContextVar
 from functools import partial, update_wrapper
 from heapq import heappop, heappush
 from types import MethodType
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, Protocol, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, TypeAlias, TypeVar, overload
 
 import numpy as np
 
 from tensorgrad.core.checks import NDArray
+from tensorgrad.core.listeners import Watch, lowering, tracing, watching
 from tensorgrad.core.operators import NUMPY, OPS, READERS, Array, Operators
 from tensorgrad.core.parallel import share
 from tensorgrad.core.refusals import (
@@ -65,20 +66,6 @@ clock = itertools.count(1)
 paused: ContextVar[int] = ContextVar("tensorgrad_paused", default=0)
 
 
-class Recorder(Protocol):
-    """What records a function for a compiler: then ops record all they are given, what needs no gradient, truth
-    values and integers too, and values do not leave the graph unseen. A first reader can skip it."""
-
-    def decide(self, condition: Tensor) -> bool: ...
-    def draw(self, make: Callable[[], NDArray]) -> Tensor: ...
-    def report(self, values: tuple[Tensor, ...], take: Callable[..., None]) -> None: ...
-    def refuse(self, tensor: Tensor, what: str) -> None: ...
-
-
-#: The recorder that this thread or task works for.
-tracing: ContextVar[Recorder | None] = ContextVar("tensorgrad_tracing", default=None)
-
-
 class no_grad(ContextDecorator):  # noqa: N801 - a verb in lower case, as NumPy's errstate is
     """Context manager and decorator: ops compute but do not record.
 
@@ -105,27 +92,6 @@ class no_grad(ContextDecorator):  # noqa: N801 - a verb in lower case, as NumPy'
     def __exit__(self, *exc: object) -> None:
         # Not below 0, should a generator that left its block open end it after the derivative it was in.
         paused.set(max(paused.get() - 1, 0))
-
-
-# Who carries ops out in place of the engine, and who looks on: at first reading go on to Tensor
-
-#: What carries out the ops that a thread (by its number) calls without Tensors, in place of their forwards,
-#: as ``lower(op, *args, **params)``: an exporter, to which formulas so dictate their ops. It is empty but
-#: while one is at work, so that ordinary calls do not pay for it.
-lowering: dict[int, Callable[..., Any]] = {}
-
-
-class Watch(Protocol):
-    """What is told of every op and every vjp: `detect_nan`, and the recorder of `backward_steps`."""
-
-    def walking(self) -> AbstractContextManager[None]: ...
-    def forward_again(self) -> AbstractContextManager[None]: ...
-    def after_forward(self, node: Tensor, arrays: list[Array]) -> None: ...
-    def after_vjp(self, node: Tensor, position: int, g: Array, gx: Array) -> None: ...
-
-
-#: The watch this thread or task is under.
-watching: ContextVar[Watch | None] = ContextVar("tensorgrad_watch", default=None)
 
 
 # Tensors
@@ -307,6 +273,11 @@ class Tensor(Operators["Tensor"]):
         """A copy of the values, free of the graph."""
         self._leave("numpy()")
         return self._array.copy()
+
+    def tolist(self) -> Any:
+        """The values as nested lists of Python numbers."""
+        self._leave("tolist()")
+        return self._array.tolist()
 
     def item(self) -> float:
         """The only element as a Python number; ValueError if there are more."""
@@ -663,9 +634,8 @@ class Op(Generic[P]):
         forward = self.forward
         if lowering and not has_tensor and threading.get_ident() in lowering:
             forward = partial(lowering[threading.get_ident()], self)
-        options = _unwrap_options(params) if followed else params
         try:
-            out = forward(*arrays, **options)
+            out = forward(*arrays, **(_unwrap_options(params) if followed else params))
         except (TypeError, ValueError, IndexError) as error:
             raise explain(error, self, arrays, self._native) from error
         if not has_tensor:
@@ -687,16 +657,15 @@ class Op(Generic[P]):
             if watch is not None:
                 watch.after_forward(node, arrays)
         else:
-            node._op = None
-            node._inputs = ()
-            node._params = {}
+            node._op, node._inputs, node._params = None, (), {}
             if has_constant and any(isinstance(x, np.ndarray) and np.may_share_memory(out, x) for x in args):
                 node._array = out.copy(order="K")  # the array is the caller's, who may change it
         return node
 
     def _record(self, args: tuple[Any, ...], params: dict[str, Any]) -> Any:
         """Call a function without a derivative so that a compiler finds it in the graph."""
-        out = self.forward(*(x._array if isinstance(x, Tensor) else x for x in args), **params)
+        arrays = [x._array if isinstance(x, Tensor) else x for x in args]
+        out: Any = self.forward(*arrays, **params)  # type: ignore[arg-type]
         if not isinstance(out, (np.ndarray, np.generic)):
             return out
         node = Tensor(out)
@@ -909,7 +878,7 @@ def as_option(x: Array) -> Array:
 
 def _unwrap_options(params: dict[str, Any]) -> dict[str, Any]:
     """Options with the arrays of tensors in their place."""
-    plain = lambda x: x._array if isinstance(x, Tensor) else x
+    plain: Callable[[Any], Any] = lambda x: x._array if isinstance(x, Tensor) else x
     return {
         key: tuple(map(plain, value)) if type(value) is tuple else plain(value)
         for key, value in params.items()

@@ -1,7 +1,7 @@
 """The rules of C for ops on elements: each says how one element of the result is written.
 
-A text with ``{}`` for the arguments, the name of a function in the prelude, or a function of `Words`, the terms
-and the op's options.
+A text with ``{}`` for the arguments, the name of a function in the prelude, or a function of `Words`, the
+terms and the op's options.
 """
 
 from __future__ import annotations
@@ -119,8 +119,10 @@ CALLED = [
 ]
 #: And those that are called otherwise.
 RENAMED = {
-    "absolute": "fabs", "arccos": "acos", "arccosh": "acosh", "arcsin": "asin", "arcsinh": "asinh", "arctan": "atan",
-    "arctan2": "atan2", "arctanh": "atanh", "deg2rad": "deg2rad", "degrees": "rad2deg", "fabs": "fabs", "maximum": "max",
+    "absolute": "fabs", "arccos": "acos", "arccosh": "acosh", "arcsin": "asin", "arcsinh": "asinh",
+    "arctan": "atan",
+    "arctan2": "atan2", "arctanh": "atanh", "deg2rad": "deg2rad", "degrees": "rad2deg", "fabs": "fabs",
+    "maximum": "max",
     "minimum": "min", "power": "pow", "rad2deg": "rad2deg", "radians": "deg2rad",
 }  # fmt: skip
 COMPARISONS = {

@@ -1,8 +1,8 @@
 """The rules of C for ops that move, add up and multiply; those on elements and on windows stand beside.
 
-A rule is ``rule(program, value, *arguments, **options)``. It asks the `Program` for the memory of its arguments
-(`Program.need`), says where its result lies (`Program.see` another view of it, `Program.begin` new memory), and puts
-lines into the code it is given.
+A rule is ``rule(program, value, *arguments, **options)``. It asks the `Program` for the memory of its
+arguments (`Program.need`), says where its result lies (`Program.see` another view of it, `Program.begin` new
+memory), and puts lines into the code it is given.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ FAR = 1 << 40  # the step of the batch axis in an array that is only looked at
 
 
 def view_as(look: Callable[..., NDArray]) -> Callable[..., None]:
-    """As a view: NumPy says, of an array that stands in for the memory and is not read, where elements lie."""
+    """As a view: NumPy says, of an array in place of the memory, which is not read, where elements lie."""
 
     def rule(program: Program, value: Value, x: Value, **options: Any) -> None:
         view = program.need(x)
@@ -173,11 +173,10 @@ def _add_up_rows(program: Program, value: Value, x: Value, parts: Sequence[Any])
     width, at = math.prod(value.shape[1:]), "[l]" if x.laned else ""
     if not x.laned:
         _clear(code, to)
-    with code.loops(n=index.view.buffer.size) as (n,):
-        with code.block("for (int l = 0; l < count; l++)" if x.laned else ""):
-            with code.loops(i=width) as (i,):
-                row = times(f"find_row({index.at(n)}{at}, {value.shape[0]})", width)
-                code.put(f"{to.at(row, i)} += {rows.at(times(n, width), i)}{at};")
+    lanes = "for (int l = 0; l < count; l++)" if x.laned else ""
+    with code.loops(n=index.view.buffer.size) as (n,), code.block(lanes), code.loops(i=width) as (i,):
+        row = times(f"find_row({index.at(n)}{at}, {value.shape[0]})", width)
+        code.put(f"{to.at(row, i)} += {rows.at(times(n, width), i)}{at};")
 
 
 def _clear(code: Code, to: Pointer) -> None:
@@ -194,7 +193,7 @@ def stack(program: Program, value: Value, *arrays: Any, axis: int) -> None:
     parts, views = [program.constant(x) for x in arrays], []
     for x in parts:
         view = program.need(x)
-        shape, strides = (x_[:axis] + (new,) + x_[axis:] for x_, new in ((view.shape, 1), (view.strides, 0)))
+        shape, strides = ((*x_[:axis], new, *x_[axis:]) for x_, new in ((view.shape, 1), (view.strides, 0)))
         batch = None if view.batch is None else view.batch + (view.batch >= axis)
         views.append(View(view.buffer, shape, strides, view.offset, batch))
     _join(program, value, parts, views, axis)

@@ -14,8 +14,8 @@ from tensorgrad.graph.native.products import Factor, multiply
 from tensorgrad.graph.native.program import Program
 from tensorgrad.ops.windows import Windows, slide
 
-# Convolution. Its letters: samples s, groups g, filters f and channels c of a group, rows y and columns x of the
-# images, k and l of the filters.
+# Convolution. Its letters: samples s, groups g, filters f and channels c of a group, rows y and columns x of
+# the images, k and l of the filters.
 
 
 def conv2d(program: Program, value: Value, x: Value, w: Value, bias: Any = None, **options: Any) -> None:
@@ -34,7 +34,7 @@ def conv2d_filters(program: Program, value: Value, x: Value, y: Value, *, shape:
 
 
 def conv2d_images(program: Program, value: Value, y: Value, w: Value, *, shape: Any, **options: Any) -> None:
-    """Turned around, the filters go over the cotangent with a margin, and zeros between where a stride skips."""
+    """Turned around, filters go over the cotangent with a margin, and zeros between where a stride skips."""
     rows, columns, lengths = _lay_filters(shape, w.shape, **options)
     margins, start = [], 0
     for axis in (rows, columns):
@@ -66,7 +66,9 @@ def _lay_filters(
 def _find_steps(view: View, channel: str, lengths: dict[str, int], **pixels: int) -> dict[str, int | None]:
     """Of images along each letter; ``pixels`` says how many of them some go at a time."""
     sample, down, across, each = view.steps()
-    assert down is not None and across is not None and each is not None
+    assert down is not None
+    assert across is not None
+    assert each is not None
     steps = {letter: n * (down if letter in "yk" else across) for letter, n in pixels.items()}
     return {"s": sample, "g": lengths[channel] * each, channel: each, **steps}
 
@@ -211,8 +213,8 @@ def _visit_taps(code: Code, axes: Sequence[Windows], y: str, x: str) -> Iterator
     ]
     first = [times(i, axis.stride) for i, axis in zip((y, x), axes, strict=True)]
     if rows.size * columns.size <= 16 and not any(padded):
-        for k, l in np.ndindex(rows.size, columns.size):
-            yield add(first[0], k * rows.dilation), add(first[1], l * columns.dilation)
+        for down, across in np.ndindex(rows.size, columns.size):
+            yield add(first[0], down * rows.dilation), add(first[1], across * columns.dilation)
         return
     with code.loops(k=rows.size, l=columns.size) as taps, ExitStack() as inside:
         places = [

@@ -1,7 +1,7 @@
 """The whole text of a compiled program in C: constants, templates, functions, and the order of stages.
 
-What is the same in every program stands in C files beside this one: ``prelude.c``, the vectors and functions of
-them; ``workers.c``, memory and threads; ``update.c``, what is done with gradients.
+What is the same in every program stands in C files beside this one: ``prelude.c``, the vectors and functions
+of them; ``workers.c``, memory and threads; ``update.c``, what is done with gradients.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ MOST_UNITS = 16  # that the work on one gradient is shared in
 def write_c(program: Program, title: str) -> str:
     """The text.
 
-    Arguments of its function ``step`` are the outputs, then the leaves in the order of ``program.arguments``. Then
-    come the gradients; for an update what is clipped, and for each gradient its parameter, three arrays of the
-    optimizer and its options, which may all be null.
+    Arguments of its function ``step`` are the outputs, then the leaves in the order of ``program.arguments``.
+    Then come the gradients; for an update what is clipped, and for each gradient its parameter, three arrays
+    of the optimizer and its options, which may all be null.
     """
     sources = [_find_source(program, value) for value in program.gradients]
     _store_outputs(program)
@@ -74,7 +74,7 @@ def _find_source(program: Program, value: Value) -> View:
 
 
 def _store_outputs(program: Program) -> None:
-    """Write outputs into the caller's memory, of each block or at the end, and look whether the guards held."""
+    """Write outputs into the caller's memory, of each block or at the end, and see whether guards held."""
     dense = [program.need_dense(value) for value in program.outputs]
     last = max((stage + laned for stage, laned in program.stages), default=0)
     end = program.code(last, False)
@@ -97,8 +97,8 @@ def _store_outputs(program: Program) -> None:
 def _lay_out(program: Program, final: set[Buffer]) -> tuple[dict[str, int], dict[int, tuple[int, int, int]]]:
     """Give every buffer its place. The sizes of all memory; for each stage where its sums are.
 
-    These begin with what later stages read, which is added up over slots at once; then come gradients, whose slots
-    are added up when they are collected: for each stage the begin of both, and the end.
+    These begin with what later stages read, which is added up over slots at once; then come gradients, whose
+    slots are added up when they are collected: for each stage the begin of both, and the end.
     """
     arenas = [
         place_in_arena([b for b in code.buffers if b.role == "arena"]) for code in program.stages.values()
@@ -147,7 +147,7 @@ def _declare(buffer: Buffer, stage: int) -> str:
 
 
 def _write_stages(program: Program) -> Iterator[str]:
-    """The functions of every stage: what comes before its blocks, a block, and what threads share after it."""
+    """The functions of each stage: what comes before its blocks, a block, and what threads share after."""
     for (stage, laned), code in sorted(program.stages.items(), key=lambda item: item[0]):
         head = (
             f"blocks_{stage}(int block, V *restrict arena, real *restrict sums)"
@@ -157,7 +157,7 @@ def _write_stages(program: Program) -> Iterator[str]:
         lines = [_declare(buffer, stage if laned else -1) for buffer in code.buffers] + code.lines
         needed = {
             "count": "const int count = SAMPLES - block * LANES < LANES ? SAMPLES - block * LANES : LANES;",
-            "valid": "W valid; for (int l = 0; l < LANES; l++) valid[l] = block * LANES + l < SAMPLES ? -1 : 0;",
+            "valid": "W valid; for (int l = 0; l < LANES; l++) valid[l] = -(block * LANES + l < SAMPLES);",
             "(kept +": "V *const kept = all_kept + (long)block * KEPT;",
         }
         start = [f"  {line}" for word, line in needed.items() if laned and any(word in x for x in lines)]
@@ -171,7 +171,7 @@ def _write_stages(program: Program) -> Iterator[str]:
 
 def _write_work(program: Program, bounds: dict[int, tuple[int, int, int]]) -> Iterator[str]:
     """The function of a thread: stage by stage."""
-    yield "// All of a step; blocks are dealt to slots by their number alone, so that sums do not depend on threads."
+    yield "// A whole step; a block's number alone says its slot, so that sums do not depend on threads."
     yield "static void work(int thread) {"
     last = max((stage for stage, _ in program.stages), default=0)
     for stage in range(last + 1):
@@ -190,8 +190,9 @@ def _write_work(program: Program, bounds: dict[int, tuple[int, int, int]]) -> It
         yield "  }"
         yield "  meet();"
         for share in program.shared.get(stage, []):
-            units = f"int unit = {share.units} * thread / using; unit < {share.units} * (thread + 1) / using; unit++"
-            yield f"  for ({units}) {share.name}shared(unit);"
+            ends = (f"{share.units} * {step} / using" for step in ("thread", "(thread + 1)"))
+            yield "  for (int unit = {}; unit < {}; unit++)".format(*ends)
+            yield f"    {share.name}shared(unit);"
         if program.shared.get(stage):
             yield "  meet();"
         if middle > start:
@@ -216,9 +217,11 @@ def _list_gradients(
             buffer.role, "0"
         )
         fields: dict[str, Any] = {
-            "name": f'"{value.name}"', "source": memory, "slots": "SLOTS" if alone else 1, "leaf": buffer.offset,
-            "offset": view.offset, "row_step": view.strides[0] if value.shape else 0, "steps": f"{{{step}, {last}}}",
-            "rows": length, "lengths": f"{{{n}, {m}}}", "at": at, "first_unit": first, "units": units,
+            "name": f'"{value.name}"', "source": memory, "slots": "SLOTS" if alone else 1,
+            "leaf": buffer.offset,
+            "offset": view.offset, "row_step": view.strides[0] if value.shape else 0,
+            "steps": f"{{{step}, {last}}}", "rows": length, "lengths": f"{{{n}, {m}}}",
+            "at": at, "first_unit": first, "units": units,
         }  # fmt: skip
         rows.append(f"  {{{', '.join(f'.{key} = {x}' for key, x in fields.items())}}},")
         first += units

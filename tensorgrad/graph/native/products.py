@@ -1,11 +1,13 @@
 """Sums of products: matrix products, einsum and convolution are all this, in four kinds of loops.
 
-A product is out[p, q] = sum over r of a[p, r] b[q, r], where p, q and r stand for any number of letters, each with
-its steps in both factors; windows of images are such steps too, so no matrix of windows is made. Which kind of
-loops it gets depends on where the samples are:
+A product is out[p, q] = sum over r of a[p, r] b[q, r], where p, q and r stand for any number of letters, each
+with its steps in both factors; windows of images are such steps too, so no matrix of windows is made. Which
+kind of loops it gets depends on where the samples are:
 
-- in ``a`` and the output (a layer's output, the cotangent of its input): some q times some p stay in registers;
-- in ``a`` and ``b``, and summed over (the gradient of filters): the same, each a vector that is added up last;
+- in ``a`` and the output (a layer's output, the cotangent of its input): some q times some p stay in
+registers;
+- in ``a`` and ``b``, and summed over (the gradient of filters): the same, each a vector that is added up
+last;
 - the same without r (the gradient of a matrix): ``b`` turned, so that its elements lie along a vector;
 - elsewhere: plain loops.
 """
@@ -117,7 +119,7 @@ def _describe(loops: Sequence[Loop]) -> str:
 
 
 def _in_blocks(code: Code, *axes: tuple[str, int, int]) -> Iterator[tuple[tuple[int, str], ...]]:
-    """Loops over axes, each of a name and a length, in blocks of a size: the sizes and beginnings of blocks."""
+    """Loops over axes, each of a name and a length, in blocks of a size: sizes and beginnings of blocks."""
     if not axes:
         yield ()
         return
@@ -145,7 +147,7 @@ def _multiply_plainly(
     loops: Sequence[Loop],
     bias: Value | None,
 ) -> None:
-    """Loops without blocks: the sum inside of the outputs, but along the last output where it steps by one."""
+    """Loops without blocks: the sum inside the outputs, but along the last output where that steps by one."""
     stage = max(a.value.stage, b.value.stage)
     code, out = program.begin(value, _describe(loops), batch=batch, stage=stage)
     x, w = program.point(a.view, code), program.point(b.view, code)
@@ -222,7 +224,9 @@ def _multiply_rows(
 
 
 def _add_up_windows(program: Program, value: Value, a: Factor, b: Factor, loops: Sequence[Loop]) -> None:
-    """Samples in both factors, summed over together with others: vectors in registers, added up across at last."""
+    """Samples in both factors, summed over together with others: vectors in registers, added up across at
+    last.
+    """
     stage = max(a.value.stage, b.value.stage)
     code, out = program.begin(value, "sums over samples", stage=stage, summed=True)
     x, y = program.point(a.view, code), program.point(b.view, code)
@@ -279,8 +283,9 @@ def _choose_blocks(p: int, q: int, registers: int) -> tuple[int, int]:
 def _add_up_outer(program: Program, value: Value, a: Factor, b: Factor, loops: Sequence[Loop]) -> None:
     """Samples in both factors and nothing else summed over: the gradient of a matrix.
 
-    Both factors are kept for all samples, ``b`` turned so that its elements lie along a vector. When all blocks
-    are done, threads share the rows of the result: each element is added up over all samples in a register.
+    Both factors are kept for all samples, ``b`` turned so that its elements lie along a vector. When all
+    blocks are done, threads share the rows of the result: each element is added up over all samples in a
+    register.
     """
     p = next((x for x in loops if x.a is not None), NOTHING)
     q = next((x for x in loops if x.b is not None), NOTHING)

@@ -1,4 +1,6 @@
-"""A function in C for arguments of certain shapes and dtypes: recorded, planned, written, compiled and called."""
+"""A function in C for arguments of certain shapes and dtypes: recorded, planned, written, compiled and
+called.
+"""
 
 from __future__ import annotations
 
@@ -106,7 +108,9 @@ class Variant:
         return outputs, gradients
 
     def update(self, arrays: Sequence[NDArray], threads: int, update: Update) -> tuple[list[NDArray], bool]:
-        """The outputs and what is reported, and whether a step was made: none is where a gradient is not finite."""
+        """The outputs and what is reported, and whether a step was made: none is where a gradient is not
+        finite.
+        """
         places = {id(p): i for i, p in enumerate(update.parameters)}
         clip = np.array([update.clip_norm or 0.0, np.inf if update.clip_value is None else update.clip_value])
         pointers: list[int | None] = [clip.ctypes.data]
@@ -176,7 +180,8 @@ def _plan(recording: Recording, samples: int | None) -> Program:
     for rows in dict.fromkeys([samples or None, None]):
         try:
             return Program(
-                expansion.order, expansion.find, given, recording.told(), gradients, recording.guards, C_RULES,
+                expansion.order, expansion.find, given, recording.told(), gradients, recording.guards,
+                C_RULES,
                 samples=rows, registers=_count_registers(), dtype=dtype,
             )  # fmt: skip
         except UnbatchableError as error:
@@ -215,7 +220,9 @@ def _require_dtype(tensor: Tensor, dtype: np.dtype[Any], expansion: Expansion) -
 
 
 def _count_registers() -> int:
-    """How many vectors of 64 bytes stay in registers: most of 32 on AVX-512; of eight, made of two or four, else."""
+    """How many vectors of 64 bytes stay in registers: most of 32 on AVX-512; of eight, made of two or four,
+    else.
+    """
     chosen = os.environ.get("CC", "")
     try:
         wide = "avx512" in chosen or "x86-64-v4" in chosen

@@ -23,9 +23,12 @@ ACTIVATIONS = [
     tg.sigmoid, tg.tanh, tg.relu, tg.softplus, tg.silu, tg.gelu, tg.elu, tg.leaky_relu, tg.arctan, tg.sin,
     lambda x: tg.gelu(x, approximate="tanh"), lambda x: tg.exp(-x * x), lambda x: np.log1p(np.square(x)),
     lambda x: np.sqrt(1 + x * x), lambda x: np.maximum(x, 0.1 * x), lambda x: np.where(x > 0.2, x, 0.3 * x),
-    lambda x: np.clip(x, -1.0, 1.5), lambda x: np.abs(x) ** 1.5, lambda x: x * (x > 0), lambda x: np.hypot(x, 0.7),
-    lambda x: tg.erf(x), lambda x: np.arctan2(x, 1.3), lambda x: np.cbrt(x + 2.7), lambda x: np.logaddexp(x, 0.3),
-    lambda x: np.minimum(x, 0.9) - np.fmax(x, -0.8), lambda x: x**3 - 0.5 * x, lambda x: x / (1.5 + np.cos(x)),
+    lambda x: np.clip(x, -1.0, 1.5), lambda x: np.abs(x) ** 1.5, lambda x: x * (x > 0),
+    lambda x: np.hypot(x, 0.7),
+    lambda x: tg.erf(x), lambda x: np.arctan2(x, 1.3), lambda x: np.cbrt(x + 2.7), lambda x: np.logaddexp(x,
+    0.3),
+    lambda x: np.minimum(x, 0.9) - np.fmax(x, -0.8), lambda x: x**3 - 0.5 * x,
+    lambda x: x / (1.5 + np.cos(x)),
 ]  # fmt: skip
 
 
@@ -113,7 +116,8 @@ def draw_image_layer(rng: np.random.Generator, channels: int, rows: int, dtype: 
         groups = pick(rng, 1, 1, 1, channels)
         return tg.Conv2D(
             channels, groups * int(rng.integers(1, 9)), (int(rng.integers(1, 4)), int(rng.integers(1, 4))),
-            groups=groups, bias=bool(rng.integers(2)), dtype=dtype, rng=seed, stride=pick(rng, 1, 1, 2, (1, 2)),
+            groups=groups, bias=bool(rng.integers(2)), dtype=dtype, rng=seed, stride=pick(rng, 1, 1, 2, (1,
+            2)),
             padding=pick(rng, 0, "same", 1, ((1, 0), (0, 2)), 2), dilation=pick(rng, 1, 1, 2),
         )  # fmt: skip
     if kind < 0.75:
