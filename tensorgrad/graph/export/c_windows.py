@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from tensorgrad.graph.native.code import Code, Words, name_table
+from tensorgrad.graph.native.code import Code, Words
 from tensorgrad.graph.native.plan import Value, View, add, lane_strides, times
 from tensorgrad.graph.native.products import Factor, Product
 from tensorgrad.graph.native.program import Program
@@ -239,9 +239,8 @@ def _count_pixels(program: Program, value: Value, axes: Axes, with_padding: bool
         pixels = np.arange(axis.count)[:, None] * axis.stride - axis.before + np.arange(axis.size)
         low, high = (-axis.before, axis.length + axis.after) if with_padding else (0, axis.length)
         counts.append(np.sum((pixels >= low) & (pixels < high), axis=1))
-    table = np.multiply.outer(*counts).ravel().tolist()
-    if len({*table}) == 1:
-        return Words(program.dtype, False, "f").real(table[0])
-    name = f"{value.name}pixels"
-    program.functions[name] = name_table(name, table, "real")
+    table = np.multiply.outer(*counts)
+    if (table == table[0, 0]).all():
+        return Words(program.dtype, False, "f").real(int(table[0, 0]))
+    name = program.add_table(f"{value.name}pixels", table, "real")
     return f"{name}[{add(times(window[1], axes[1].count), window[2])}]"
