@@ -43,7 +43,8 @@ else:
         "tensorgrad.data": "minibatches",
         "tensorgrad.estimators": "TensorgradClassifier TensorgradRegressor",
         "tensorgrad.graph": (
-            "BackwardStep BackwardSteps Drawing NumpyCode backward_steps draw player to_numpy"
+            "BackwardStep BackwardSteps Compiled Drawing NoCompilerError NumpyCode UncompilableError "
+            "backward_steps compile draw player to_numpy"
         ),
         "tensorgrad.nn": (
             "Adam AdamW AvgPool2D BatchNorm Callback CheckpointError Conv2D CosineDecay Dense Dropout ELU "

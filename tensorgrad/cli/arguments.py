@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from tensorgrad.cli.audit import audit
 from tensorgrad.cli.models import draw, evaluate, predict
-from tensorgrad.cli.train import LOSSES, NETWORKS, OPTIMIZERS, SCHEDULES, train
+from tensorgrad.cli.train import LOSSES, NETWORKS, OPTIMIZER_NAMES, SCHEDULES, train
 
 __all__ = ["parse"]
 
@@ -121,7 +121,7 @@ def _add_train(commands: Any) -> _Parser:
     parser.add_argument("--epochs", type=_from(1, int), help=f"passes over the images{own}")
     parser.add_argument("--batch-size", type=_from(1, int), help=f"images of a step{own}")
     parser.add_argument("--loss", choices=sorted(LOSSES), help=f"what is made small{own}")
-    parser.add_argument("--optimizer", choices=sorted(OPTIMIZERS), help=f"how steps are made{own}")
+    parser.add_argument("--optimizer", choices=sorted(OPTIMIZER_NAMES), help=f"how steps are made{own}")
     parser.add_argument("--learning-rate", type=_from(0, float), help=f"length of a step{own}")
     parser.add_argument("--momentum", type=_from(0, float, below=1), help=f"of sgd{own}")
     parser.add_argument("--weight-decay", type=_from(0, float), help=f"pull towards 0{own}")
@@ -130,6 +130,11 @@ def _add_train(commands: Any) -> _Parser:
     parser.add_argument("--rotate", type=_from(0, float), help=f"degrees that they are turned{own}")
     parser.add_argument(
         "--flip", action=argparse.BooleanOptionalAction, default=False, help="mirror half of them"
+    )
+    parser.add_argument(
+        "--compile",
+        action=argparse.BooleanOptionalAction,
+        help="make the steps in C, or not; if omitted, where a compiler is found and it pays",
     )
     parser.add_argument("--seed", type=_from(0, int), default=0, help="of all that is random")
     parser.add_argument("--dtype", choices=("float32", "float64"), default="float32", help="of all arrays")
@@ -156,11 +161,12 @@ def _read_config(parser: _Parser, path: Path) -> None:
     known = {name.replace("_", "-"): default for name, default in vars(parser.parse_args([])).items()}
     for name in ("config", "resume", "run"):
         del known[name]
+    flags = {"compile", *(name for name, default in known.items() if isinstance(default, bool))}
     words, network = [], []
     for name, value in options.items():
         if name not in known:
             parser.error(f"there is no option {name!r}; there are {', '.join(known)}")
-        if isinstance(known[name], bool):
+        if name in flags:
             if not isinstance(value, bool):
                 parser.error(f"expected {name} to be true or false, got {value!r}")
             words.append(f"--{name}" if value else f"--no-{name}")

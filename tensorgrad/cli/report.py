@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 __all__ = ["compute_outputs", "confusion_table", "write_results"]
 
 
-def compute_outputs(network: tg.Network, images: NDArray) -> NDArray:
+def compute_outputs(network: tg.Network, images: NDArray, compile: bool | None = None) -> NDArray:
     """The outputs of the network, which are finite; FloatingPointError otherwise."""
     with np.errstate(over="ignore", invalid="ignore"):
-        outputs = network.predict(images)
+        outputs = network.predict(images, compile=compile)
     wrong = outputs[~np.isfinite(outputs)]
     if wrong.size:
         raise FloatingPointError(f"the network has an output of {wrong[0]}: it is of no use")

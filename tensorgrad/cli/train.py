@@ -18,7 +18,7 @@ from tensorgrad.cli.report import compute_outputs, confusion_table, write_result
 from tensorgrad.core.checks import NDArray
 from tensorgrad.data import Augment, Dataset, load, one_hot
 
-__all__ = ["LOSSES", "NETWORKS", "OPTIMIZERS", "SCHEDULES", "make_target", "train"]
+__all__ = ["LOSSES", "NETWORKS", "OPTIMIZER_NAMES", "SCHEDULES", "make_target", "train"]
 
 
 def squared_error(prediction: tg.Tensor, target: Any, weights: Any = None) -> tg.Tensor:
@@ -55,7 +55,7 @@ LOSSES: dict[str, Callable[..., tg.Tensor]] = {
     "squared-error": squared_error,
     "cross-entropy": tg.cross_entropy,
 }
-OPTIMIZERS = ("sgd", "adam")
+OPTIMIZER_NAMES = ("sgd", "adam")
 SCHEDULES: dict[str, Callable[[tg.Optimizer, int], tg.Schedule] | None] = {
     "constant": None,
     "cosine": tg.CosineDecay,
@@ -99,7 +99,7 @@ def train(arguments: argparse.Namespace) -> int:
     start = time.perf_counter()
     status, failure = 0, None
     try:
-        _fit(network, data, options, augment, rng, checkpoint, resume=arguments.resume)
+        _fit(network, data, options, augment, rng, checkpoint, arguments)
     except tg.CheckpointError as error:
         cause = error.__cause__.strerror if isinstance(error.__cause__, OSError) else error
         raise OSError(f"{cause}. When the cause is removed, --resume goes on with the training") from error
@@ -118,11 +118,13 @@ def train(arguments: argparse.Namespace) -> int:
         how = "interrupted" if failure is None else "back at the last checkpoint,"
         print(f"\n{how} after {finished} finished epochs; the results so far:")
     print(f"trained in {time.perf_counter() - start:.1f} s")
-    predicted = compute_outputs(network, data.x_test).argmax(axis=1)
+    choice = False if arguments.compile is False else None
+    predicted = compute_outputs(network, data.x_test, choice).argmax(axis=1)
     report = {
-        **_accuracies(network, data, predicted),
+        **_accuracies(network, data, predicted, choice),
         "epochs": finished,
         "seconds": sum(network.history.get("seconds", ())),
+        "engine": network.engine,
         "interrupted": status == 130,
         "failure": failure,
         "options": options,
@@ -193,8 +195,7 @@ def _fit(
     augment: Augment | None,
     rng: np.random.Generator,
     checkpoint: Path | None,
-    *,
-    resume: bool,
+    arguments: argparse.Namespace,
 ) -> None:
     classes = len(data.class_names)
     rate, decay = options["learning_rate"], options["weight_decay"]
@@ -219,7 +220,8 @@ def _fit(
         augment=augment,
         checkpoint=checkpoint,
         checkpoint_every=None if checkpoint is None else SAVED_EVERY,
-        resume=resume,
+        resume=arguments.resume,
+        compile=arguments.compile,
         seed=rng,
     )
 
@@ -233,11 +235,13 @@ def _go_back(network: tg.Network, path: Path) -> None:
     network.history = tree["history"]
 
 
-def _accuracies(network: tg.Network, data: Dataset, predicted: NDArray) -> dict[str, float]:
+def _accuracies(
+    network: tg.Network, data: Dataset, predicted: NDArray, choice: bool | None
+) -> dict[str, float]:
     """Test and training accuracy, printed with the confusion matrix as the notebook does."""
     print("confusion matrix on the test images (rows: true class, columns: predicted)")
     print(confusion_table(data.y_test, predicted, data.class_names))
-    fitted = compute_outputs(network, data.x_train).argmax(axis=1)
+    fitted = compute_outputs(network, data.x_train, choice).argmax(axis=1)
     test, train = float(np.mean(predicted == data.y_test)), float(np.mean(fitted == data.y_train))
     print(f"test accuracy {test:.4f}")
     print(f"train accuracy {train:.4f}")

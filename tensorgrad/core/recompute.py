@@ -75,7 +75,7 @@ def _recall(
     return value
 
 
-# Not in the registry: nobody calls it but `checkpoint`, which knows what f reads.
+# Not in the table of ops: nobody calls it but `checkpoint`, which knows what f reads.
 recompute = Op(_recall, "recompute", ("inputs",), elementwise=False, native=False)
 
 

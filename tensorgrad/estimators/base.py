@@ -64,10 +64,11 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
         metrics: Iterable[Metric] | None = None,
         callbacks: Iterable[Callback] | None = None,
         warm_start: bool = False,
+        compile: bool | None = None,
         random_state: Any = None,
         verbose: bool = False,
     ) -> None:
-        options = locals()
+        options = locals()  # the arguments by name, and nothing else: so this is the first line
         del options["self"]
         self.__dict__.update(options)
 
@@ -171,7 +172,8 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
             network.fit(
                 x, y, epochs, batch_size=self.batch_size, optimizer=optimizer,
                 schedule_every=self.schedule_every, metrics=self.metrics, callbacks=[*callbacks, *stopping],
-                sample_weight=weights, augment=self.augment, seed=rng, verbose=bool(self.verbose), **options,
+                sample_weight=weights, augment=self.augment, compile=self.compile, seed=rng,
+                verbose=bool(self.verbose), **options,
             )  # fmt: skip
         finally:
             # After Ctrl-C, or an error later on, what the finished epochs made is kept.
@@ -263,7 +265,7 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
         """What the network gives for the rows."""
         check_is_fitted(self)
         X = validate_data(self, self._flatten(X, self._input_shape), reset=False, dtype="numeric")
-        return self.module_.predict(X.reshape(len(X), *self._input_shape))
+        return self.module_.predict(X.reshape(len(X), *self._input_shape), compile=self.compile)
 
 
 def supports_partial_fit(estimator: NetworkEstimator) -> bool:

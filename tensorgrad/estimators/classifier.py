@@ -14,7 +14,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from tensorgrad.core import Tensor
 from tensorgrad.core.checks import NDArray
 from tensorgrad.estimators.base import Facts, NetworkEstimator, supports_partial_fit
-from tensorgrad.estimators.modules import Module, Shape, require_logits
+from tensorgrad.estimators.modules import Module, Shape, require_no_softmax
 from tensorgrad.nn import Callback, Network, Optimizer, Schedule
 from tensorgrad.nn.fit.metrics import Metric
 from tensorgrad.nn.fit.outputs import output_scale, probabilities
@@ -83,6 +83,9 @@ class TensorgradClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[m
         W / (C W_c), where W is the sum of all weights of rows, W_c that of the class.
     warm_start : bool
         Whether `fit` goes on from the weights of the last one, with a new optimizer.
+    compile : bool, optional
+        Whether training and predictions are compiled to C: True, False, or None for where it pays; see
+        `Network.fit` and `Network.predict`. ``module_.engine`` says what trained.
     random_state : int, RandomState or None
         Where initial weights, order of rows, dropout, augmentation and validation split come from.
     verbose : bool
@@ -151,10 +154,11 @@ class TensorgradClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[m
         callbacks: Iterable[Callback] | None = None,
         class_weight: dict[Any, float] | Literal["balanced"] | None = None,
         warm_start: bool = False,
+        compile: bool | None = None,
         random_state: Any = None,
         verbose: bool = False,
     ) -> None:
-        options = locals()
+        options = locals()  # the arguments by name, and nothing else: so this is the first line
         del options["self"]
         self.__dict__.update(options)
 
@@ -253,4 +257,4 @@ class TensorgradClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[m
         return own[targets] if weights is None else own[targets] * weights
 
     def _check_network(self, network: Network) -> None:
-        require_logits(self._name, network)
+        require_no_softmax(self._name, network)

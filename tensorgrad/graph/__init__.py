@@ -3,4 +3,7 @@
 from tensorgrad.graph.drawing.draw import *
 from tensorgrad.graph.drawing.player import *
 from tensorgrad.graph.export import *
+from tensorgrad.graph.native.compiled import *
+from tensorgrad.graph.native.record import *
+from tensorgrad.graph.native.toolchain import *
 from tensorgrad.graph.steps import *

@@ -572,13 +572,17 @@ class Dropout(Layer):
         # like x, as the result will be: convolution has a layout of its own.
         recorder = tracing.get()
         if recorder is not None:
-            return _as_tensor(x * recorder.draw(partial(self._draw, np.empty(x.shape, x.dtype))))
+            state = self.generator.bit_generator.state  # each call of the compiled code draws, this does not
+            mask = recorder.draw(partial(self._draw, np.empty(x.shape, x.dtype)))
+            self.generator.bit_generator.state = state
+            return _as_tensor(x * mask)
         return _as_tensor(x * Tensor(self._draw(np.empty_like(x.data if isinstance(x, Tensor) else x))))
 
     def _draw(self, mask: NDArray) -> NDArray:
         """Fill ``mask`` with 0 for what is left out, and 1 / (1 - rate)."""
-        kept = self.generator.random(mask.shape, np.float32) >= self.rate
-        return np.multiply(kept.astype(mask.dtype), 1 / (1 - self.rate), out=mask)
+        kept: NDArray = np.asarray(self.generator.random(mask.shape, np.float32) >= self.rate)
+        np.multiply(kept.astype(mask.dtype), 1 / (1 - self.rate), out=mask)
+        return mask
 
     def __repr__(self) -> str:
         return f"Dropout({self.rate})"

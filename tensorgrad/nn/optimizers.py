@@ -1,7 +1,7 @@
 """Optimizers: they step parameters against their gradients.
 
 `Optimizer` is what all share: groups of parameters with options, clipping, whole steps, the state. Each kind
-says in ``_update`` how it moves a parameter; `decay_weights` is where weight decay happens.
+says in ``_update`` how it moves a parameter.
 """
 
 from __future__ import annotations
@@ -13,12 +13,15 @@ import numpy as np
 
 from tensorgrad.core import Tensor
 from tensorgrad.core.checks import NDArray, flag, fraction, is_integer, nonnegative, positive
-from tensorgrad.nn.stepping import (
+from tensorgrad.graph.native.variant import Update
+from tensorgrad.nn.optimizer_step import (
     Options,
     ParameterGroup,
     Scratch,
     clip_gradients,
+    copy_slots,
     cut,
+    decay_weights,
     report_at_the_end,
     split_into_groups,
 )
@@ -182,10 +185,7 @@ class Optimizer:
         gradients = self._take_gradients()
         each = self._options_and_slots()
         # Whatever can fail comes first: memory for new arrays, and for arrays that someone else still reads.
-        new = [
-            {name: np.zeros_like(p.data) for name in names if name not in slots}
-            for p, slots, (_, names) in zip(self.parameters, self._slots, each, strict=True)
-        ]
+        new = self._make_new_slots(each)
         values = [p.own() for p in self.parameters]
         self._slots = [slots | added for slots, added in zip(self._slots, new, strict=True)]
         self.steps += 1
@@ -197,15 +197,28 @@ class Optimizer:
 
     def _take_gradients(self) -> list[NDArray]:
         gradients = [p.grad for p in self.parameters]
-        labels = [p.name or f"number {i}" for i, p in enumerate(self.parameters)]
-        missing = [label for label, g in zip(labels, gradients, strict=True) if g is None]
-        if missing:
+        self._require_gradients([g is not None for g in gradients])
+        gradients = [g.data if isinstance(g, Tensor) else g for g in gradients]
+        clips = self._clip_value, self._clip_norm
+        return clip_gradients(type(self).__name__, gradients, self._labels(), *clips)
+
+    def _labels(self) -> list[str]:
+        return [p.name or f"number {i}" for i, p in enumerate(self.parameters)]
+
+    def _require_gradients(self, there: Sequence[bool]) -> None:
+        if not all(there):
+            missing = [label for label, found in zip(self._labels(), there, strict=True) if not found]
             raise RuntimeError(
                 f"{type(self).__name__}: no gradient for {', '.join(missing)}; "
                 "was backward called, and does the loss depend on every parameter?"
             )
-        gradients = [g.data if isinstance(g, Tensor) else g for g in gradients]
-        return clip_gradients(type(self).__name__, gradients, labels, self._clip_value, self._clip_norm)
+
+    def _make_new_slots(self, each: Sequence[tuple[Options, list[str]]]) -> list[dict[str, NDArray]]:
+        """Of each parameter the arrays that the next step is the first to need."""
+        return [
+            {name: np.zeros_like(p.data) for name in names if name not in slots}
+            for p, slots, (_, names) in zip(self.parameters, self._slots, each, strict=True)
+        ]
 
     def _options_and_slots(self) -> list[tuple[Options, list[str]]]:
         """Of each parameter the options, and the names of the arrays that are kept for it."""
@@ -215,6 +228,61 @@ class Optimizer:
             names = [name for name, option in self._slot_names.items() if option is None or options[option]]
             each += [(options, names)] * len(group.parameters)
         return each
+
+    # Compiled steps
+
+    #: What `Update` calls this kind. Another class, derived from it or not, has steps of its own.
+    _compiled_kind: ClassVar[int]
+
+    @property
+    def has_compiled_step(self) -> bool:
+        """Whether compiled code can make the steps, as for tensorgrad's own classes; not for derived ones."""
+        return "_compiled_kind" in vars(type(self))
+
+    def _compiled_options(self, options: Options, first: bool) -> list[float]:
+        """The options of a parameter as `Update` has them."""
+        raise NotImplementedError
+
+    def begin_update(self, leaves: Sequence[Tensor]) -> Update:
+        """What compiled code needs for the next step, given the leaves that have a gradient.
+
+        Raises
+        ------
+        TypeError
+            If there is no such code for this kind of optimizer.
+        RuntimeError
+            If a parameter is not among the leaves.
+        """
+        if not self.has_compiled_step:
+            raise TypeError(
+                f"compile: the steps of {type(self).__name__} cannot be compiled, only those of tensorgrad's "
+                "own optimizers; compile the loss alone, and call backward and step"
+            )
+        reached = set(map(id, leaves))
+        self._require_gradients([id(p) in reached for p in self.parameters])
+        each = self._options_and_slots()
+        new = self._make_new_slots(each)
+        self._next_slots = [slots | added for slots, added in zip(self._slots, new, strict=True)]
+        names = [names for _, names in each]
+        options = [
+            self._compiled_options(its, bool(added)) for (its, _), added in zip(each, new, strict=True)
+        ]
+        return Update(
+            kind=self._compiled_kind,
+            parameters=self.parameters,
+            values=[p.own() for p in self.parameters],
+            slots=[[its[name] for name in own] for its, own in zip(self._next_slots, names, strict=True)],
+            options=[*np.array(options, np.float64)],
+            clip_value=self._clip_value,
+            clip_norm=self._clip_norm,
+        )
+
+    def end_update(self, stepped: bool) -> None:
+        """Count the step that `begin_update` has prepared, if it was made."""
+        if stepped:
+            self._slots = self._next_slots
+            self.steps += 1
+        del self._next_slots
 
     # State
 
@@ -259,7 +327,7 @@ class Optimizer:
                 raise ValueError(f"expected steps to be an integer of at least 0, got {steps!r}")
             clips = [self._check_clip(key, state[key]) for key in ("clip_value", "clip_norm")]
             options = self._check_groups(state["groups"])
-            slots = self._copy_slots(state["slots"], needed=steps > 0)
+            slots = copy_slots(state["slots"], self.parameters, self._slot_names, needed=steps > 0)
         except KeyError as error:
             raise ValueError(f"{name}: the state has no entry {error}") from None
         except (TypeError, ValueError, AttributeError) as error:
@@ -280,39 +348,6 @@ class Optimizer:
             )
             for group, theirs in zip(self.groups, saved, strict=True)
         ]
-
-    def _copy_slots(self, saved: list[Mapping[str, Any]], needed: bool) -> list[dict[str, NDArray]]:
-        if len(saved) != len(self.parameters):
-            raise ValueError(f"expected the slots of {len(self.parameters)} parameters, got {len(saved)}")
-        copies: list[dict[str, NDArray]] = []
-        for i, (p, slots) in enumerate(zip(self.parameters, saved, strict=True)):
-            copies.append({})
-            label = p.name or f"parameter {i}"
-            for key, option in self._slot_names.items():
-                if needed and option is None and key not in slots:
-                    raise ValueError(f"{key} of {label} is missing")
-            for key, array in slots.items():
-                if key not in self._slot_names:
-                    raise ValueError(f"{key} of {label} is not known")
-                if not isinstance(array, np.ndarray) or (array.shape, array.dtype) != (p.shape, p.dtype):
-                    came = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else repr(array)
-                    raise ValueError(f"{key} of {label}: expected {p.dtype} {p.shape}, got {came}")
-                copies[-1][key] = np.empty_like(p.data)
-                np.copyto(copies[-1][key], array)
-        return copies
-
-
-def decay_weights(options: Options, x: NDArray, g: NDArray, out: NDArray | None, decoupled: bool) -> NDArray:
-    """Shrink ``x`` by a decoupled decay, or give the gradient with a coupled one added, in ``out``."""
-    decay = options["weight_decay"]
-    if not decay:
-        return g
-    if decoupled:
-        x *= 1 - options["learning_rate"] * decay
-        return g
-    decayed: NDArray = np.multiply(x, decay, out=out)
-    decayed += g
-    return decayed
 
 
 class MiniBatchSGD(Optimizer):
@@ -378,6 +413,7 @@ class MiniBatchSGD(Optimizer):
         "decoupled_weight_decay": flag,
     }
     _slot_names: ClassVar = {"velocity": "momentum"}
+    _compiled_kind: ClassVar = 1
 
     def __init__(
         self,
@@ -392,6 +428,7 @@ class MiniBatchSGD(Optimizer):
         clip_value: float | None = None,
         clip_norm: float | None = None,
     ) -> None:
+        # Of the arguments those that have a check; so nothing may be assigned before this line.
         options = {name: value for name, value in locals().items() if name in self._checks}
         super().__init__(parameters, options, clip_value, clip_norm)
 
@@ -400,6 +437,9 @@ class MiniBatchSGD(Optimizer):
         for name in ("nesterov", "dampening"):
             if options[name] and not options["momentum"]:
                 raise ValueError(f"{cls.__name__}: {name} needs a momentum above 0")
+
+    def _compiled_options(self, options: Options, first: bool) -> list[float]:
+        return [*options.values(), first]
 
     def _update(
         self, options: Options, x: NDArray, g: NDArray, slots: list[NDArray], scratch: Scratch, first: bool
@@ -484,6 +524,7 @@ class Adam(Optimizer):
     }
     _slot_names: ClassVar = {"mean": None, "square": None, "largest_square": "amsgrad"}
     _decoupled: ClassVar = False
+    _compiled_kind: ClassVar = 2
 
     def __init__(
         self,
@@ -497,6 +538,7 @@ class Adam(Optimizer):
         clip_value: float | None = None,
         clip_norm: float | None = None,
     ) -> None:
+        # Of the arguments those that have a check; so nothing may be assigned before this line.
         options = {name: value for name, value in locals().items() if name in self._checks}
         super().__init__(parameters, options, clip_value, clip_norm)
 
@@ -506,6 +548,10 @@ class Adam(Optimizer):
         for p in parameters:
             if not p.dtype.type(eps) > 0:
                 raise ValueError(f"{cls.__name__}: eps {eps} is 0 in {p.dtype}; choose a larger one")
+
+    def _compiled_options(self, options: Options, first: bool) -> list[float]:
+        rate, decay = options["learning_rate"], options["weight_decay"]
+        return [rate, *options["betas"], options["eps"], decay, self._decoupled, self.steps]
 
     def _update(
         self, options: Options, x: NDArray, g: NDArray, slots: list[NDArray], scratch: Scratch, first: bool
@@ -551,6 +597,7 @@ class AdamW(Adam):
     """
 
     _decoupled: ClassVar = True
+    _compiled_kind: ClassVar = 2
 
     def __init__(
         self,
@@ -564,4 +611,8 @@ class AdamW(Adam):
         clip_value: float | None = None,
         clip_norm: float | None = None,
     ) -> None:
-        Adam.__init__(**locals())  # as given: only the usual decay is another
+        # As they were given: only the usual decay is another.
+        super().__init__(
+            parameters, learning_rate, betas=betas, eps=eps, weight_decay=weight_decay, amsgrad=amsgrad,
+            clip_value=clip_value, clip_norm=clip_norm,
+        )  # fmt: skip

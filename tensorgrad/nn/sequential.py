@@ -20,11 +20,18 @@ History: TypeAlias = dict[str, list[float]]
 Loss: TypeAlias = Callable[..., Tensor]
 
 
-class _Past:
-    """Holds a history where a search for the parameters of a layer does not look: it may be long."""
+class _Beside:
+    """What a network has beside its state. A search for parameters does not look here: it may be much."""
 
-    def __init__(self) -> None:
-        self.history: History = {}
+    __slots__ = ("code", "engine", "history")
+
+    def __init__(self, history: History | None = None, engine: str = "") -> None:
+        self.history: History = {} if history is None else history
+        self.engine = engine
+        self.code: dict[str, Any] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.history, self.engine)  # the code is that of this network and this process
 
 
 class Sequential(Layer):
@@ -33,7 +40,7 @@ class Sequential(Layer):
     def __init__(self, layers: Iterable[Layer] = ()) -> None:
         self.layers: list[Layer] = []
         self.loss: Loss | None = None
-        self._past = _Past()
+        self._beside = _Beside()
         self.reduction: BatchReduction | None = None
         for layer in layers:
             self.add(layer)
@@ -41,11 +48,25 @@ class Sequential(Layer):
     @property
     def history(self) -> History:
         """What the last `fit` measured."""
-        return self._past.history
+        return self._beside.history
 
     @history.setter
     def history(self, value: History) -> None:
-        self._past.history = value
+        self._beside.history = value
+
+    @property
+    def engine(self) -> str:
+        """What the last `fit` computed with, in a line."""
+        return self._beside.engine
+
+    @engine.setter
+    def engine(self, value: str) -> None:
+        self._beside.engine = value
+
+    @property
+    def code(self) -> dict[str, Any]:
+        """What was compiled of the network, by what it computes; copies and pickles have none."""
+        return self._beside.code
 
     def add(self, layer: Layer) -> None:
         """Append a layer; its parameters are named after their place, such as ``Dense2.weights``."""

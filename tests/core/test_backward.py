@@ -77,7 +77,7 @@ def test_an_argument_given_twice_receives_both_cotangents():
     np.testing.assert_array_equal(x.grad, ones @ x.data.T + x.data.T @ ones)
 
 
-def test_wide_fan_out():
+def test_all_cotangents_of_a_wide_fan_out_are_added():
     x = leaf(1.0)
     total = x * 0.0
     for i in range(2000):

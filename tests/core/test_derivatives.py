@@ -332,7 +332,7 @@ def test_jacobian_of_a_tree_has_a_block_for_each_array():
 
 
 @pytest.mark.parametrize("empty", [{}, [], (), {"a": [(), {}]}], ids=repr)
-def test_empty_trees(empty):
+def test_empty_trees_come_back_empty(empty):
     assert tg.grad(lambda t: 1.0)(empty) == empty
     assert tg.jacobian(lambda t: np.ones(2))(empty) == empty
     assert tg.hvp(lambda t: 1.0)(empty, empty) == empty
@@ -454,7 +454,7 @@ def test_jacobian_and_hessian_want_one_array():
 
 
 @pytest.mark.parametrize("transform", [tg.grad, tg.value_and_grad])
-def test_allow_unused(transform):
+def test_unused_arguments_are_named_only_where_they_are_not_allowed(transform):
     def f(model, y):
         return (model["w"] ** 2).sum() * np.sign(model["b"][0]) + (y.numpy() * 0).sum()
 

@@ -105,7 +105,7 @@ def test_the_first_op_in_forward_order_is_named():
     assert ": log gave" in raised(f)
 
 
-def test_in_every_transform():
+def test_it_watches_in_every_transform():
     def f(x):
         return np.sum(np.log(x) * 2)
 
@@ -262,7 +262,7 @@ def test_numpys_own_settings_are_put_back(mode):
         assert np.geterr() == before
 
 
-def test_nested_blocks():
+def test_an_inner_block_leaves_the_outer_one_on():
     with tg.detect_nan():
         with tg.detect_nan():
             pass

@@ -74,7 +74,7 @@ def test_optional_array_arguments():
     np.testing.assert_array_equal(x.grad, 4 * scale.data)
 
 
-def test_a_variadic_op():
+def test_a_variadic_op_has_one_formula_for_all_its_arguments():
     @tg.op
     def total(*xs, scale=1.0):
         return scale * sum(xs)
@@ -211,6 +211,15 @@ def test_other_arrays_before_a_variadic_argument_are_refused_or_right():
     except TypeError:
         return
     tg.gradcheck(first_and_rest, np.ones(2), np.ones(2), np.ones(2))
+
+
+def test_an_op_without_any_formula_says_how_to_declare_one():
+    @tg.op
+    def bare(x):
+        return x * 2
+
+    with pytest.raises(NotImplementedError, match="bare has no vjp with respect to x"):
+        bare(leaf([1.0, 2.0])).sum().backward()
 
 
 # Mistakes in calling

@@ -69,7 +69,7 @@ def test_batches_are_new_contiguous_and_of_the_same_dtype(x):
     assert not y.any()
 
 
-def test_memory_mapped(tmp_path):
+def test_batches_of_a_memory_mapped_file_are_arrays_of_their_own(tmp_path):
     np.save(tmp_path / "x.npy", np.arange(20.0).reshape(10, 2))
     x = np.load(tmp_path / "x.npy", mmap_mode="r")
     for x_batch, y_batch in minibatches(x, np.arange(10), 4, rng()):

@@ -82,12 +82,12 @@ def test_dataset_is_frozen_and_says_what_it_holds(digits):
 
 
 @pytest.mark.parametrize("name", ["MNIST", "", "cifar10", None])
-def test_unknown_name(name):
+def test_an_unknown_name_is_refused_with_the_known_ones(name):
     with pytest.raises(ValueError, match=f"'digits', 'mnist', 'fashion-mnist', got {name!r}"):
         load(name)
 
 
-def test_one_hot():
+def test_one_hot_rows_have_a_one_at_the_label():
     rows = one_hot(np.array([1, 0, 3]), 4)
     assert rows.dtype == np.float32
     assert rows.tolist() == [[0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1]]
@@ -109,7 +109,7 @@ def test_one_hot():
     ("one_hot([0, -1], 3)", ValueError, "from 0 to 2, got -1"),
     ("one_hot(np.array([2**63], np.uint64), 3)", ValueError, "from 0 to 2, got 9223372036854775808"),
 )
-def test_one_hot_refuses(call, error, message):
+def test_one_hot_refuses_what_are_no_labels(call, error, message):
     assert_refused(call, error, f"one_hot: expected .*{message}", one_hot=one_hot)
 
 

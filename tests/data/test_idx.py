@@ -43,7 +43,7 @@ LABELS = header(0x08, 3) + bytes([5, 0, 4])
 
 
 @given(st.data(), st.sampled_from(TYPES), st.lists(st.integers(0, 3), max_size=4), st.booleans())
-def test_round_trip(tmp_path_factory, data, kind, shape, zipped):
+def test_what_was_written_by_the_format_is_read_back(tmp_path_factory, data, kind, shape, zipped):
     code, letter, dtype = kind
     count = math.prod(shape)
     values = data.draw(st.lists(VALUES[letter], min_size=count, max_size=count))
@@ -123,7 +123,7 @@ MALFORMED = {
 
 
 @pytest.mark.parametrize("kind", MALFORMED)
-def test_malformed(tmp_path, kind):
+def test_a_malformed_file_is_refused_with_what_was_expected_and_found(tmp_path, kind):
     content, message = MALFORMED[kind]
     path = tmp_path / "broken-idx.gz"
     path.write_bytes(content)

@@ -47,7 +47,9 @@ def nothing_of_this_machine(monkeypatch, tmp_path):
      [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009], 0.1307, 0.3081, "5", "4"),
     ("fashion-mnist", [6000] * 10, [1000] * 10, 0.2860, 0.3530, "Ankle boot", "T-shirt/top"),
 ])  # fmt: skip
-def test_the_originals(shared_data, name, train, test, mean, std, first, third):
+def test_the_original_files_hold_what_is_known_of_them(
+    shared_data, name, train, test, mean, std, first, third
+):
     data = load(name, shared_data / name)
     assert data.name == name
     assert (data.x_train.shape, data.x_test.shape) == ((60000, 28, 28, 1), (10000, 28, 28, 1))
@@ -95,7 +97,7 @@ def tiny(monkeypatch, tmp_path):
     return folder
 
 
-def test_class_names(tiny):
+def test_each_data_set_has_its_class_names(tiny):
     assert load("mnist", tiny).class_names == ("0", "1", "2", "3", "4", "5", "6", "7", "8", "9")
     clothes = "T-shirt/top, Trouser, Pullover, Dress, Coat, Sandal, Shirt, Sneaker, Bag, Ankle boot"
     assert ", ".join(load("fashion-mnist", tiny).class_names) == clothes
@@ -215,7 +217,7 @@ def test_a_download_with_a_wrong_checksum_is_not_kept(server, tmp_path, monkeypa
     assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
 
 
-def test_no_network(tiny, refused, monkeypatch):
+def test_without_a_network_every_mirror_and_the_way_by_hand_are_told(tiny, refused, monkeypatch):
     monkeypatch.setitem(mnist.MIRRORS, "fashion-mnist", (refused, refused + "second/"))
     with pytest.raises(DataError, match=r"Fashion-MNIST could not be downloaded") as caught:
         load("fashion-mnist")
@@ -235,7 +237,7 @@ def test_a_damaged_file_in_the_cache_is_refused_and_loads_again_once_deleted(ser
     assert len(load("mnist").x_train) == 6
 
 
-def test_pooch_missing(monkeypatch):
+def test_without_pooch_it_is_said_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "pooch", None)
     with pytest.raises(ImportError, match=r'pip install "tensorgrad-numpy\[train\]"; or put train-images'):
         load("mnist")

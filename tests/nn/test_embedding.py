@@ -28,7 +28,7 @@ def test_a_row_receives_what_all_its_uses_receive():
     np.testing.assert_array_equal(layer.weights.grad, [[0, 0], [0 + 4 + 6, 1 + 5 + 7], [0, 0], [2, 3]])
 
 
-def test_it_is_torchs():
+def test_value_and_gradient_are_torchs():
     torch = pytest.importorskip("torch", reason="PyTorch, the oracle, is not installed")
     layer, numbers = tg.Embedding(6, 4, dtype=float, rng=0), np.array([[0, 5, 5], [2, 0, 1]])
     weights = torch.tensor(layer.weights.numpy(), requires_grad=True)

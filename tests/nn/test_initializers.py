@@ -64,7 +64,7 @@ def test_the_notebooks_filters_are_its_own_expression():
     )
 
 
-def test_zeros():
+def test_zeros_are_zeros():
     assert not initialize("zeros", np.random.default_rng(0), (3, 2), 3, 2, np.float32).any()
 
 

@@ -368,7 +368,7 @@ def test_groups_that_do_not_divide_are_refused(channels, filters, groups):
 @pytest.mark.parametrize(
     ("layer", "reduce"), [(tg.GlobalAvgPool2D(), np.mean), (tg.GlobalMaxPool2D(), np.max)]
 )
-def test_global_pooling(layer, reduce):
+def test_global_pooling_reduces_each_channel_of_each_image(layer, reduce):
     x = np.random.default_rng(0).standard_normal((3, 4, 5, 2))
     expected = [[reduce(x[n, :, :, c]) for c in range(2)] for n in range(3)]
     np.testing.assert_allclose(layer(x).data, expected, rtol=1e-13)

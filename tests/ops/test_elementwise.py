@@ -59,7 +59,7 @@ def test_the_derivative_at_a_kink_is_a_subgradient(call):
     (tg.sigmoid, NAN, NAN, NAN),
     (np.exp, NAN, NAN, NAN),
 ], ids=str)  # fmt: skip
-def test_infinities_and_nan(f, x, value, slope):
+def test_values_and_slopes_at_infinities_and_nan(f, x, value, slope):
     np.testing.assert_array_equal(f(np.array([x])), [value])
     np.testing.assert_array_equal(slopes(f, [x]), [slope])
 
@@ -391,7 +391,7 @@ def test_discrete_functions_give_plain_arrays(call):
     np.testing.assert_equal(found, truth)
 
 
-def test_aliases():
+def test_an_alias_is_the_same_op():
     assert (tg.abs, tg.mod, tg.around) == (tg.absolute, tg.remainder, tg.round)
     for alias, function in (("asin", "arcsin"), ("atan2", "arctan2"), ("acosh", "arccosh")):
         assert getattr(tg, alias) is getattr(tg, function)

@@ -1,8 +1,10 @@
-"""mse: three reductions, and the shapes it refuses."""
+"""mse, mae, huber, l2, both cross-entropies: one rule for weights and reductions, and what each refuses."""
+
+import functools
 
 import numpy as np
 import pytest
-from helpers import leaf
+from helpers import assert_refused, leaf, refused_calls
 
 import tensorgrad as tg
 
@@ -14,7 +16,7 @@ PREDICTION, TARGET = [[1.0, 2.0], [3.0, 5.0]], [[0.0, 4.0], [3.0, 2.0]]  # diffe
     ("sum", 14.0, [[2.0, -4.0], [0.0, 6.0]]),
     ("none", [[1.0, 4.0], [0.0, 9.0]], [[2.0, -4.0], [0.0, 6.0]]),
 ])  # fmt: skip
-def test_by_hand(reduction, value, gradient):
+def test_mse_is_what_it_is_by_hand(reduction, value, gradient):
     p, t = leaf(PREDICTION), leaf(TARGET)
     loss = tg.mse(p, t, reduction=reduction)
     np.testing.assert_array_equal(loss.data, value)
@@ -137,20 +139,35 @@ def test_weights_of_other_kinds_promote_nothing(loss, kind):
 
 
 @each_loss
-@pytest.mark.parametrize(("weights", "message"), [
-    (np.ones(4), r"one weight for each row of the prediction \(5, 3\), got weights of shape \(4,\)"),
-    (np.ones((5, 1)), r"got weights of shape \(5, 1\)"),
-    (np.ones((5, 3)), r"got weights of shape \(5, 3\)"),
-    (2.0, r"got weights of shape \(\)"),
-    (np.array([1, 1, -0.5, 1, 1]), "weights of 0 or more, got -0.5 for row 2"),
-    (np.array([1, np.nan, 1, 1, 1]), "weights of 0 or more, got nan for row 1"),
-    (np.array([1, 1, 1, 1, np.inf]), "weights of 0 or more, got inf for row 4"),
-    (np.zeros(5), "all weights are 0, so there is no mean"),
-])  # fmt: skip
-def test_weights_that_do_not_fit_are_refused(loss, weights, message):
+@refused_calls(
+    (
+        "loss(p, t, weights=np.ones(4))",
+        ValueError,
+        r"one weight for each row of the prediction \(5, 3\), got weights of shape \(4,\)",
+    ),
+    ("loss(p, t, weights=np.ones((5, 1)))", ValueError, r"got weights of shape \(5, 1\)"),
+    ("loss(p, t, weights=np.ones((5, 3)))", ValueError, r"got weights of shape \(5, 3\)"),
+    ("loss(p, t, weights=2.0)", ValueError, r"got weights of shape \(\)"),
+    (
+        "loss(p, t, weights=np.array([1, 1, -0.5, 1, 1]))",
+        ValueError,
+        "weights of 0 or more, got -0.5 for row 2",
+    ),
+    (
+        "loss(p, t, weights=np.array([1, np.nan, 1, 1, 1]))",
+        ValueError,
+        "weights of 0 or more, got nan for row 1",
+    ),
+    (
+        "loss(p, t, weights=np.array([1, 1, 1, 1, np.inf]))",
+        ValueError,
+        "weights of 0 or more, got inf for row 4",
+    ),
+    ("loss(p, t, weights=np.zeros(5))", ValueError, "all weights are 0, so there is no mean"),
+)
+def test_weights_that_do_not_fit_are_refused(loss, call, error, message):
     p, t = drawn(loss)
-    with pytest.raises(ValueError, match=f"{loss.name}: .*{message}"):
-        loss(leaf(p), t, weights=weights)
+    assert_refused(call, error, f"{loss.name}: .*{message}", loss=loss, p=leaf(p), t=t)
 
 
 @each_loss
@@ -312,36 +329,39 @@ def test_a_label_outside_the_classes_is_named_with_its_row(label, row):
         tg.cross_entropy(leaf(LOGITS), labels)
 
 
-@pytest.mark.parametrize(("logits", "target", "error", "message"), [
-    (LOGITS, LABELS.astype(float), TypeError, "expected integer labels, got float64"),
-    (LOGITS, LABELS > 1, TypeError, "expected integer labels, got bool"),
-    (LOGITS, LABELS[:, None], ValueError, r"expected labels \(5,\) or probabilities \(5, 3\) .* \(5, 1\)"),
-    (LOGITS, ONE_HOT.T, ValueError, r"got targets \(3, 5\)"),
-    (LOGITS, 2 * ONE_HOT, ValueError, r"probabilities and sum to 1, got \[.*\] in row 0"),
-    (LOGITS, np.tile([1.5, -0.5, 0.0], (5, 1)), ValueError, "probabilities and sum to 1"),
-    (LOGITS[:, :1], LABELS[:, None], ValueError, "two classes or more .binary_cross_entropy"),
-    (LOGITS[0], LABELS[0], ValueError, r"expected logits \(N, C\)"),
-    (LOGITS.round().astype(int), LABELS, TypeError, "floating array of logits, got int64"),
-    ([[1.0, 2.0]], np.array([0]), TypeError, "floating array of logits, got a list"),
-])  # fmt: skip
-def test_what_cross_entropy_cannot_be_of_is_refused(logits, target, error, message):
-    with pytest.raises(error, match=f"cross_entropy: .*{message}"):
-        tg.cross_entropy(logits, target)
+@refused_calls(
+    ("loss(LOGITS, LABELS.astype(float))", TypeError, "expected integer labels, got float64"),
+    ("loss(LOGITS, LABELS > 1)", TypeError, "expected integer labels, got bool"),
+    (
+        "loss(LOGITS, LABELS[:, None])",
+        ValueError,
+        r"expected labels \(5,\) or probabilities \(5, 3\) .* \(5, 1\)",
+    ),
+    ("loss(LOGITS, ONE_HOT.T)", ValueError, r"got targets \(3, 5\)"),
+    ("loss(LOGITS, 2 * ONE_HOT)", ValueError, r"probabilities and sum to 1, got \[.*\] in row 0"),
+    ("loss(LOGITS, np.tile([1.5, -0.5, 0.0], (5, 1)))", ValueError, "probabilities and sum to 1"),
+    ("loss(LOGITS[:, :1], LABELS[:, None])", ValueError, "two classes or more .binary_cross_entropy"),
+    ("loss(LOGITS[0], LABELS[0])", ValueError, r"expected logits \(N, C\)"),
+    ("loss(LOGITS.round().astype(int), LABELS)", TypeError, "floating array of logits, got int64"),
+    ("loss([[1.0, 2.0]], np.array([0]))", TypeError, "floating array of logits, got a list"),
+)
+def test_what_cross_entropy_cannot_be_of_is_refused(call, error, message):
+    assert_refused(call, error, f"cross_entropy: .*{message}", loss=tg.cross_entropy, **globals())
 
 
-@pytest.mark.parametrize(("options", "error", "message"), [
-    ({"class_weights": np.ones(2)}, ValueError, r"expected 3 class_weights, .* shape \(2,\)"),
-    ({"class_weights": [1, -1, 1]}, ValueError, "class_weights of 0 or more"),
-    ({"class_weights": [1, np.nan, 1]}, ValueError, "class_weights of 0 or more"),
-    ({"class_weights": leaf(np.ones(3))}, TypeError, "class_weights are constants"),
-    ({"class_weights": np.zeros(3)}, ValueError, "all weights are 0"),
-    ({"label_smoothing": 1.5}, ValueError, "label_smoothing from 0 to 1, got 1.5"),
-    ({"label_smoothing": np.nan}, ValueError, "label_smoothing from 0 to 1, got nan"),
-    ({"label_smoothing": "0.1"}, ValueError, "label_smoothing from 0 to 1, got '0.1'"),
-])  # fmt: skip
-def test_options_that_do_not_fit_are_refused(options, error, message):
-    with pytest.raises(error, match=f"cross_entropy: .*{message}"):
-        tg.cross_entropy(leaf(LOGITS), LABELS, **options)
+@refused_calls(
+    ("loss(class_weights=np.ones(2))", ValueError, r"expected 3 class_weights, .* shape \(2,\)"),
+    ("loss(class_weights=[1, -1, 1])", ValueError, "class_weights of 0 or more"),
+    ("loss(class_weights=[1, np.nan, 1])", ValueError, "class_weights of 0 or more"),
+    ("loss(class_weights=leaf(np.ones(3)))", TypeError, "class_weights are constants"),
+    ("loss(class_weights=np.zeros(3))", ValueError, "all weights are 0"),
+    ("loss(label_smoothing=1.5)", ValueError, "label_smoothing from 0 to 1, got 1.5"),
+    ("loss(label_smoothing=np.nan)", ValueError, "label_smoothing from 0 to 1, got nan"),
+    ("loss(label_smoothing='0.1')", ValueError, "label_smoothing from 0 to 1, got '0.1'"),
+)
+def test_options_that_do_not_fit_are_refused(call, error, message):
+    loss = functools.partial(tg.cross_entropy, leaf(LOGITS), LABELS)
+    assert_refused(call, error, f"cross_entropy: .*{message}", loss=loss, leaf=leaf)
 
 
 def test_a_class_masked_by_minus_infinity_costs_nothing_where_it_is_no_target():
@@ -383,15 +403,16 @@ def test_small_losses_are_not_rounded_to_0():
         assert tg.binary_cross_entropy(np.array([x]), np.array([t])) == pytest.approx(np.exp(-50), rel=1e-12)
 
 
-@pytest.mark.parametrize(("logits", "target", "options", "error", "message"), [
-    (LOGITS, 2 * ONE_HOT - 1, {}, ValueError, r"targets from 0 to 1, got -1.0 at \(0, "),
-    (LOGITS[:, 0], LABELS, {}, ValueError, "targets from 0 to 1, got 2"),
-    (LOGITS.round().astype(int), ONE_HOT, {}, TypeError, "floating array of logits, got int64"),
-    (LOGITS, ONE_HOT, {"positive_weight": 0}, ValueError, "positive_weight above 0, got 0"),
-    (LOGITS, ONE_HOT, {"positive_weight": [1, -1, 1]}, ValueError, "positive_weight above 0"),
-    (LOGITS, ONE_HOT, {"positive_weight": np.ones(5)}, ValueError, r"for each place .* shape \(5,\)"),
-    (LOGITS, ONE_HOT, {"positive_weight": leaf(2.0)}, TypeError, "positive_weight is a constant"),
-])  # fmt: skip
-def test_what_binary_cross_entropy_cannot_be_of_is_refused(logits, target, options, error, message):
-    with pytest.raises(error, match=f"binary_cross_entropy: .*{message}"):
-        tg.binary_cross_entropy(logits, target, **options)
+@refused_calls(
+    ("loss(LOGITS, 2 * ONE_HOT - 1)", ValueError, r"targets from 0 to 1, got -1.0 at \(0, "),
+    ("loss(LOGITS[:, 0], LABELS)", ValueError, "targets from 0 to 1, got 2"),
+    ("loss(LOGITS.round().astype(int), ONE_HOT)", TypeError, "floating array of logits, got int64"),
+    ("loss(LOGITS, ONE_HOT, positive_weight=0)", ValueError, "positive_weight above 0, got 0"),
+    ("loss(LOGITS, ONE_HOT, positive_weight=[1, -1, 1])", ValueError, "positive_weight above 0"),
+    ("loss(LOGITS, ONE_HOT, positive_weight=np.ones(5))", ValueError, r"for each place .* shape \(5,\)"),
+    ("loss(LOGITS, ONE_HOT, positive_weight=leaf(2.0))", TypeError, "positive_weight is a constant"),
+)
+def test_what_binary_cross_entropy_cannot_be_of_is_refused(call, error, message):
+    assert_refused(
+        call, error, f"binary_cross_entropy: .*{message}", loss=tg.binary_cross_entropy, **globals()
+    )

@@ -5,7 +5,7 @@ from operator import attrgetter
 import hypothesis.extra.numpy as hnp
 import numpy as np
 import pytest
-from helpers import assert_agrees_with_autograd, cotangent_of, evaluate, leaf
+from helpers import assert_agrees_with_autograd, assert_refused, cotangent_of, evaluate, leaf, refused_calls
 from hypothesis import given
 from hypothesis import strategies as st
 from random_cases import many
@@ -49,20 +49,23 @@ def test_sum_to_and_broadcast_to_are_adjoint(shapes):
     np.testing.assert_array_equal(widened, np.ones(large) * x)
 
 
-@pytest.mark.parametrize(("call", "message"), [
-    ("tg.sum_to(x, shape=(2,))", r"sum_to: \(2, 3\) is not a broadcast of \(2,\)"),
-    ("tg.sum_to(x, shape=(1, 2, 3))", r"sum_to: \(2, 3\) is not a broadcast of \(1, 2, 3\)"),
-    ("tg.broadcast_to(x, shape=(3, 2))", r"^broadcast_to: .*\(x float64 \(2, 3\)\)"),
-    ("tg.reshape(x, shape=(4, -1))", r"^reshape: cannot reshape array of size 6 .*\(x float64 \(2, 3\)\)"),
-    ("tg.reshape(x, shape=(-1, -1))", r"^reshape: can only specify one unknown dimension"),
-    ("tg.transpose(x, axes=(0, 0))", r"^transpose: repeated axis.*\(x float64 \(2, 3\)\)"),
-    ("tg.transpose(x, axes=(0,))", r"^transpose: axes don't match array"),
-    ("tg.swapaxes(x, axis1=0, axis2=2)", r"^swapaxes: .*axis2: axis 2 is out of bounds"),
-    ("tg.scatter_add(x, index=0, shape=(3, 4))", r"^scatter_add: .*\(x float64 \(2, 3\)\)"),
-])  # fmt: skip
-def test_shapes_that_do_not_fit_are_named(call, message):
-    with pytest.raises((ValueError, IndexError), match=message):
-        evaluate(call, x=leaf(np.ones((2, 3))))
+@refused_calls(
+    ("tg.sum_to(x, shape=(2,))", ValueError, r"sum_to: \(2, 3\) is not a broadcast of \(2,\)"),
+    ("tg.sum_to(x, shape=(1, 2, 3))", ValueError, r"sum_to: \(2, 3\) is not a broadcast of \(1, 2, 3\)"),
+    ("tg.broadcast_to(x, shape=(3, 2))", ValueError, r"^broadcast_to: .*\(x float64 \(2, 3\)\)"),
+    (
+        "tg.reshape(x, shape=(4, -1))",
+        ValueError,
+        r"^reshape: cannot reshape array of size 6 .*\(x float64 \(2, 3\)\)",
+    ),
+    ("tg.reshape(x, shape=(-1, -1))", ValueError, r"^reshape: can only specify one unknown dimension"),
+    ("tg.transpose(x, axes=(0, 0))", ValueError, r"^transpose: repeated axis.*\(x float64 \(2, 3\)\)"),
+    ("tg.transpose(x, axes=(0,))", ValueError, r"^transpose: axes don't match array"),
+    ("tg.swapaxes(x, axis1=0, axis2=2)", ValueError, r"^swapaxes: .*axis2: axis 2 is out of bounds"),
+    ("tg.scatter_add(x, index=0, shape=(3, 4))", ValueError, r"^scatter_add: .*\(x float64 \(2, 3\)\)"),
+)
+def test_shapes_that_do_not_fit_are_named(call, error, message):
+    assert_refused(call, error, message, x=leaf(np.ones((2, 3))))
 
 
 @pytest.mark.parametrize("axes", [(np.int64(1), np.int64(0)), [1, 0], (-1, -2)], ids=repr)
@@ -209,7 +212,7 @@ def pieces(out):
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_values_are_numpys(call):
+def test_values_and_signatures_are_numpys(call):
     names, arrays = operands_of(call)
     expected = evaluate(call, **dict(zip(names, arrays, strict=True)))
     found = evaluate(call, **{name: leaf(x) for name, x in zip(names, arrays, strict=True)})
@@ -335,9 +338,9 @@ def test_thousands_of_random_movements_agree():
     print(f"\nshape: {many(check_movement, movements(), 4000)} cases")
 
 
-@pytest.mark.parametrize(("call", "error", "message"), [
+@refused_calls(
     ("np.concatenate([x, v])", ValueError, r"^concatenate_: .*\(arrays\[0\] float64"),
-    ("np.concatenate([x, x], axis=5)", (ValueError, IndexError), "^concatenate_: axis 5 is out of bounds"),
+    ("np.concatenate([x, x], axis=5)", ValueError, "^concatenate_: axis 5 is out of bounds"),
     ("np.concatenate([x, x], dtype='float32')", TypeError, "concatenate.*dtype"),
     ("np.concatenate([x, x], out=v)", TypeError, "concatenate.*out"),
     ("np.stack([x, v])", ValueError, "^stack_: "),
@@ -366,10 +369,9 @@ def test_thousands_of_random_movements_agree():
     ("np.diag(c)", ValueError, r"diag: expected one axis or two, got shape \(2, 3, 4\)"),
     ("np.trace(x, dtype='float32')", TypeError, "trace.*dtype"),
     ("np.repeat(x, [1, 2], axis=1)", ValueError, "broadcast"),
-])  # fmt: skip
+)
 def test_what_does_not_fit_or_is_not_supported_is_named(call, error, message):
-    with pytest.raises(error, match=message):
-        evaluate(call, **{name: leaf(np.ones(shape)) for name, shape in OPERANDS.items()})
+    assert_refused(call, error, message, **{name: leaf(np.ones(shape)) for name, shape in OPERANDS.items()})
 
 
 def test_joining_many_pieces_gives_each_its_part():

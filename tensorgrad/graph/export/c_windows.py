@@ -12,9 +12,9 @@ from tensorgrad.graph.native.code import Code, Words
 from tensorgrad.graph.native.plan import Value, View, add, lane_strides, times
 from tensorgrad.graph.native.products import Factor, Product
 from tensorgrad.graph.native.program import Program
-from tensorgrad.ops.windows import Axis, slide
+from tensorgrad.ops.windows import Windows, slide
 
-Axes: TypeAlias = tuple[Axis, Axis]
+Axes: TypeAlias = tuple[Windows, Windows]
 Index: TypeAlias = tuple[str, str, str, str]  # of images: sample, row, column, channel
 
 

@@ -19,16 +19,19 @@ from tensorgrad.graph.native.record import Recording, UncompilableError
 from tensorgrad.graph.native.snapshot import Snapshot
 from tensorgrad.graph.native.variant import BranchError, Update, Variant
 
-__all__ = ["Compiled", "UncompilableError", "Update", "compile"]
+__all__ = ["Compiled", "compile"]
 
 #: So many recordings of one function are told of: it may never be called twice with the same shapes.
 MANY = 16
 
 
 class Stepper(Protocol):
-    """An optimizer whose step can be compiled."""
+    """An optimizer whose step can be compiled.
 
-    def begin_update(self) -> Update: ...
+    ``begin_update`` is given the leaves that have a gradient, ``end_update`` told whether the step was made.
+    """
+
+    def begin_update(self, leaves: Sequence[Tensor]) -> Update: ...
     def end_update(self, stepped: bool) -> None: ...
     def zero_grad(self) -> None: ...
     def step(self) -> None: ...
@@ -65,27 +68,44 @@ class Compiled:
         try:
             if self.optimizer is not None:
                 return self._make_step(self.optimizer, variant, given)
-            outputs, gradients = variant.run(given, self.threads or pool.threads)
+            outputs, gradients = self.compute(variant, given)
         except BranchError:
             return self._call_function(arrays)
-        results = [Tensor(x) for x in self._settle(variant.recording, outputs)]
+        results = [Tensor(x) for x in outputs]
         if gradients:
-            leaves = tuple(p for p, _ in variant.recording.gradients)
-            results[0] = self._op(*leaves, value=outputs[0], gradients=tuple(gradients))
+            leaves, values = zip(*gradients, strict=True)
+            results[0] = self._op(*leaves, value=outputs[0], gradients=values)
         return results[0] if len(results) == 1 else tuple(results)
 
-    def _make_step(self, optimizer: Stepper, variant: Variant, arrays: Sequence[NDArray]) -> Tensor:
-        update, stepped = optimizer.begin_update(), False
+    def compute(
+        self, variant: Variant, arrays: Sequence[NDArray]
+    ) -> tuple[list[NDArray], list[tuple[Tensor, NDArray]]]:
+        """What the function gives, and the gradients of the leaves. `BranchError` as `Variant.run`."""
+        outputs, gradients = variant.run(arrays, self.threads or pool.threads)
+        leaves = [leaf for leaf, _ in variant.recording.gradients]
+        return self._settle(variant.recording, outputs), [*zip(leaves, gradients, strict=True)]
+
+    def make_step(
+        self, optimizer: Stepper, variant: Variant, arrays: Sequence[NDArray]
+    ) -> list[NDArray] | None:
+        """What the function gives before the step; None where none is made: of what is not finite.
+
+        `BranchError` as `Variant.update`.
+        """
+        update, stepped = optimizer.begin_update([leaf for leaf, _ in variant.recording.gradients]), False
         try:
             outputs, stepped = variant.update(arrays, self.threads or pool.threads, update)
         finally:
             optimizer.end_update(stepped)
-        loss, *_ = self._settle(variant.recording, outputs)
-        if not stepped:
+        return self._settle(variant.recording, outputs) if stepped else None
+
+    def _make_step(self, optimizer: Stepper, variant: Variant, arrays: Sequence[NDArray]) -> Tensor:
+        outputs = self.make_step(optimizer, variant, arrays)
+        if outputs is None:
             raise FloatingPointError(
                 "compile: the loss or a gradient is not finite; the parameters are as before this step"
             )
-        return Tensor(loss)
+        return Tensor(outputs[0])
 
     def _call_function(self, arrays: Sequence[Any]) -> Any:
         """A call, or a step, by NumPy: a decision by a value came out otherwise than it was recorded."""

@@ -16,6 +16,8 @@ from tensorgrad.core import Tensor
 from tensorgrad.core.checks import NDArray
 from tensorgrad.core.engine import tracing, walk
 
+__all__ = ["UncompilableError"]
+
 
 class UncompilableError(TypeError):
     """A function cannot be compiled; the message names the op or the line that stands in the way."""

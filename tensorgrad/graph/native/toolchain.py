@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Built", "NoCompilerError", "build"]
+__all__ = ["NoCompilerError"]
 
 import ctypes
 import hashlib

@@ -124,6 +124,7 @@ class Checkpoints(Callback):
             "fingerprint": self.fingerprint,
             "start": self.start,
             **{name: None if part is None else part.state() for name, part in parts.items()},
+            "engine": training.engine.state(),
             "callbacks": [
                 {"class": type(callback).__name__, "state": callback.state()} for callback in _kept(training)
             ],

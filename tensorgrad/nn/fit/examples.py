@@ -18,7 +18,7 @@ from tensorgrad.nn.sequential import BatchReduction, ForwardState, Sequential, l
 from tensorgrad.ops import cross_entropy
 
 __all__ = [
-    "Data", "Examples", "Intake", "Source", "cut", "split", "take_training", "take_validation",
+    "EVALUATED", "Data", "Examples", "Intake", "Source", "cut", "split", "take_training", "take_validation",
     "validation_batches",
 ]  # fmt: skip
 
@@ -27,7 +27,7 @@ Data: TypeAlias = Examples | StreamedBatches
 
 _PROBED = 8  # rows among which one with a loss above 0 is looked for
 _CLOSE = 1e-3  # float32 losses of one row and of two agree better than this
-_EVALUATED = 256  # rows at once in validation
+EVALUATED = 256  # rows at once in validation
 
 
 class Intake:
@@ -264,6 +264,18 @@ class Source:
         """Batches of an epoch, if that is known."""
         return self._batches.steps
 
+    def samples(self, epochs: int) -> Iterator[tuple[Examples, Examples, int]]:
+        """Of each shape of batches, if they are cut from arrays: one, another one, and how many there are."""
+        if isinstance(self._batches, StreamedBatches):
+            return
+        x, y, weights = _fill_up(self._batches.arrays)
+        size, total = self._batches.batch_size, len(x)
+        for rows, times in ((size, total // size), (total % size, 1)):
+            if rows and times:
+                places = np.arange(rows) * total // rows  # from everywhere: the rows may be sorted
+                one, another = (_pick((x, y, weights), (places + i) % total) for i in (0, 1))
+                yield one, another, times * epochs
+
     def read(self, rng: np.random.Generator, epoch: int, skip: int, seen: int) -> Iterator[Examples]:
         """The batches of an epoch after the first ``skip``; what ``rng`` gives for them is drawn at the call.
 
@@ -351,7 +363,7 @@ def cut(examples: Examples, rows: int) -> Iterator[Examples]:
 def validation_batches(intake: Intake, held_out: Data) -> Iterator[Examples]:
     """What is held out in batches, the same ones each time."""
     if not isinstance(held_out, StreamedBatches):
-        yield from cut(held_out, _EVALUATED)
+        yield from cut(held_out, EVALUATED)
         return
     for batch in held_out.epoch(np.random.default_rng(0)):
         yield intake.take("fit, validation", *_fill_up(batch), try_row=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -41,8 +41,8 @@ class Tally:
         self._predictions: list[NDArray] = []
         self._targets: list[NDArray] = []
 
-    def add(self, loss: float, prediction: Tensor, target: NDArray, weights: NDArray | None) -> float:
-        """Count a batch; its loss per example."""
+    def add(self, loss: float, prediction: Tensor | None, target: NDArray, weights: NDArray | None) -> float:
+        """Count a batch; its loss per example. The prediction is needed for measures only."""
         rows = len(target)
         # As in the losses, a row of weight 2 counts as two rows.
         weight = float(rows if weights is None else np.sum(weights, dtype=np.float64))
@@ -50,7 +50,7 @@ class Tally:
         self.total += loss if summed else loss * weight
         self.weight += weight
         self.rows += rows
-        if self.measures is None or self.measures:
+        if prediction is not None and (self.measures is None or self.measures):
             self._predictions.append(prediction.numpy())
             self._targets.append(target)
         return loss / weight if summed else loss
@@ -84,13 +84,19 @@ class Tally:
 
 @no_grad()
 def evaluate(
-    intake: Intake, batches: Iterable[Examples], measures: Mapping[str, Measure] | None
+    intake: Intake,
+    batches: Iterable[Examples],
+    measures: Mapping[str, Measure] | None,
+    forward: Callable[[NDArray], Tensor],
 ) -> dict[str, float]:
-    """Loss per example and metrics over batches that the intake has taken, in inference mode."""
+    """Loss per example and metrics over batches that the intake has taken, in inference mode.
+
+    ``forward`` gives the network's prediction for a batch.
+    """
     loss = loss_of(intake.network)
     tally = Tally(intake, measures)
     with mode(intake.network, training=False):
         for x, y, weights in batches:
-            prediction = intake.network(x)
+            prediction = forward(x)
             tally.add(loss(prediction, y, weights).item(), prediction, y, weights)
     return tally.figures()

@@ -11,11 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from tensorgrad.core import Array, Parameter, Tensor, detect_nan
+from tensorgrad.core import Array, Parameter, Tensor, detect_nan, no_grad
 from tensorgrad.core.checks import NDArray
+from tensorgrad.data.batches import StreamedBatches
 from tensorgrad.nn.files.archive import PathLike
 from tensorgrad.nn.files.trees import generator_state, set_generator_state
-from tensorgrad.nn.fit.examples import Data, Examples, Intake, Source, validation_batches
+from tensorgrad.nn.fit.compiling import take_choice
+from tensorgrad.nn.fit.engine import Engine
+from tensorgrad.nn.fit.examples import EVALUATED, Data, Examples, Intake, Source, validation_batches
 from tensorgrad.nn.fit.interrupts import Interrupts
 from tensorgrad.nn.fit.metrics import Measure, Metric
 from tensorgrad.nn.fit.tally import Tally, evaluate
@@ -101,6 +104,7 @@ class FitOptions:
     checkpoint: PathLike | None
     checkpoint_every: int | timedelta | None
     resume: bool | PathLike
+    compile: bool | None
     seed: np.random.Generator | int | None
     verbose: bool
 
@@ -137,6 +141,8 @@ class Training:
         Whether there is validation data.
     resumed : bool
         Whether the training goes on from a checkpoint.
+    engine : Engine
+        ``str(training.engine)`` says in a line what makes the steps.
     """
 
     def __init__(
@@ -176,6 +182,12 @@ class Training:
         self._forward_state = ForwardState(network)
         self._named = network.named_parameters()
         self._compute_loss = loss_of(network)
+        choice = take_choice("fit", options.compile)
+        rows = None if held_out is None or isinstance(held_out, StreamedBatches) else len(held_out[0])
+        self.engine = Engine(
+            network, optimizer, choice, self._forward_state, epochs=self.epochs, batches=self.batches,
+            held_out=rows, predicts=bool(measures), verbose=options.verbose,
+        )  # fmt: skip
 
     @property
     def rows(self) -> int:
@@ -195,6 +207,15 @@ class Training:
     def stop(self, reason: str) -> None:
         """Let this epoch be the last. Called between epochs or in one, which is finished first."""
         self.stopped = str(reason)
+
+    def prepare_engine(self) -> None:
+        """Compile what the training and its validation need, where that pays."""
+        with mode(self.network, training=True):
+            self.engine.prepare(self._source.samples(self.epochs))
+        if self._held_out is not None and not isinstance(self._held_out, StreamedBatches):
+            with no_grad(), mode(self.network, training=False):
+                self.engine.forward.prepare(self._held_out[0][:EVALUATED])
+        self.engine.tell()
 
     def run(self) -> None:
         """Train all epochs that are left."""
@@ -244,7 +265,7 @@ class Training:
             self.figures["learning_rate"] = self.optimizer.groups[0].learning_rate
         if self._held_out is not None:
             batches = validation_batches(self.tally.intake, self._held_out)
-            figures = evaluate(self.tally.intake, batches, self._measures)
+            figures = evaluate(self.tally.intake, batches, self._measures, self.engine.forward)
             self.figures |= {f"validation_{key}": value for key, value in figures.items()}
         for key, value in self.figures.items():
             self.history.setdefault(key, []).append(value)
@@ -293,7 +314,8 @@ class Training:
         """Make a step; where that fails, all is as it was before the batch."""
         self._forward_state.save()
         try:
-            prediction, loss, wrong = self._differentiate(x, y, weights)
+            made = self.engine.step((x, y, weights))
+            loss, prediction, wrong = (*made, None) if made else self._differentiate(x, y, weights)
         except BaseException as error:
             self._forward_state.restore()
             if isinstance(error, Exception):
@@ -311,7 +333,8 @@ class Training:
                 f"fit: {wrong} in epoch {self.epoch}, batch {self.batch + 1}; the parameters are as before "
                 f"this batch. {found}. {HINT}"
             )
-        self.optimizer.step()
+        if made is None:
+            self.optimizer.step()
         self.loss = self.tally.add(loss, prediction, y, weights)
         self.batch += 1
         self.step += 1
@@ -320,16 +343,16 @@ class Training:
 
     def _differentiate(
         self, x: NDArray, y: NDArray, weights: NDArray | None
-    ) -> tuple[Tensor, float, str | None]:
-        """The prediction, its loss, and what is not finite; the gradients are in the parameters then."""
+    ) -> tuple[float, Tensor, str | None]:
+        """The loss, the prediction, and what is not finite; the gradients are in the parameters then."""
         prediction = self.network(x)
         loss = self._compute_loss(prediction, y, weights)
         value = loss.item()
         if not np.isfinite(value):
-            return prediction, value, f"the loss became {value}"
+            return value, prediction, f"the loss became {value}"
         self.optimizer.zero_grad()
         loss.backward()
-        return prediction, value, self._find_wrong_gradient()
+        return value, prediction, self._find_wrong_gradient()
 
     def _find_wrong_gradient(self) -> str | None:
         reached = [p for p in self.optimizer.parameters if p.grad is not None]

@@ -109,13 +109,13 @@ def hold(seeds):
 
 
 @pytest.mark.parametrize("hundred", range(2))
-def test_random_graphs(hundred):
+def test_the_code_of_random_graphs_has_the_engines_bits(hundred):
     hold(range(100 * hundred, 100 * hundred + 100))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("hundred", range(2, 12))
-def test_more_random_graphs(hundred):
+def test_the_code_of_a_thousand_more_has_the_engines_bits(hundred):
     hold(range(100 * hundred, 100 * hundred + 100))
 
 

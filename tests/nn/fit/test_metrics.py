@@ -104,7 +104,7 @@ def test_by_default_validation_has_an_accuracy_where_targets_are_classes():
 
 
 @pytest.mark.parametrize("target", [LABELS, np.eye(3, dtype=np.float32)[LABELS]], ids=["labels", "one-hot"])
-def test_classes_by_logits(target):
+def test_figures_of_classes_by_logits_are_scikit_learns(target):
     made = network(3, tg.cross_entropy)
     found = measured(
         made, target, "accuracy", "f1_macro", "neg_log_loss", "roc_auc_ovr", "cohen_kappa_score",
@@ -160,7 +160,7 @@ def test_two_classes_by_one_output(last):
     )
 
 
-def test_regression():
+def test_figures_of_a_regression_are_scikit_learns():
     made = network(1, tg.mse)
     r2 = sklearn.metrics.make_scorer(sklearn.metrics.r2_score)
     found = measured(made, VALUES, "neg_mean_absolute_error", r2, "max_error", "mean_squared_error")

@@ -1,13 +1,13 @@
-"""draw: what stands in the text, as a small reader of DOT sees it; no engine is needed here."""
+"""draw: what stands in the text, as a small reader of DOT sees it; Graphviz is not needed here."""
 
 import time
 
 import numpy as np
 import pytest
+from dot_reader import read, shown
 from helpers import assert_refused, refused_calls
 
 import tensorgrad as tg
-from tests.graph.dot_reader import read, shown
 
 
 def leaf(name=None, shape=(2,)):

@@ -1,6 +1,6 @@
 """Trainings that are interrupted by the tests of resuming; run as a program, one that can be killed.
 
-python tests/nn/resumable.py NAME CHECKPOINT OUT
+python tests/nn/fit/resumable.py NAME CHECKPOINT OUT
 """
 
 import datetime

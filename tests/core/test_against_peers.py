@@ -118,7 +118,7 @@ def torch_as_numpy(torch):
 
 
 @each_function
-def test_agrees_with_torch(f, x, y, torch):
+def test_values_gradients_and_hessian_vector_products_are_torchs(f, x, y, torch):
     v, u = np.cos(x), np.sin(1 + y)
     t = tuple(torch.tensor(a, dtype=torch.float64, requires_grad=True) for a in (x, y))
     value = f(torch_as_numpy(torch), *t)

@@ -64,7 +64,7 @@ def test_within_every_transform(f):
 
 
 @each_form
-def test_by_backward(f):
+def test_gradients_by_backward_are_those_without_it(f):
     a, b = leaf(X), leaf(X)
     y = f(a)
     y.backward(np.cos(X))

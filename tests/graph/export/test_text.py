@@ -39,7 +39,7 @@ def test_every_line_tells_the_shape_of_what_it_computes():
 
 
 def test_the_page_shows_what_is_written():
-    page = (Path(__file__).resolve().parents[2] / "docs" / "to-numpy.md").read_text(encoding="utf-8")
+    page = (Path(__file__).resolve().parents[3] / "docs" / "to-numpy.md").read_text(encoding="utf-8")
     namespace = {}
     exec(re.search(r"```python\n(.*?)```", page, re.DOTALL)[1].replace("print(code)", ""), namespace)
     assert re.search(r"```text\n(.*?)```", page, re.DOTALL)[1] in namespace["code"].source
@@ -210,7 +210,7 @@ def test_a_leaf_without_gradient_has_gradient_zero():
 # What it can write beyond the package's ops
 
 
-def test_ops_of_users():
+def test_ops_of_users_are_written_too():
     @tg.op(elementwise=True)
     def bump(x, *, width=2.0):
         y = x * x  # changed in place below, as one does
@@ -259,7 +259,7 @@ def test_gradients_of_gradients():
     assert_computes(tg.to_numpy(loss), loss, [x])
 
 
-def test_a_long_chain():
+def test_a_long_chain_is_written():
     x = y = leaf(0.5, name="x")
     for _ in range(2000):
         y = np.sin(y)
@@ -381,7 +381,7 @@ def test_a_leaf_assigned_since_is_noticed():
 # What it leaves behind
 
 
-def test_nothing_is_changed():
+def test_writing_changes_no_op_and_no_leaf():
     x = leaf([1.0, 2.0], name="x")
     before = {name: op.forward for name, op in OPS.items()}
     loss = np.sum(tg.max_pool(x.reshape(1, 1, 2, 1), size=(1, 2)) * x[[0, 0]])

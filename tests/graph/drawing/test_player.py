@@ -7,9 +7,9 @@ import sys
 
 import numpy as np
 import pytest
+from browser import EXECUTABLE, Browser
 
 import tensorgrad as tg
-from tests.graph.browser import EXECUTABLE, Browser
 
 
 def by_hand():

@@ -103,7 +103,7 @@ def split_into_groups(name: str, items: list[Any]) -> Iterator[tuple[list[Any], 
 def global_norm(arrays: Sequence[NDArray]) -> float:
     """The Euclidean norm of all elements of all arrays; it neither over- nor underflows.
 
-    >>> from tensorgrad.nn.stepping import global_norm
+    >>> from tensorgrad.nn.optimizer_step import global_norm
     >>> global_norm([np.array([3.0]), np.array([[0.0, 4.0]])])
     5.0
     """
@@ -158,6 +158,19 @@ def clip_gradients(
     return list(gradients)
 
 
+def decay_weights(options: Options, x: NDArray, g: NDArray, out: NDArray | None, decoupled: bool) -> NDArray:
+    """Shrink ``x`` by a decoupled decay, or give the gradient with a coupled one added, in ``out``."""
+    decay = options["weight_decay"]
+    if not decay:
+        return g
+    if decoupled:
+        x *= 1 - options["learning_rate"] * decay
+        return g
+    decayed: NDArray = np.multiply(x, decay, out=out)
+    decayed += g
+    return decayed
+
+
 def cut(x: NDArray, g: NDArray, slots: list[NDArray]) -> Iterable[Part]:
     """Cut the arrays into parts that fit the cache, where memory is laid out in one row."""
     if x.nbytes <= _PART_BYTES or not all(array.flags.c_contiguous for array in (x, *slots)):
@@ -172,6 +185,37 @@ def _cut_large(x: NDArray, g: NDArray, slots: list[NDArray]) -> Iterator[Part]:
         rows = slice(i, min(i + length, x.size))
         size = rows.stop - i
         yield x[rows], g[rows], [slot[rows] for slot in slots], (first[:size], second[:size])
+
+
+def copy_slots(
+    saved: list[Mapping[str, Any]],
+    parameters: Sequence[Tensor],
+    names: Mapping[str, str | None],
+    *,
+    needed: bool,
+) -> list[dict[str, NDArray]]:
+    """Copies of the arrays that a state holds for each parameter, if they are those of the ``names``.
+
+    With ``needed`` those must be there that no option asks for.
+    """
+    if len(saved) != len(parameters):
+        raise ValueError(f"expected the slots of {len(parameters)} parameters, got {len(saved)}")
+    copies: list[dict[str, NDArray]] = []
+    for i, (p, slots) in enumerate(zip(parameters, saved, strict=True)):
+        copies.append({})
+        label = p.name or f"parameter {i}"
+        for key, option in names.items():
+            if needed and option is None and key not in slots:
+                raise ValueError(f"{key} of {label} is missing")
+        for key, array in slots.items():
+            if key not in names:
+                raise ValueError(f"{key} of {label} is not known")
+            if not isinstance(array, np.ndarray) or (array.shape, array.dtype) != (p.shape, p.dtype):
+                came = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else repr(array)
+                raise ValueError(f"{key} of {label}: expected {p.dtype} {p.shape}, got {came}")
+            copies[-1][key] = np.empty_like(p.data)
+            np.copyto(copies[-1][key], array)
+    return copies
 
 
 @contextmanager

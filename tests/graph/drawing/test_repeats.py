@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+from dot_reader import read, shown
 
 import tensorgrad as tg
-from tests.graph.dot_reader import read, shown
 
 
 def drawn(thing, **options):
