@@ -3,89 +3,92 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
-from typing import Any
+from contextlib import ExitStack, contextmanager
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from tensorgrad.graph.native.code import Code, Words, name_table
-from tensorgrad.graph.native.plan import Value, View, add, times
-from tensorgrad.graph.native.products import Factor, multiply
+from tensorgrad.graph.native.code import Code, Words
+from tensorgrad.graph.native.plan import Value, View, add, lane_strides, times
+from tensorgrad.graph.native.products import Factor, Product
 from tensorgrad.graph.native.program import Program
 from tensorgrad.ops.windows import Windows, slide
 
-# Convolution. Its letters: samples s, groups g, filters f and channels c of a group, rows y and columns x of
-# the images, k and l of the filters.
+Axes: TypeAlias = tuple[Windows, Windows]
+Index: TypeAlias = tuple[str, str, str, str]  # of images: sample, row, column, channel
+
+
+class Layout(NamedTuple):
+    """How filters lie over images: along rows and columns, and the length of each letter of the product.
+
+    Letters are samples s, groups g, filters f and channels c of a group, rows y and columns x of the output, k and
+    l of the filters.
+    """
+
+    axes: Axes
+    lengths: dict[str, int]
 
 
 def conv2d(program: Program, value: Value, x: Value, w: Value, bias: Any = None, **options: Any) -> None:
-    rows, columns, lengths = _lay_filters(x.shape, w.shape, **options)
-    images = _see_images(program, value, x, rows, columns, lengths)
+    layout = _lay_filters(x.shape, w.shape, **options)
     bias = program.constant(bias) if bias is not None else None
-    _convolve(program, value, images, _see_filters(program, w, lengths), lengths, "sgfyxckl", "syxgf", bias)
+    factors = _see_images(program, value, x, layout), _see_filters(program, w, layout)
+    _convolve(program, value, *factors, layout, "sgfyxckl", "syxgf", bias)
 
 
 def conv2d_filters(program: Program, value: Value, x: Value, y: Value, *, shape: Any, **options: Any) -> None:
-    rows, columns, lengths = _lay_filters(x.shape, shape, **options)
-    images = _see_images(program, value, x, rows, columns, lengths)
+    layout = _lay_filters(x.shape, shape, **options)
     view = program.need(y)
-    cotangents = Factor(y, view, _find_steps(view, "f", lengths, y=1, x=1))
-    _convolve(program, value, cotangents, images, lengths, "sgfcklyx", "gfckl")
+    cotangents = Factor(y, view, _find_steps(view, "f", layout, y=1, x=1))
+    _convolve(program, value, cotangents, _see_images(program, value, x, layout), layout, "sgfcklyx", "gfckl")
 
 
 def conv2d_images(program: Program, value: Value, y: Value, w: Value, *, shape: Any, **options: Any) -> None:
-    """Turned around, filters go over the cotangent with a margin, and zeros between where a stride skips."""
-    rows, columns, lengths = _lay_filters(shape, w.shape, **options)
-    margins, start = [], 0
-    for axis in (rows, columns):
-        front = (axis.size - 1) * axis.dilation - axis.before
-        back = axis.length + axis.before - 1 - (axis.count - 1) * axis.stride
-        margins.append((max(front, 0), max(back, 0)))
+    """Filters, turned around, go over the cotangent with a margin, and zeros between where a stride skips."""
+    layout = _lay_filters(shape, w.shape, **options)
+    rows, columns = layout.axes
+    lasts = [(axis.size - 1) * axis.dilation for axis in layout.axes]  # taps of a window
+    margins = [
+        (max(last - axis.before, 0), max(axis.length + axis.before - 1 - (axis.count - 1) * axis.stride, 0))
+        for last, axis in zip(lasts, layout.axes, strict=True)
+    ]
     view = _add_margin(program, value, y, margins, (rows.stride, columns.stride))
-    for axis, step in zip((rows, columns), view.strides[1:3], strict=True):
-        last = (axis.size - 1) * axis.dilation
-        start += max(last, axis.before) * step  # more padding than a window: rows that it never saw
+    # With more padding than a window there are rows that it never saw.
+    starts = [max(last, axis.before) for last, axis in zip(lasts, layout.axes, strict=True)]
+    start = sum(n * step for n, step in zip(starts, view.strides[1:3], strict=True))
     view = View(view.buffer, view.shape, view.strides, view.offset + start, view.batch)
-    steps = _find_steps(view, "f", lengths, y=1, x=1, k=-rows.dilation, l=-columns.dilation)
-    lengths |= {"y": rows.length, "x": columns.length}
-    filters = _see_filters(program, w, lengths)
-    _convolve(program, value, Factor(y, view, steps), filters, lengths, "sgcyxfkl", "syxgc")
+    steps = _find_steps(view, "f", layout, y=1, x=1, k=-rows.dilation, l=-columns.dilation)
+    layout.lengths.update(y=rows.length, x=columns.length)
+    factors = Factor(y, view, steps), _see_filters(program, w, layout)
+    _convolve(program, value, *factors, layout, "sgcyxfkl", "syxgc")
 
 
 def _lay_filters(
     images: Sequence[int], filters: Sequence[int], *, stride: Any, padding: Any, dilation: Any, groups: int
-) -> tuple[Windows, Windows, dict[str, int]]:
-    """How the windows lie, and the length of each letter."""
-    rows, columns = slide(
-        "compile", (images[1], images[2]), filters[2:], stride, padding, dilation, shapes=""
-    )
-    lengths = {"s": images[0], "g": groups, "f": filters[0] // groups, "c": filters[1]}
-    return rows, columns, lengths | {"y": rows.count, "x": columns.count, "k": rows.size, "l": columns.size}
+) -> Layout:
+    axes = slide("compile", (images[1], images[2]), filters[2:], stride, padding, dilation, shapes="")
+    each = (images[0], groups, filters[0] // groups, *filters[1:], *(axis.count for axis in axes))
+    return Layout(axes, dict(zip("sgfcklyx", each, strict=True)))
 
 
-def _find_steps(view: View, channel: str, lengths: dict[str, int], **pixels: int) -> dict[str, int | None]:
+def _find_steps(view: View, channel: str, layout: Layout, **pixels: int) -> dict[str, int | None]:
     """Of images along each letter; ``pixels`` says how many of them some go at a time."""
-    sample, down, across, each = view.steps()
-    assert down is not None
-    assert across is not None
-    assert each is not None
-    steps = {letter: n * (down if letter in "yk" else across) for letter, n in pixels.items()}
-    return {"s": sample, "g": lengths[channel] * each, channel: each, **steps}
+    sample, *_, each = view.steps()
+    steps = {letter: n * view.strides[1 if letter in "yk" else 2] for letter, n in pixels.items()}
+    return {"s": sample, "g": layout.lengths[channel] * view.strides[3], channel: each, **steps}
 
 
-def _see_images(
-    program: Program, value: Value, x: Value, rows: Windows, columns: Windows, lengths: dict[str, int]
-) -> Factor:
-    margins = [(axis.before, axis.after) for axis in (rows, columns)]
-    view = _add_margin(program, value, x, margins)
+def _see_images(program: Program, value: Value, x: Value, layout: Layout) -> Factor:
+    rows, columns = layout.axes
+    view = _add_margin(program, value, x, [(axis.before, axis.after) for axis in layout.axes])
     pixels = {"y": rows.stride, "x": columns.stride, "k": rows.dilation, "l": columns.dilation}
-    return Factor(x, view, _find_steps(view, "c", lengths, **pixels))
+    return Factor(x, view, _find_steps(view, "c", layout, **pixels))
 
 
-def _see_filters(program: Program, w: Value, lengths: dict[str, int]) -> Factor:
+def _see_filters(program: Program, w: Value, layout: Layout) -> Factor:
     view = program.need(w)
     return Factor(
-        w, view, {"g": lengths["f"] * view.strides[0], **dict(zip("fckl", view.steps(), strict=True))}
+        w, view, dict(zip("fckl", view.steps(), strict=True)) | {"g": layout.lengths["f"] * view.strides[0]}
     )
 
 
@@ -100,19 +103,21 @@ def _add_margin(
     view = program.need(x)
     if not any(map(any, margins)) and tuple(spread) == (1, 1):
         return view
-    lengths = [
-        front + (n - 1) * step + 1 + back
-        for n, step, (front, back) in zip(view.shape[1:3], spread, margins, strict=True)
-    ]
-    padded = program.new_view(f"{value.name}margin", (x.shape[0], *lengths, x.shape[3]), x.batch)
-    sample, down, across, channel = padded.strides
-    offset = margins[0][0] * down + margins[1][0] * across
-    strides = (sample, down * spread[0], across * spread[1], channel)
+    pixels = zip(x.shape[1:3], spread, margins, strict=True)
+    shape = (
+        x.shape[0],
+        *(before + (n - 1) * step + 1 + after for n, step, (before, after) in pixels),
+        x.shape[3],
+    )
+    buffer = program.new_view(f"{value.name}margin", shape, x.batch).buffer
+    sample, down, across, channel = strides = lane_strides(shape, x.batch)
     code = program.code(x.stage, x.laned)
-    code.put(f"// {value.name}: {x.name} with a margin, {padded.buffer.note}")
-    program.point(padded, code)
-    code.put(f"memset({padded.buffer.name}, 0, {padded.buffer.size} * sizeof *{padded.buffer.name});")
-    program.copy(code, view, View(padded.buffer, x.shape, strides, offset, x.batch))
+    code.put(f"// {value.name}: {x.name} with a margin, {buffer.note}")
+    code.clear(program.point(padded := View(buffer, shape, strides, 0, x.batch), code))
+    inside = (sample, down * spread[0], across * spread[1], channel)
+    program.copy(
+        code, view, View(buffer, x.shape, inside, margins[0][0] * down + margins[1][0] * across, x.batch)
+    )
     return padded
 
 
@@ -121,25 +126,24 @@ def _convolve(
     value: Value,
     a: Factor,
     b: Factor,
-    lengths: dict[str, int],
+    layout: Layout,
     order: str,
     result: str,
-    bias: Value | None = None,
+    bias: Any = None,
 ) -> None:
-    multiply(program, value, a, b, {letter: lengths[letter] for letter in order}, result, bias)
+    Product(program, value, a, b, {letter: layout.lengths[letter] for letter in order}, result, bias)
 
 
 # Pooling
 
 
 def max_pool(program: Program, value: Value, x: Value, **options: Any) -> None:
-    axes = _lay_windows(x.shape, **options)
     code, out, pixels = program.begin(value, "maxima of windows", x, batch=x.batch)
-    with _loop_over_windows(code, x, axes) as (b, y, x_, c):
-        code.put(f"{'V top = all(-INFINITY)' if x.laned else 'real top = -INFINITY'};")
-        for row, column in _visit_taps(code, axes, y, x_):
-            code.put(f"top = {'v' if x.laned else 's'}_max({pixels[b, row, column, c]}, top);")
-        code.put(f"{out[b, y, x_, c]} = top;")
+    with _loop_over_windows(code, x, _lay_windows(x.shape, **options)) as (window, taps):
+        code.put("V top = all(-INFINITY);" if x.laned else "real top = -INFINITY;")
+        for pixel in taps:
+            code.put(f"top = {'v' if x.laned else 's'}_max({pixels[pixel]}, top);")
+        code.put(f"{out[window]} = top;")
 
 
 def max_pool_images(
@@ -147,100 +151,96 @@ def max_pool_images(
 ) -> None:
     x, tops = program.value_of(images), program.value_of(maxima)
     axes = _lay_windows(x.shape, **options)
-    given = program.begin(value, "to the first maximum of each window", g, x, tops, batch=x.batch)
-    code, out, cotangents, pixels, maxima = given
+    what = "to the first maximum of each window"
+    code, out, cotangents, pixels, maxima = program.begin(value, what, g, x, tops, batch=x.batch)
     tiled = all(axis.is_tiled for axis in axes)
     if not tiled or any(axis.count * axis.size < axis.length for axis in axes):
-        code.put(f"memset({out.name}, 0, {out.view.buffer.size} * sizeof *{out.name});")
+        code.clear(out)
     v, vector, mask = ("v", "V", "W") if x.laned else ("s", "real", "whole")
-    with _loop_over_windows(code, x, axes) as (b, y, x_, c):
-        code.put(f"const {vector} top = {maxima[b, y, x_, c]}, g = {cotangents[b, y, x_, c]};")
+    with _loop_over_windows(code, x, axes) as (window, taps):
+        code.put(f"const {vector} top = {maxima[window]}, g = {cotangents[window]};")
         code.put(f"{mask} hit, left = {'all_whole(-1)' if x.laned else '-1'};")
-        for row, column in _visit_taps(code, axes, y, x_):
-            code.put(f"hit = left & {v}_is_top({pixels[b, row, column, c]}, top);", "left &= ~hit;")
-            code.put(f"{out[b, row, column, c]} {'=' if tiled else '+='} {v}_keep(hit, g);")
+        for pixel in taps:
+            code.put(f"hit = left & {v}_is_top({pixels[pixel]}, top);", "left &= ~hit;")
+            code.put(f"{out[pixel]} {'=' if tiled else '+='} {v}_keep(hit, g);")
 
 
 def avg_pool(program: Program, value: Value, x: Value, *, count_include_pad: bool, **options: Any) -> None:
     axes = _lay_windows(x.shape, **options)
     code, out, pixels = program.begin(value, "means of windows", x, batch=x.batch)
-    with _loop_over_windows(code, x, axes) as (b, y, x_, c):
-        code.put(f"{'V sum = zero' if x.laned else 'real sum = 0'};")
-        for row, column in _visit_taps(code, axes, y, x_):
-            code.put(f"sum += {pixels[b, row, column, c]};")
-        code.put(
-            f"{out[b, y, x_, c]} = sum / {_count_pixels(program, value, axes, count_include_pad, y, x_)};"
-        )
+    with _loop_over_windows(code, x, axes) as (window, taps):
+        code.put("V sum = zero;" if x.laned else "real sum = 0;")
+        for pixel in taps:
+            code.put(f"sum += {pixels[pixel]};")
+        code.put(f"{out[window]} = sum / {_count_pixels(program, value, axes, count_include_pad, window)};")
 
 
 def avg_pool_images(
-    program: Program, value: Value, y: Value, *, shape: Any, count_include_pad: bool, **options: Any
+    program: Program, value: Value, g: Value, *, shape: Any, count_include_pad: bool, **options: Any
 ) -> None:
     axes = _lay_windows(shape, **options)
-    code, out, means = program.begin(value, "each mean's share to its pixels", y, batch=y.batch)
-    code.put(f"memset({out.name}, 0, {out.view.buffer.size} * sizeof *{out.name});")
-    with _loop_over_windows(code, value, axes) as (b, y_, x, c):
-        count = _count_pixels(program, value, axes, count_include_pad, y_, x)
-        code.put(f"const {'V' if value.laned else 'real'} share = {means[b, y_, x, c]} / {count};")
-        for row, column in _visit_taps(code, axes, y_, x):
-            code.put(f"{out[b, row, column, c]} += share;")
+    code, out, cotangents = program.begin(value, "to all pixels of each window", g, batch=g.batch)
+    code.clear(out)
+    with _loop_over_windows(code, value, axes) as (window, taps):
+        count = _count_pixels(program, value, axes, count_include_pad, window)
+        code.put(f"const {'V' if value.laned else 'real'} share = {cotangents[window]} / {count};")
+        for pixel in taps:
+            code.put(f"{out[pixel]} += share;")
 
 
 def _lay_windows(
     shape: Sequence[int], *, size: Any, stride: Any, padding: Any, ceil_mode: bool, dilation: Any = 1
-) -> tuple[Windows, Windows]:
-    stride = size if stride is None else stride
-    return slide(
-        "compile", (shape[1], shape[2]), size, stride, padding, dilation, ceil_mode=ceil_mode, shapes=""
-    )
+) -> Axes:
+    how = (size, size if stride is None else stride, padding, dilation)
+    return slide("compile", (shape[1], shape[2]), *how, ceil_mode=ceil_mode, shapes="")
 
 
-def _loop_over_windows(code: Code, images: Value, axes: Sequence[Windows]) -> Any:
-    """Loops over samples, if they are not in lanes, windows and channels."""
-    samples = 1 if images.laned else images.shape[0]
-    return code.loops(b=samples, y=axes[0].count, x=axes[1].count, c=images.shape[3])
+@contextmanager
+def _loop_over_windows(code: Code, images: Value, axes: Axes) -> Iterator[tuple[Index, Iterator[Index]]]:
+    """Loops over samples, if they are not in lanes, windows and channels: the window, and the pixels in it."""
+    (rows, columns), (samples, *_, channels) = axes, images.shape
+    ranges = {"y": rows.count, "x": columns.count}
+    ranges = {"c": channels, **ranges} if images.laned else {"b": samples, **ranges, "c": channels}
+    with code.loops(**ranges) as names:
+        at = {"b": "0", **dict(zip(ranges, names, strict=True))}
+        taps = _visit_taps(code, axes, at["y"], at["x"])
+        yield (at["b"], at["y"], at["x"], at["c"]), ((at["b"], y, x, at["c"]) for y, x in taps)
 
 
-def _visit_taps(code: Code, axes: Sequence[Windows], y: str, x: str) -> Iterator[tuple[str, str]]:
+def _visit_taps(code: Code, axes: Axes, y: str, x: str) -> Iterator[tuple[str, str]]:
     """Row and column of each pixel in the window (y, x): one by one or, if there are many, in loops.
 
     Where windows reach into padding, what is put for a pixel stands behind a test.
     """
     rows, columns = axes
-    padded = [
-        a.before > 0 or (a.count - 1) * a.stride + (a.size - 1) * a.dilation - a.before >= a.length
-        for a in axes
-    ]
-    first = [times(i, axis.stride) for i, axis in zip((y, x), axes, strict=True)]
+    ends = [(a.count - 1) * a.stride + (a.size - 1) * a.dilation - a.before for a in axes]
+    padded = [a.before > 0 or end >= a.length for a, end in zip(axes, ends, strict=True)]
+    first = times(y, rows.stride), times(x, columns.stride)
     if rows.size * columns.size <= 16 and not any(padded):
-        for down, across in np.ndindex(rows.size, columns.size):
-            yield add(first[0], down * rows.dilation), add(first[1], across * columns.dilation)
+        for i, j in np.ndindex(rows.size, columns.size):
+            yield add(first[0], i * rows.dilation), add(first[1], j * columns.dilation)
         return
-    with code.loops(k=rows.size, l=columns.size) as taps, ExitStack() as inside:
-        places = [
-            add(start, times(tap, axis.dilation), -axis.before)
-            for start, tap, axis in zip(first, taps, axes, strict=True)
-        ]
-        code.put(f"const int row = {places[0]}, column = {places[1]};")
+    with code.loops(k=rows.size, l=columns.size) as (k, l), ExitStack() as inside:  # noqa: E741
+        row = add(first[0], times(k, rows.dilation), -rows.before)
+        code.put(
+            f"const int row = {row}, column = {add(first[1], times(l, columns.dilation), -columns.before)};"
+        )
         named = zip(("row", "column"), axes, padded, strict=True)
-        tests = [f"{name} >= 0 && {name} < {axis.length}" for name, axis, test in named if test]
+        tests = [f"{name} >= 0 && {name} < {axis.length}" for name, axis, reaches in named if reaches]
         if tests:
             inside.enter_context(code.block(f"if ({' && '.join(tests)})"))
         yield "row", "column"
 
 
-def _count_pixels(
-    program: Program, value: Value, axes: Sequence[Windows], with_padding: bool, y: str, x: str
-) -> str:
-    """How many pixels the window (y, x) counts: a number, or an element of a table."""
+def _count_pixels(program: Program, value: Value, axes: Axes, with_padding: bool, window: Index) -> str:
+    """How many pixels a window counts: a number, or an element of a table."""
     counts = []
     for axis in axes:
         pixels = np.arange(axis.count)[:, None] * axis.stride - axis.before + np.arange(axis.size)
         low, high = (-axis.before, axis.length + axis.after) if with_padding else (0, axis.length)
         counts.append(np.sum((pixels >= low) & (pixels < high), axis=1))
-    table = np.multiply.outer(*counts).ravel().tolist()
-    if len({*table}) == 1:
-        return Words(program.dtype, False, "f").real(table[0])
-    name = f"{value.name}pixels"
-    program.functions[name] = name_table(name, table, "real")
-    return f"{name}[{add(times(y, axes[1].count), x)}]"
+    table = np.multiply.outer(*counts)
+    if (table == table[0, 0]).all():
+        return Words(program.dtype, False, "f").real(int(table[0, 0]))
+    name = program.add_table(f"{value.name}pixels", table, "real")
+    return f"{name}[{add(times(window[1], axes[1].count), window[2])}]"

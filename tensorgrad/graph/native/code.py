@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,14 @@ import numpy as np
 from tensorgrad.graph.native.plan import Buffer, View, add
 
 WIDTH = 110  # of a line, if it can be
+#: Names of loop variables, for the axes of an array.
+INDICES = "ijklmnopqrstuvw"
+
+
+@cache
+def read_template(name: str) -> str:
+    """One of the C files beside this one."""
+    return Path(__file__).with_name(f"{name}.c").read_text(encoding="utf-8")
 
 
 class Code:
@@ -26,6 +36,10 @@ class Code:
     def put(self, *lines: str) -> None:
         """Add lines."""
         self.lines += ["  " * self._depth + line for line in lines]
+
+    def clear(self, to: Pointer) -> None:
+        """Set all of a buffer to zero."""
+        self.put(f"memset({to.name}, 0, {to.view.buffer.size} * sizeof *{to.name});")
 
     @contextmanager
     def block(self, head: str = "") -> Iterator[None]:
@@ -53,12 +67,6 @@ class Code:
             for head in [f"for (int {x} = 0; {x} < {n}; {x}++)" for x, n in many.items()] or [""]:
                 stack.enter_context(self.block(head))
             yield [name if name in many else "0" for name in ranges]
-
-
-def name_table(name: str, numbers: Sequence[int | float], kind: str = "int") -> str:
-    """The text of an array of constants, of one at least."""
-    texts = ", ".join(map(str, numbers)) or "0"
-    return f"static const {kind} {name}[{max(len(numbers), 1)}] = {{{texts}}};"
 
 
 @dataclass(frozen=True)
@@ -139,7 +147,11 @@ class Words:
             return term
         return Term(f"{'all' if term.kind == 'f' else 'all_whole'}({term})", True, term.kind)
 
-    def call(self, name: str, *terms: Term | float) -> str:
-        """A function of real numbers, by its name in the prelude."""
-        reals = [self.convert(t, "f") if isinstance(t, Term) else self.real(t) for t in terms]
-        return f"{'v' if self.laned else 's'}_{name}({', '.join(map(self.spread, reals))})"
+    def call(self, name: str, *terms: Any) -> str:
+        """A function of the prelude, of real numbers."""
+        reals = [self.convert(t if isinstance(t, Term) else self.literal(t), "f") for t in terms]
+        return self.call_plainly(name, *reals)
+
+    def call_plainly(self, name: str, *terms: Term) -> str:
+        """A function of the prelude, of terms as they are."""
+        return f"{'v' if self.laned else 's'}_{name}({', '.join(map(self.spread, terms))})"

@@ -1,6 +1,6 @@
-"""Ops that have no rule of a language, as what they are made of.
+"""The graph of a recording with a rule for every op.
 
-That is their forward, where it is made of ops; for the others it stands here.
+Ops that have none are written as what their forward is made of, or as it stands here.
 """
 
 from __future__ import annotations
@@ -41,38 +41,32 @@ def var(x: Array, *, axis: Any = None, ddof: float = 0, keepdims: bool = False) 
     return total * (1 / (math.prod(x.shape) // math.prod(total.shape) - float(ddof)))
 
 
+def mean_of(x: Array, **axes: Any) -> Array:
+    total = sum(x, **axes)
+    return total / (math.prod(x.shape) // math.prod(total.shape))
+
+
 def cross_entropy(
-    prediction: Array,
-    target: Array,
-    weights: Array = None,
-    *,
-    class_weights: Array,
-    label_smoothing: float,
-    reduction: Any,
+    prediction: Array, target: Array, weights: Array = None, *, reduction: Any, **how: Any
 ) -> Array:
-    mixed = mix_targets(prediction, target, class_weights, label_smoothing)
+    mixed = mix_targets(prediction, target, **how)
     losses = -sum(np.where(mixed == 0, 0.0, mixed * log_softmax(prediction)), axis=-1)
     if target.ndim < prediction.ndim and not np.all((target >= 0) & (target < prediction.shape[-1])):
         raise ValueError("labels")
-    counted = losses * weigh_elements(prediction, target, weights, class_weights, reduction)
+    counted = losses * weigh_elements(prediction, target, weights, how["class_weights"], reduction)
     return counted if reduction == "none" else sum(counted)
 
 
-def all_of(x: Array, *, axis: Any = None, keepdims: bool = False) -> Array:
-    return sum(np.logical_not(x), axis=axis, keepdims=keepdims) == 0
-
-
-def any_of(x: Array, *, axis: Any = None, keepdims: bool = False) -> Array:
-    return sum(x != 0, axis=axis, keepdims=keepdims) != 0
-
-
+#: Truth values are counted, which goes over samples in lanes.
 EXPANSIONS: Mapping[str, Callable[..., Array]] = {
-    "all": all_of,
-    "any": any_of,
+    "all": lambda x, **axes: sum(np.logical_not(x), **axes) == 0,
+    "any": lambda x, **axes: sum(x != 0, **axes) != 0,
     "cross_entropy": cross_entropy,
     "log_softmax": log_softmax,
     "logsumexp": logsumexp,
+    "mean": mean_of,
     "softmax": softmax,
+    "stack_": lambda *arrays, axis: np.concatenate([np.expand_dims(x, axis) for x in arrays], axis),
     "var": var,
 }
 
@@ -82,19 +76,23 @@ class Expansion:
 
     Attributes
     ----------
+    recording : Recording
     order : list of Tensor
         The graph in the order of computation. For inputs of these tensors ask `find`.
+    dtype : dtype
+        float32 or float64: of all real numbers.
     """
 
     def __init__(self, recording: Recording, rules: Mapping[str, Any]) -> None:
+        self.recording, self._rules = recording, rules
         self.order: list[Tensor] = []
-        self._recording, self._rules = recording, rules
         self._seen: dict[int, Tensor] = {}  # it holds them, so that their identities stay taken
         self._first: dict[Any, Tensor] = {}
         self._instead: dict[int, Tensor] = {}
         while graph := sort_graph(recording.results(), self._seen):  # an expansion may decide by a value, too
             for tensor in graph:
                 self._visit(tensor)
+        self.dtype = self._find_dtype()
 
     def find(self, tensor: Tensor) -> Tensor:
         """What stands for a tensor of the graph."""
@@ -107,8 +105,9 @@ class Expansion:
             return
         self._seen[id(tensor)] = tensor
         if tensor.op is None or tensor.op.name in self._rules:
-            key = tensor.op and (tensor.op.name, self._key((*tensor.inputs, *sorted(tensor.params.items()))))
-            first = self._first.setdefault(key or id(tensor), tensor)
+            parts = (*tensor.inputs, *sorted(tensor.params.items()))
+            key = id(tensor) if tensor.op is None else (tensor.op.name, self._key(parts))
+            first = self._first.setdefault(key, tensor)
             if first is tensor:
                 self.order.append(tensor)
             else:
@@ -131,7 +130,7 @@ class Expansion:
         """The same value, made of other ops."""
         op = tensor.op
         assert op is not None
-        token = tracing.set(self._recording)
+        token = tracing.set(self.recording)
         try:
             made = EXPANSIONS.get(op.name, op.forward)(*tensor.inputs, **tensor.params)
         except UncompilableError:
@@ -143,3 +142,21 @@ class Expansion:
         if not isinstance(made, Tensor) or (made.op is op and made.inputs == tensor.inputs):
             raise UncompilableError(f"compile: there is no rule for {op.name} in C")
         return made
+
+    def _find_dtype(self) -> np.dtype[Any]:
+        """The one of the results, which all others must have that are not only read to be converted."""
+        dtypes = {t.dtype for t in self.recording.results() if t.dtype.kind not in "biu"}
+        if len(dtypes) != 1 or not dtypes <= {np.dtype(np.float32), np.dtype(np.float64)}:
+            found = ", ".join(sorted(map(str, dtypes))) or "none"
+            raise UncompilableError(f"compile: expected float32 or float64 throughout, got {found}")
+        (dtype,) = dtypes
+        for t in self.order:
+            if t.dtype.kind in "biu" or t.dtype == dtype:
+                continue
+            users = [
+                u for u in self.order if any(isinstance(x, Tensor) and self.find(x) is t for x in u.inputs)
+            ]
+            if t.op is not None or t.dtype.kind != "f" or any(u.op and u.op.name != "astype" for u in users):
+                name = t.name or (t.op.name if t.op is not None else "a constant")
+                raise UncompilableError(f"compile: expected {dtype} throughout, got {t.dtype} in {name}")
+        return dtype

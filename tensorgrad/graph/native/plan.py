@@ -10,7 +10,7 @@ Nothing here is of one language but for sums and products of integers as text.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -25,6 +25,12 @@ class UnbatchableError(Exception):
 
 class UnwritableError(Exception):
     """There is no rule for an op, for options of it or for its dtypes."""
+
+
+def require_apart(condition: bool, message: str) -> None:
+    """UnbatchableError with a message unless samples stay in their lanes."""
+    if not condition:
+        raise UnbatchableError(message)
 
 
 @dataclass(eq=False)
@@ -49,7 +55,7 @@ class Buffer:
     stage : int
         Of sums the stage whose blocks add to them.
     offset : int
-        Where it begins in the memory of its role; of an argument its number.
+        Where it begins in a thread's memory; of an argument its number.
     """
 
     name: str
@@ -77,9 +83,9 @@ class View:
     offset: int = 0
     batch: int | None = None
 
-    def axes(self) -> Iterator[int]:
+    def axes(self) -> list[int]:
         """Every axis but the batch's."""
-        return (k for k in range(len(self.shape)) if k != self.batch)
+        return [k for k in range(len(self.shape)) if k != self.batch]
 
     def steps(self) -> tuple[int | None, ...]:
         """The strides, None for the batch axis."""

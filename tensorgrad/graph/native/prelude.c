@@ -20,6 +20,7 @@ typedef int64_t whole;
 #define REAL_MAX DBL_MAX
 #endif
 #define INLINE static inline __attribute__((always_inline))
+#define ALIGNED __attribute__((aligned(64)))
 #define UNROLL _Pragma("GCC unroll 32")
 // A number for each sample of a block: real numbers, and whole numbers or masks of bits.
 typedef real V __attribute__((vector_size(LANES * sizeof(real)), aligned(64), may_alias));

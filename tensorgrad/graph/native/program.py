@@ -6,8 +6,9 @@ what an element is, or what moves; this says in which loops, over which memory, 
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -15,11 +16,11 @@ import numpy as np
 
 from tensorgrad.core import Tensor
 from tensorgrad.core.checks import NDArray
-from tensorgrad.graph.native.code import Code, Pointer, Term, Words
+from tensorgrad.graph.native.code import INDICES, Code, Pointer, Term, Words
+from tensorgrad.graph.native.expansions import Expansion
 from tensorgrad.graph.native.plan import (
     Buffer,
     Role,
-    UnbatchableError,
     UnwritableError,
     Value,
     View,
@@ -27,13 +28,12 @@ from tensorgrad.graph.native.plan import (
     lane_strides,
     merge_axes,
     place,
-)
+    require_apart,
+)  # fmt: skip
 from tensorgrad.graph.native.record import find_tensors
 
 #: ``rule(program, value, *arguments, **options)`` writes the value of an op; `Value` stands for tensors.
 Rule = Callable[..., None]
-#: Names of loop variables, for the axes of an array.
-INDICES = "ijklmnopqrstuvw"
 
 
 class Elementwise:
@@ -63,6 +63,7 @@ class Elementwise:
 class Share(NamedTuple):
     """Lines that threads share by units when the blocks of a stage are done."""
 
+    stage: int
     name: str
     units: int
     code: Code
@@ -73,74 +74,59 @@ class Program:
 
     Parameters
     ----------
-    order : sequence of Tensor
-        The graph in the order of computation.
-    find : function
-        What stands for a tensor in ``order``.
-    given : collection of int
-        The identities of tensors that each call gives anew; those with ``samples`` rows are split into lanes.
-    outputs, gradients : sequence of Tensor
-    guards : sequence of (Tensor, bool)
-        Conditions, and whether they held when the graph was recorded.
+    graph : Expansion
     rules : mapping of op name to rule
     samples : int or None
-        The length of the batch axis; None plans without lanes.
+        The length of the batch axis, the first of inputs, which are split into lanes along it; None plans without
+        lanes.
     registers : int
         How many vectors of a block may stay in registers, beside those that are loaded.
-    dtype : dtype
-        float32 or float64: of all real numbers in the program.
+
+    Attributes
+    ----------
+    arguments : list of (Buffer, Tensor or array)
+        What the program reads in each call.
+    stages : dict of (stage, laned) to Code
+        The lines of a block, and those that come before all blocks.
+    functions : dict of name to text
+        Functions and tables that they use.
     """
 
     def __init__(
-        self,
-        order: Sequence[Tensor],
-        find: Callable[[Tensor], Tensor],
-        given: Iterable[int],
-        outputs: Sequence[Tensor],
-        gradients: Sequence[Tensor],
-        guards: Sequence[tuple[Tensor, bool]],
-        rules: Mapping[str, Rule],
-        *,
-        samples: int | None,
-        registers: int,
-        dtype: np.dtype[Any],
+        self, graph: Expansion, rules: Mapping[str, Rule], samples: int | None, registers: int
     ) -> None:
-        if samples is not None and not all(t.size for t in order):
-            raise UnbatchableError("an array is empty")
-        self.rules, self.samples, self.registers, self.dtype = rules, samples, registers, dtype
-        self.lanes = 64 // dtype.itemsize
+        self.graph, self.rules, self.samples, self.registers = graph, rules, samples, registers
+        self.dtype, self.lanes = graph.dtype, 64 // graph.dtype.itemsize
         self.blocks = 1 if samples is None else -(-samples // self.lanes)
         self.buffers: list[Buffer] = []
         self.arguments: list[tuple[Buffer, Tensor | NDArray]] = []
         self.stages: dict[tuple[int, bool], Code] = {}
-        self.shared: dict[int, list[Share]] = {}
-        self.functions: dict[str, str] = {}  # texts of helper functions and tables, by their names
-        self._find, self._given = find, {*given}
-        self._wanted = {id(find(t)) for t in (*outputs, *gradients, *(t for t, _ in guards))}
+        self.shares: list[Share] = []
+        self.functions: dict[str, str] = {}
         self._names: dict[str, int] = {}
-        self._rows: dict[int, Value] = {}
-        self._clock = 0
         self._values: dict[int, Value] = {}
-        for tensor in order:
-            kind = tensor.dtype.kind.replace("u", "i")
-            self._values[id(tensor)] = Value(tensor, self.name(tensor), kind)
+        self._lanes_of: dict[Value, Value] = {}
+        self._clock = 0
+        recording = graph.recording
+        self._wanted = {id(graph.find(t)) for t in recording.results()}
+        self._inputs = {id(t) for t in (*recording.inputs, *(t for t, _ in recording.draws))}
+        for tensor in graph.order:
+            self._values[id(tensor)] = Value(tensor, self.name(tensor), _find_kind(tensor))
             for x in find_tensors(tensor):
                 self.value_of(x).users.append(tensor)
-        for tensor in order:
+        for tensor in graph.order:
             self._clock += 1
             self._write(self.value_of(tensor))
-        self.outputs = [self.value_of(t) for t in outputs]
-        self.gradients = [self.value_of(t) for t in gradients]
-        self.guards = [(self.value_of(t), outcome) for t, outcome in guards]
-        if any(value.laned for value in self.gradients):
-            raise UnbatchableError("a gradient has a row for each sample")
+        self.outputs: list[Value] = [self.value_of(t) for t in recording.told()]
+        self.gradients: list[Value] = [self.value_of(g) for _, g in recording.gradients]
+        self.guards: list[tuple[Value, bool]] = [(self.value_of(t), held) for t, held in recording.guards]
+        require_apart(not any(g.laned for g in self.gradients), "a gradient has a row for each sample")
 
     # Names and memory
 
     def name(self, what: Tensor | str) -> str:
         """A name of the program's own for a tensor, after that in the graph."""
-        made_by = "constant" if isinstance(what, str) or what.op is None else what.op.name
-        text = what if isinstance(what, str) else what.name or made_by
+        text = what if isinstance(what, str) else what.name or (what.op.name if what.op else "constant")
         base = re.sub(r"\W+", "_", text, flags=re.ASCII).strip("_") or "value"
         base = base if base[0].isalpha() else f"v_{base}"
         self._names[base] = number = self._names.get(base, 0) + 1
@@ -149,20 +135,24 @@ class Program:
     def new_view(
         self,
         name: str,
-        shape: tuple[int, ...],
+        shape: Sequence[int],
         batch: int | None,
         whole: bool = False,
         role: Role | None = None,
-        lanes: bool = False,
     ) -> View:
-        """New memory for an array in row-major order, or in that of `lane_strides`."""
-        note = " x ".join(str(n) for k, n in enumerate(shape) if k != batch) or "1"
+        """New memory for an array in row-major order."""
+        inside = [n for k, n in enumerate(shape) if k != batch]
         role = role or ("plain" if batch is None else "arena")
-        buffer = Buffer(name, 1, batch is not None, whole, role, note, self._clock, self._clock)
+        size, note = max(math.prod(inside), 1), " x ".join(map(str, inside)) or "1"
+        buffer = Buffer(name, size, batch is not None, whole, role, note, self._clock, self._clock)
         self.buffers.append(buffer)
-        view = dense_view(buffer, shape, batch)
-        buffer.size = max(int(np.prod([shape[k] for k in view.axes()], dtype=int)), 1)
-        return View(buffer, shape, lane_strides(shape, batch), 0, batch) if lanes else view
+        return dense_view(buffer, tuple(shape), batch)
+
+    def add_table(self, name: str, numbers: Any, kind: str = "int") -> str:
+        """Constants that functions use; the name again."""
+        texts = [str(x) for x in np.ravel(numbers).tolist()] or ["0"]
+        self.functions[name] = f"static const {kind} {name}[{len(texts)}] = {{{', '.join(texts)}}};"
+        return name
 
     def code(self, stage: int, laned: bool) -> Code:
         """Where the lines of a stage go: of its blocks, or of what comes before them once."""
@@ -170,16 +160,8 @@ class Program:
 
     def share(self, stage: int, name: str, units: int) -> Code:
         """Where the lines go that threads share by units when the blocks of a stage are done."""
-        self.shared.setdefault(stage, []).append(Share(name, units, code := Code()))
+        self.shares.append(Share(stage, name, units, code := Code()))
         return code
-
-    @contextmanager
-    def function(self, name: str, parameters: str) -> Iterator[Code]:
-        """What is put inside is the body of a function that all stages can call."""
-        code = Code(0)
-        with code.block(f"INLINE void {name}({parameters})"):
-            yield code
-        self.functions[name] = "\n".join(code.lines)
 
     def point(self, view: View, code: Code) -> Pointer:
         """A view for use in ``code``. What blocks of two stages use is kept for all blocks."""
@@ -194,20 +176,20 @@ class Program:
 
     def value_of(self, x: Any) -> Any:
         """The value of a tensor; what is none stands for itself."""
-        return self._values[id(self._find(x))] if isinstance(x, Tensor) else x
+        return self._values[id(self.graph.find(x))] if isinstance(x, Tensor) else x
 
     def _write(self, value: Value) -> None:
-        """Ask the rule of an op; for what is made by none read the caller's memory."""
+        """Ask the rule of an op; what is made by none is an argument."""
         tensor = value.tensor
-        if tensor.op is None:
-            self._read(value, tensor)
-            if id(tensor) in self._given and self.samples is not None and value.shape[:1] == (self.samples,):
-                self._spread(value)
+        if tensor.op is not None:
+            arguments = [self.value_of(x) for x in tensor.inputs]
+            self.rules[tensor.op.name](self, value, *arguments, **tensor.params)
+            if id(tensor) in self._wanted:
+                self.need(value)
             return
-        arguments = [self.value_of(x) for x in tensor.inputs]
-        self.rules[tensor.op.name](self, value, *arguments, **tensor.params)
-        if id(tensor) in self._wanted:
-            self.need(value)
+        self._read(value, tensor)
+        if id(tensor) in self._inputs and self.samples is not None and value.shape[:1] == (self.samples,):
+            self._spread(value)
 
     def _read(self, value: Value, source: Tensor | NDArray) -> None:
         value.view = self.new_view(value.name, value.shape, None, value.kind != "f", "argument")
@@ -215,20 +197,18 @@ class Program:
 
     def _spread(self, value: Value) -> None:
         """Read the rows of an argument into lanes."""
-        assert value.view is not None
         code = self.code(0, True)
-        rows = self.point(value.view, code)
-        value.batch = 0
-        value.view = self.new_view(f"{value.name}lanes", value.shape, 0, value.kind != "f")
-        to, size = self.point(value.view, code), value.view.buffer.size
-        code.put(f"load({to.name}, {rows.name}, {size}, block, count);  // a sample a lane")
+        rows = self.point(self.need(value), code)
+        value.batch, value.view = 0, self.new_view(f"{value.name}lanes", value.shape, 0, value.kind != "f")
+        to = self.point(value.view, code)
+        code.put(f"load({to.name}, {rows.name}, {value.view.buffer.size}, block, count);  // a sample a lane")
 
     def constant(self, x: Any) -> Value:
         """The value of a plain array that an op was given; a value stands for itself."""
         if isinstance(x, Value):
             return x
         tensor = Tensor(x)
-        value = Value(tensor, self.name("constant"), tensor.dtype.kind.replace("u", "i"))
+        value = Value(tensor, self.name("constant"), _find_kind(tensor))
         self._read(value, x)
         return value
 
@@ -250,18 +230,22 @@ class Program:
 
     def copy(self, code: Code, source: View, target: View) -> None:
         """Copy the elements of a view into another of the same shape, which may be in lanes."""
-        if target.batch is not None and source.batch is None and source.strides[target.batch]:
-            raise UnbatchableError("samples are joined with rows of a plain array")
-        axes = [*target.axes()]
-        strides = [[view.strides[k] for k in axes] for view in (source, target)]
-        loops = merge_axes([target.shape[k] for k in axes], strides)
-        spread = (
-            ("all_whole({})" if source.buffer.whole else "all({})") if source.batch != target.batch else "{}"
-        )
+        alike = target.batch is None or source.batch is not None or not source.strides[target.batch]
+        require_apart(alike, "samples are joined with rows of a plain array")
         from_, to = self.point(source, code), self.point(target, code)
+        with self._loop(code, target, target.strides, source.strides) as (at, of):
+            element = from_.at(of)
+            if source.batch != target.batch:
+                element = f"{'all_whole' if source.buffer.whole else 'all'}({element})"
+            code.put(f"{to.at(at)} = {element};")
+
+    @contextmanager
+    def _loop(self, code: Code, view: View, *strides: Sequence[int]) -> Iterator[list[str]]:
+        """Loops over the elements of a view; the places in arrays of some strides."""
+        axes = view.axes()
+        loops = merge_axes([view.shape[k] for k in axes], [[array[k] for k in axes] for array in strides])
         with code.loops(**{INDICES[k]: n for k, (n, _) in enumerate(loops)}) as index:
-            places = [place(index, [steps[side] for _, steps in loops]) for side in (0, 1)]
-            code.put(f"{to.at(places[1])} = {spread.format(from_.at(places[0]))};")
+            yield [place(index, [steps[k] for _, steps in loops]) for k in range(len(strides))]
 
     def begin(
         self,
@@ -281,19 +265,24 @@ class Program:
         """
         views = [self.need_dense(x) if dense else self.need(x) for x in given]
         stage = max([stage, *(x.stage for x in given)])
-        role: Role | None = "sums" if summed else None
-        view = self.new_view(value.name, value.shape, batch, value.kind != "f", role, lanes=not dense)
+        view = self.new_view(value.name, value.shape, batch, value.kind != "f", "sums" if summed else None)
         view.buffer.stage = stage
-        self.see(value, view, stage + summed)
+        strides = view.strides if dense else lane_strides(value.shape, batch)
+        self._lay(value, batch, stage + summed)
+        value.view = View(view.buffer, value.shape, strides, 0, batch)
         code = self.code(stage, summed or value.laned)
         code.put(f"// {value.name}: {what}, {view.buffer.note}")
-        return code, *(self.point(v, code) for v in (view, *views))
+        return code, *(self.point(v, code) for v in (self.need(value), *views))
 
-    def see(self, value: Value, view: View, stage: int) -> None:
-        """Let a value be what lies in a view from a stage on."""
-        if view.batch is not None and view.shape[view.batch] != self.samples:
-            raise UnbatchableError(f"{value.name} repeats samples")
-        value.view, value.batch, value.stage = view, view.batch, stage
+    def see(self, value: Value, view: View, of: Value) -> None:
+        """Let a value be what lies in another view of the memory of one."""
+        self._lay(value, view.batch, of.stage)
+        value.view, value.kind = view, of.kind
+
+    def _lay(self, value: Value, batch: int | None, stage: int) -> None:
+        apart = batch is None or value.shape[batch] == self.samples
+        require_apart(apart, f"{value.name} repeats samples")
+        value.batch, value.stage = batch, stage
 
     # Elements
 
@@ -302,17 +291,17 @@ class Program:
 
         It is written into the loop of its user, if it has one that reads elements, or into a loop of its own.
         """
-        ndim = len(value.shape)
-        laned = [x for x in arguments if isinstance(x, Value) and x.batch is not None]
-        batches = {x.batch + ndim - len(x.shape) for x in laned if x.batch is not None}
-        if len(batches) > 1:
-            raise UnbatchableError(f"{value.name} meets samples along two axes")
-        value.batch = batches.pop() if batches else None
-        if value.batch is not None and value.shape[value.batch] != self.samples:
-            raise UnbatchableError(f"{value.name} repeats samples")
-        values = [self.constant(x) if isinstance(x, np.ndarray) and x.ndim else x for x in arguments]
-        value.arguments = tuple(self._across(value, x) if isinstance(x, Value) else x for x in values)
-        value.stage = max((x.stage for x in value.arguments if isinstance(x, Value)), default=0)
+        arguments = [self.constant(x) if isinstance(x, np.ndarray) and x.ndim else x for x in arguments]
+        values = [x for x in arguments if isinstance(x, Value)]
+        batches = {x.batch + len(value.shape) - len(x.shape) for x in values if x.batch is not None}
+        require_apart(len(batches) <= 1, f"{value.name} meets samples along two axes")
+        self._lay(value, batches.pop() if batches else None, 0)
+        value.arguments = tuple(self._across(value, x) if isinstance(x, Value) else x for x in arguments)
+        values = [x for x in value.arguments if isinstance(x, Value)]
+        value.stage = max((x.stage for x in values), default=0)
+        for x in values:
+            if (x.stage, x.laned, x.shape) != (value.stage, value.laned, value.shape):
+                self.need(x)
         if not self._is_inlined(value):
             self.need(value)
 
@@ -323,13 +312,17 @@ class Program:
         axis = value.batch - len(value.shape) + len(x.shape)
         if axis < 0 or x.shape[axis] == 1 or self.need(x).strides[axis] == 0:
             return x
-        view = self.need(x)
-        if axis or view.buffer.role != "argument" or not view.is_dense() or view.offset:
-            raise UnbatchableError(f"{value.name} meets an array that is not the same for all samples")
-        if id(x) not in self._rows:
-            rows = self._rows[id(x)] = Value(x.tensor, f"{x.name}rows_", x.kind, view=view)
-            self._spread(rows)
-        return self._rows[id(x)]
+        read = (
+            x.view is not None
+            and x.view.buffer.role == "argument"
+            and x.view.is_dense()
+            and not x.view.offset
+        )
+        require_apart(read and axis == 0, f"{value.name} meets an array that is not the same for all samples")
+        if x not in self._lanes_of:
+            self._lanes_of[x] = Value(x.tensor, f"{x.name}rows_", x.kind, view=x.view)
+            self._spread(self._lanes_of[x])
+        return self._lanes_of[x]
 
     def _is_inlined(self, value: Value) -> bool:
         """Whether the one user of a value writes it out: an op on elements of the same shape, or a sum."""
@@ -338,53 +331,48 @@ class Program:
         user = value.users[0]
         assert user.op is not None
         rule = self.rules[user.op.name]
-        return getattr(rule, "fuses", False) and (
-            user.shape == value.shape or not isinstance(rule, Elementwise)
-        )
+        alike = user.shape == value.shape or not isinstance(rule, Elementwise)
+        return alike and getattr(rule, "fuses", False)
 
     def _write_out(self, value: Value) -> None:
         """Write an expression into a loop of its own."""
         leaves = self._find_leaves(value, value.shape)
-        op = value.tensor.op.name if value.tensor.op else ""
-        code, out = self.begin(value, op, batch=value.batch, stage=value.stage)
-        axes = [*out.view.axes()]
-        steps = [[strides[k] for k in axes] for strides in (out.view.strides, *leaves.values())]
-        loops = merge_axes([value.shape[k] for k in axes], steps)
-        with code.loops(**{INDICES[k]: n for k, (n, _) in enumerate(loops)}) as index:
-            places = [place(index, [of[j] for _, of in loops]) for j in range(len(leaves) + 1)]
-            at = dict(zip(leaves, places[1:], strict=True))
-            term = self._write_term(value, at, code, value.laned, outermost=True)
-            code.put(f"{out.at(places[0])} = {term};")
+        what = value.tensor.op.name if value.tensor.op else ""
+        code, out = self.begin(value, what, batch=value.batch, stage=value.stage)
+        with self._loop(code, out.view, out.view.strides, *leaves.values()) as (at, *places):
+            term = self._write_op(value, dict(zip(leaves, places, strict=True)), code, value.laned)
+            code.put(f"{out.at(at)} = {term};")
 
     def element(self, value: Value, index: Sequence[str], code: Code) -> Term:
         """The text of an element, for ops that write loops of their own."""
-        leaves = {value: value.view.strides} if value.view else self._find_leaves(value, value.shape)
+        leaves = self._find_leaves(value, value.shape) if value.view is None else {value: value.view.strides}
         at = {leaf: place(index, strides) for leaf, strides in leaves.items()}
         return self._write_term(value, at, code, value.laned)
 
     def _find_leaves(self, value: Value, shape: tuple[int, ...]) -> dict[Value, Sequence[int]]:
         """The values in memory that an expression reads, with their strides along the axes of ``shape``."""
         found: dict[Value, Sequence[int]] = {}
-        for x in value.arguments:
-            if not isinstance(x, Value):
-                continue
-            same = x.stage == value.stage and x.laned == value.laned and x.shape == value.shape
-            if x.view is None and same:
+        for x in [x for x in value.arguments if isinstance(x, Value)]:
+            if x.view is None:
                 found |= self._find_leaves(x, shape)
                 continue
-            view, lead = self.need(x), len(shape) - len(x.shape)
-            found[x] = [0] * lead + [0 if n == 1 else s for n, s in zip(x.shape, view.strides, strict=True)]
+            strides = [0 if n == 1 else step for n, step in zip(x.shape, x.view.strides, strict=True)]
+            found[x] = [0] * (len(shape) - len(x.shape)) + strides
         return found
 
-    def _write_term(
-        self, x: Any, at: Mapping[Value, str], code: Code, laned: bool, outermost: bool = False
-    ) -> Term:
+    def _write_term(self, x: Any, at: Mapping[Value, str], code: Code, laned: bool) -> Term:
         """The text of an element, the places of whose leaves are known."""
         if not isinstance(x, Value):
             return Words(self.dtype, laned, "f").literal(x)
-        if x.view is not None and not outermost:
+        if x.view is not None:
             return Term(self.point(x.view, code).at(at[x]), x.laned, x.kind)
+        return self._write_op(x, at, code, laned)
+
+    def _write_op(self, x: Value, at: Mapping[Value, str], code: Code, laned: bool) -> Term:
         terms = [self._write_term(y, at, code, laned) for y in x.arguments]
-        assert x.tensor.op is not None
-        rule: Any = self.rules[x.tensor.op.name]
+        rule: Any = self.rules[x.tensor.op.name] if x.tensor.op else None
         return Term(rule.write(Words(self.dtype, laned, x.kind), *terms, **x.tensor.params), laned, x.kind)
+
+
+def _find_kind(tensor: Tensor) -> str:
+    return tensor.dtype.kind.replace("u", "i")

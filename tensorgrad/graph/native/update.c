@@ -1,15 +1,17 @@
 // Gradients are taken from where they lie, and a step is made of them.
 struct gradient {
   const char *name;
-  const real *source;               // where it begins in the program's memory, in each of some slots;
-  int slots, leaf;                  // if there is none, it is an argument of the caller
+  const real *source;               // where it begins in the program's memory
+  int leaf;                         // if it does not, the argument of the caller that it is in
+  int slots;                        // that hold a part of it each,
+  long slot_step;                   // so far from one another
   long offset, row_step, steps[2];  // the steps of its rows, and of two loops in a row
   long rows, lengths[2];
   long at;                          // its place in own_gradients
   int first_unit, units;            // which share the work on it
 };
 static const struct gradient gradients[GRADIENTS];
-static real own_gradients[OWN] __attribute__((aligned(64)));
+static real own_gradients[ROOM] ALIGNED;
 static double squares[UNITS];
 
 // The work on a gradient is shared in units, each of some of its rows.
@@ -44,7 +46,7 @@ static void collect(int unit) {
   real *const to = find_gradient(part.k) + part.from;
   const long each = g->lengths[0] * g->lengths[1], first = part.from / each, rows = (part.to - part.from) / each;
   for (int slot = 0; slot < g->slots; slot++) {
-    const real *const from = (g->source ? g->source + (long)slot * SUMS : (const real *)arg[g->leaf]) + g->offset;
+    const real *const from = (g->source ? g->source + slot * g->slot_step : (const real *)arg[g->leaf]) + g->offset;
     for (long row = 0; row < rows; row++) {
       for (long i = 0; i < g->lengths[0]; i++) {
         const long n = g->lengths[1], step = g->steps[1];
@@ -120,9 +122,10 @@ static void update(int unit, double scale) {
   else adapt(x[0], x[1], x[2], x[3], g, part.to - part.from, options);
 }
 
+// Of the gradients of which a step is made.
 static double add_up_squares(void) {
   double total = 0;
-  for (int unit = 0; unit < UNITS; unit++) total += squares[unit];
+  for (int unit = 0; unit < UNITS; unit++) if (arg[FIRST + 1 + 5 * find_part(unit).k]) total += squares[unit];
   return total;
 }
 

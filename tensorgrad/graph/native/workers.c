@@ -1,9 +1,6 @@
-// Memory, which is the library's own: one step at a time.
-static real plain[PLAIN] __attribute__((aligned(64)));           // of the whole program
-static real all_sums[SLOTS][SUMS] __attribute__((aligned(64)));  // over samples; a slot's blocks add to its own
-static V *all_kept, *arenas[MOST_THREADS];                       // of all blocks; of the block that a thread is at
-static void **arg;                                               // of the caller
-static int mode;                                                 // 0: gradients are wanted; else a step
+static void **arg;  // of the caller
+static int mode;    // 0: gradients are wanted; else a step
+static V *arenas[MOST_THREADS];
 
 // Threads: the caller is number 0; the others wait for a step, awake for a moment and then asleep.
 static int workers = 0, using = 1;
@@ -55,8 +52,7 @@ static void forget_workers(void) {  // a forked process has none
 }
 
 static int find_memory(int threads) {
-  if (!all_kept) all_kept = aligned_alloc(64, sizeof(V) * KEPT * BLOCKS);
-  int found = all_kept != 0;
+  int found = 1;
   for (int i = 0; i < threads; i++) {
     if (!arenas[i]) arenas[i] = aligned_alloc(64, sizeof(V) * ARENA);
     found = found && arenas[i];
@@ -92,9 +88,9 @@ int step(void **arguments, int threads, int update) {
   return result;
 }
 
-// Add what the slots hold between two places to the first slot's.
-static void add_up_slots(long start, long end, int thread) {
-  const long n = (end - start) / 16;
-  for (long i = start + n * thread / using * 16, stop = start + n * (thread + 1) / using * 16; i < stop; i++)
-    for (int slot = 1; slot < SLOTS; slot++) all_sums[0][i] += all_sums[slot][i];
+// Add what all slots hold to the first slot's.
+static void add_up_slots(real *sums, long size, int thread) {
+  const long n = size / 16;
+  for (long i = n * thread / using * 16, end = n * (thread + 1) / using * 16; i < end; i++)
+    for (int slot = 1; slot < SLOTS; slot++) sums[i] += sums[slot * size + i];
 }
