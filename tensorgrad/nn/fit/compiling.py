@@ -132,7 +132,8 @@ class Code:
                 variant = None
             else:
                 recordings = self.compiled.recordings
-                variant = self.compiled.variant(arrays, self._differentiates)
+                with np.errstate(all="ignore"):
+                    variant = self.compiled.variant(arrays, self._differentiates)
                 if variant is not found and self.compiled.recordings > recordings:
                     self.seconds += 0.0 if variant.built.cached else variant.built.seconds
             if variant is not found or variant is None:
@@ -147,6 +148,8 @@ class Code:
         return f"{self._name} {', '.join(f'{x.dtype} {x.shape}' for x in arrays)}"
 
     def _is_wanted(self, label: str, pays: Callable[[], bool]) -> bool:
+        if self.choice is False:
+            return False
         if self.choice is None:
             before = self.remembered.get(label)
             if not (pays() if before is None else before != _NUMPY):

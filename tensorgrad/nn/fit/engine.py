@@ -79,18 +79,22 @@ class Engine:
     def __str__(self) -> str:
         """What computes, in a line: C and who compiled it; or NumPy and, where there is a reason, why."""
         codes = self._codes()
-        compilers = [code.compiler for code in codes if code.compiler]
-        if compilers:
-            seconds = sum(code.seconds for code in codes)
-            return f"C, compiled {f'in {seconds:.1f} s' if seconds else 'before'} by {compilers[0]}"
         reasons = [self._reason, *(code.reason for code in codes)]
-        return ": ".join(["NumPy", *filter(None, reasons)][:2])
+        numpy = ": ".join(["NumPy", *filter(None, reasons)][:2])
+        compilers = [code.compiler for code in codes if code.compiler]
+        if not compilers:
+            return numpy
+        seconds = sum(code.seconds for code in codes)
+        text = f"C, compiled {f'in {seconds:.1f} s' if seconds else 'before'} by {compilers[0]}"
+        return text if numpy == "NumPy" else f"{text}; in part {numpy}"
 
     def tell(self) -> None:
         """Print what is new, and note it in the network."""
         text = str(self)
         if text == self._told:
             return
+        if text[0] == "C":
+            self._optimizer.zero_grad()  # which compiled steps do not keep
         self._told = self._network.engine = text
         if self._verbose and text != "NumPy":
             print(text.removeprefix("C, ").replace("NumPy: ", "not compiled: "), flush=True)
@@ -162,13 +166,16 @@ class Engine:
     # For checkpoints
 
     def state(self) -> dict[str, Any]:
-        """What computes batches of each shape."""
-        return {"libraries": {key: value for code in self._codes() for key, value in code.libraries.items()}}
+        """What was chosen, and what computes batches of each shape."""
+        libraries = {key: value for code in self._codes() for key, value in code.libraries.items()}
+        return {"choice": False if self._code is None else self._code.choice, "libraries": libraries}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Compute as the training did before, or refuse to. Called before anything is compiled."""
         for code in self._codes():
             code.remembered = state["libraries"]
+            if code.choice is None:
+                code.choice = state["choice"]
         if self._code is None and any(library != "NumPy" for library in state["libraries"].values()):
             self._reason = "compile=False, though the training began in compiled code"
 
