@@ -1,7 +1,8 @@
 """The rules of C for ops that move, add up and multiply; those on elements and on windows stand beside.
 
-A rule is ``rule(program, value, *arguments, **options)``. It asks the `Program` for the memory of its arguments
-(`need`), says where its result lies (`see`: in that memory, `begin`: in new memory), and puts lines into code.
+A rule is ``rule(program, value, *arguments, **options)``. It asks the `Program` for the memory of its
+arguments (`need`), says where its result lies (`see`: in that memory, `begin`: in new memory), and puts lines
+into code.
 """
 
 from __future__ import annotations

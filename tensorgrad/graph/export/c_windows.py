@@ -21,8 +21,8 @@ Index: TypeAlias = tuple[str, str, str, str]  # of images: sample, row, column, 
 class Layout(NamedTuple):
     """How filters lie over images: along rows and columns, and the length of each letter of the product.
 
-    Letters are samples s, groups g, filters f and channels c of a group, rows y and columns x of the output, k and
-    l of the filters.
+    Letters are samples s, groups g, filters f and channels c of a group, rows y and columns x of the output,
+    k and l of the filters.
     """
 
     axes: Axes
@@ -197,7 +197,7 @@ def _lay_windows(
 
 @contextmanager
 def _loop_over_windows(code: Code, images: Value, axes: Axes) -> Iterator[tuple[Index, Iterator[Index]]]:
-    """Loops over samples, if they are not in lanes, windows and channels: the window, and the pixels in it."""
+    """Loops over samples, if not in lanes, windows and channels: the window, and the pixels in it."""
     (rows, columns), (samples, *_, channels) = axes, images.shape
     ranges = {"y": rows.count, "x": columns.count}
     ranges = {"c": channels, **ranges} if images.laned else {"b": samples, **ranges, "c": channels}

@@ -70,8 +70,8 @@ class Product:
     batch : int or None
         Where the samples are in the result.
     loops : list of Loop
-        All but the samples'. By where they are: ``p``, ``q``: in the result, and in ``a`` or ``b`` alone; ``g``: in
-        the result otherwise; ``r``: summed over.
+        All but the samples'. By where they are: ``p``, ``q``: in the result, and in ``a`` or ``b`` alone;
+        ``g``: in the result otherwise; ``r``: summed over.
     bias : Value or None
         A vector along the letters f and, before it, g.
     """
@@ -117,7 +117,9 @@ class Product:
             self._multiply_plainly()
 
     def _multiply_plainly(self) -> None:
-        """Loops without blocks: the sum inside of the outputs, but along the last output where it steps by one."""
+        """Loops without blocks: the sum inside of the outputs, but along the last output where it steps by
+        one.
+        """
         outer = [x for x in self.loops if x.out is not None]
         code, out, x, y = self._begin()
         element = out.at(_place(outer, "out"))

@@ -77,8 +77,8 @@ class Program:
     graph : Expansion
     rules : mapping of op name to rule
     samples : int or None
-        The length of the batch axis, the first of inputs, which are split into lanes along it; None plans without
-        lanes.
+        The length of the batch axis, the first of inputs, which are split into lanes along it; None plans
+        without lanes.
     registers : int
         How many vectors of a block may stay in registers, beside those that are loaded.
 

@@ -396,13 +396,13 @@ def test_a_row_that_an_embedding_does_not_have_is_refused_as_ever():
 
 
 @tg.op
-def _sorted(x):
-    return np.sort(x, axis=-1)
+def bessel(x):
+    return np.i0(x)
 
 
-class Sorts(tg.Layer):
+class Bessel(tg.Layer):
     def forward(self, x):
-        return _sorted(x)
+        return bessel(x)
 
 
 class Reads(tg.Layer):
@@ -411,7 +411,7 @@ class Reads(tg.Layer):
 
 
 @pytest.mark.usefixtures("everything_pays")
-@pytest.mark.parametrize(("layer", "reason"), [(Sorts, "no rule .*_sorted"), (Reads, "out of the graph")])
+@pytest.mark.parametrize(("layer", "reason"), [(Bessel, "no rule for bessel"), (Reads, "out of the graph")])
 def test_what_has_no_c_goes_on_in_numpy_and_says_why(layer, reason, capsys):
     make = layered(lambda _: layer(), lambda o: tg.Dense(4, 3, **o))
     network, expected = make(), trained(make, False, X, LABELS)
