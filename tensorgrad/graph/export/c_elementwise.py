@@ -59,7 +59,8 @@ def nan_to_num(words: Words, x: Term, nan: float, posinf: Any, neginf: Any) -> s
 #: Functions of the prelude, and those that have another name there.
 CALLED = (
     "cbrt ceil copysign cos cosh elu erf erfc exp exp2 expm1 floor floor_divide fmax fmin fmod heaviside "
-    "hypot leaky_relu log log10 log1p log2 logaddexp logaddexp2 reciprocal relu remainder rint sigmoid sign silu sin "
+    "hypot leaky_relu log log10 log1p log2 logaddexp logaddexp2 reciprocal relu remainder rint sigmoid "
+    "sign silu sin "
     "sinc sinh softplus sqrt square tan tanh trunc"
 )
 RENAMED = {

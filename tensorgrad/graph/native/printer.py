@@ -158,7 +158,7 @@ def _write_work(program: Program, sources: Sequence[Buffer]) -> Iterator[str]:
         sums = [b for b in program.buffers if b.role == "sums" and b.stage == stage]
         yield "  for (int slot = thread; slot < SLOTS; slot += using) {"
         yield from (f"    memset({b.name}_all[slot], 0, sizeof *{b.name}_all);" for b in sums)
-        yield f"    for (int block = slot; block < BLOCKS; block += SLOTS)"
+        yield "    for (int block = slot; block < BLOCKS; block += SLOTS)"
         yield f"      blocks_{stage}(block, slot, arenas[thread]);"
         yield "  }"
         yield "  meet();"
