@@ -109,3 +109,32 @@ LAYOUTS = {
     "strided": _strided,
     "reversed in memory": lambda x: np.flip(np.flip(x).copy()),
 }
+
+
+def wrong_ops():
+    """Ops with one mistake each, and the check that finds it."""
+
+    @tg.op
+    def doubled(x):
+        return 2 * x
+
+    doubled.defvjp(x=lambda g, out, x: g)
+
+    @tg.op
+    def widened(x):
+        return x * np.ones(1)
+
+    widened.defvjp(x=lambda g, out, x: tg.astype(g, dtype=x.dtype))
+
+    @tg.op
+    def cleared(x):
+        x[...] = 0
+        return x * 1
+
+    cleared.defvjp(x=lambda g, out, x: 0 * g)
+
+    @tg.op
+    def second_wrong(x):
+        return x * x * x
+
+    second_wrong.defvjp(x=lambda g, out, x: 3 * g * np.square(x.data if isinstance(x, tg.Tensor) else x))

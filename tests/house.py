@@ -23,8 +23,8 @@ UNDER = {
     "estimators": {"core", "ops", "data", "graph", "nn"},
     "cli": {"", "core", "ops", "data", "graph", "nn", "audit", "estimators"},
 }
-#: What is imported inside the function that needs it: it may be missing, and costs nothing until then.
-OPTIONAL = {
+#: Packages that are imported inside the function that needs them: slow to import, or may be missing.
+LATE = {
     "graphviz",
     "matplotlib",
     "pooch",
@@ -241,11 +241,11 @@ def circles(house: House) -> Iterator[str]:
 
 
 def late_imports(house: House) -> Iterator[str]:
-    """Functions import optional packages alone, and the package's ``__getattr__`` its names on demand."""
+    """Functions import packages of `LATE` alone, and the package's ``__getattr__`` its names on demand."""
     for file in house.files:
         for found in file.imports:
             on_demand = file.module == house.package and found.function == "__getattr__"
-            if found.function and not on_demand and found.module.split(".")[0] not in OPTIONAL:
+            if found.function and not on_demand and found.module.split(".")[0] not in LATE:
                 yield file.at(
                     found.line,
                     f"imports {found.module} inside {found.function}; import it at the top of the file",

@@ -1,5 +1,6 @@
 """The house is in order, and its rules (``house.py``) find what is not, in small houses made up here."""
 
+import re
 from pathlib import Path
 
 import house
@@ -23,6 +24,19 @@ def test_the_package_keeps_the_rule(package, title):
 
 def test_every_folder_of_the_package_is_known():
     assert {path.parent.name for path in PACKAGE.glob("*/__init__.py")} == set(house.UNDER)
+
+
+def test_contributing_tells_the_same_rules():
+    text = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (.+) \| (.+) \|$", text, re.MULTILINE)
+    told = {folder: set(re.findall("`(.+?)`", used)) for folder, used in rows if folder[1:-1] in house.UNDER}
+    below = {f"`{folder}`": used for folder, used in house.UNDER.items() if "" not in used}
+    assert told == {**below, "`cli`": {"tensorgrad"}}  # which is all of them
+    limits = {what: int(most.replace(",", "")) for what, most in rows if most.replace(",", "").isdigit()}
+    of_larger = {f"`{place}`": most for place, most in house.LARGER.items()}
+    assert limits == {
+        "a function": house.FUNCTION, "a file": house.FILE, "the package": house.PACKAGE, **of_larger,
+    }  # fmt: skip
 
 
 @pytest.fixture

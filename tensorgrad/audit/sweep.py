@@ -12,6 +12,7 @@ import numpy as np
 from tensorgrad.audit import elementwise, images, linalg, losses, reduce, shape
 from tensorgrad.audit.sample import Sample
 from tensorgrad.core import OPS, Array, Op, Tensor, gradcheck, vjp
+from tensorgrad.core.gradcheck import apply_vjp
 
 __all__ = ["SAMPLES", "Row", "run", "table"]
 
@@ -155,13 +156,9 @@ def _derivatives(f: Callable[..., Any], args: Sequence[Any], order: int) -> tupl
         value, pull_back = vjp(function, *variables)
         cotangents = [rng.standard_normal(y.shape).astype(y.dtype) for y in value]
         gradients = pull_back(tuple(cotangents))
-        function = partial(_pull_back, function, len(variables))
+        function = partial(apply_vjp, function, len(variables))
         variables = [*variables, *cotangents]
     return gradients
-
-
-def _pull_back(f: Callable[..., Any], n: int, *args: Any) -> tuple[Any, ...]:
-    return vjp(f, *args[:n])[1](args[n:])
 
 
 def _is_floating(x: Any) -> bool:

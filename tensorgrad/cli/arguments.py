@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from tensorgrad.cli.audit import audit
 from tensorgrad.cli.models import draw, evaluate, predict
-from tensorgrad.cli.train import LOSSES, NETWORKS, OPTIMIZERS, SCHEDULES, train
+from tensorgrad.cli.train import LOSSES, NETWORKS, OPTIMIZER_NAMES, SCHEDULES, train
 
 __all__ = ["parse"]
 
@@ -121,7 +121,7 @@ def _add_train(commands: Any) -> _Parser:
     parser.add_argument("--epochs", type=_from(1, int), help=f"passes over the images{own}")
     parser.add_argument("--batch-size", type=_from(1, int), help=f"images of a step{own}")
     parser.add_argument("--loss", choices=sorted(LOSSES), help=f"what is made small{own}")
-    parser.add_argument("--optimizer", choices=sorted(OPTIMIZERS), help=f"how steps are made{own}")
+    parser.add_argument("--optimizer", choices=sorted(OPTIMIZER_NAMES), help=f"how steps are made{own}")
     parser.add_argument("--learning-rate", type=_from(0, float), help=f"length of a step{own}")
     parser.add_argument("--momentum", type=_from(0, float, below=1), help=f"of sgd{own}")
     parser.add_argument("--weight-decay", type=_from(0, float), help=f"pull towards 0{own}")

@@ -1,4 +1,4 @@
-"""NDArray in files, as networks take them."""
+"""Images in files, as networks take them."""
 
 from __future__ import annotations
 

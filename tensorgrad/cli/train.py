@@ -18,7 +18,7 @@ from tensorgrad.cli.report import compute_outputs, confusion_table, write_result
 from tensorgrad.core.checks import NDArray
 from tensorgrad.data import Augment, Dataset, load, one_hot
 
-__all__ = ["LOSSES", "NETWORKS", "OPTIMIZERS", "SCHEDULES", "make_target", "train"]
+__all__ = ["LOSSES", "NETWORKS", "OPTIMIZER_NAMES", "SCHEDULES", "make_target", "train"]
 
 
 def squared_error(prediction: tg.Tensor, target: Any, weights: Any = None) -> tg.Tensor:
@@ -55,7 +55,7 @@ LOSSES: dict[str, Callable[..., tg.Tensor]] = {
     "squared-error": squared_error,
     "cross-entropy": tg.cross_entropy,
 }
-OPTIMIZERS = ("sgd", "adam")
+OPTIMIZER_NAMES = ("sgd", "adam")
 SCHEDULES: dict[str, Callable[[tg.Optimizer, int], tg.Schedule] | None] = {
     "constant": None,
     "cosine": tg.CosineDecay,

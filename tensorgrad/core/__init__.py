@@ -1,4 +1,4 @@
-"""The engine: tensors, ops, the reverse walk and what is built on it. It knows no particular op."""
+"""The engine: tensors, ops, the reverse walk and what is built on it. It knows no op but three of its own."""
 
 from tensorgrad.core.detect_nan import *
 from tensorgrad.core.engine import *

@@ -10,7 +10,8 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from tensorgrad.core.engine import Tensor, watching
+from tensorgrad.core.engine import Tensor
+from tensorgrad.core.listeners import watching
 from tensorgrad.core.operators import Array
 from tensorgrad.core.refusals import calling_line
 
@@ -90,9 +91,9 @@ class detect_nan:  # noqa: N801 - a verb in lower case, as no_grad is
         """Look at the cotangent that a vjp has just given to an input of ``node``."""
         x = node.inputs[position]
         self._users.setdefault(x.serial, []).append(node)
-        g, gx = _as_array(g), _as_array(gx)
-        arrays = [_as_array(y) for y in node.inputs]
-        if _is_finite(gx) or not all(map(_is_finite, [g, _as_array(node), *arrays])):
+        g, gx = _take_array(g), _take_array(gx)
+        arrays = [_take_array(y) for y in node.inputs]
+        if _is_finite(gx) or not all(map(_is_finite, [g, _take_array(node), *arrays])):
             return
         op = node.op
         assert op is not None
@@ -126,7 +127,7 @@ class detect_nan:  # noqa: N801 - a verb in lower case, as no_grad is
         raise FloatingPointError(f"detect_nan: {message}; {node.op.name} was called at {line}")
 
 
-def _as_array(x: Any) -> Any:
+def _take_array(x: Any) -> Any:
     return x.data if isinstance(x, Tensor) else x
 
 

@@ -2,7 +2,8 @@
 
 A tensor remembers how it was made, ``op(*inputs, **params)``, and that is the graph. An op is a function on
 arrays with one formula per array argument, its vjp. The walk goes from an output back to the leaves and calls
-the formulas. What ops there are it does not know: they are found by their names, in two tables.
+the formulas. What ops there are it does not know, but for three that stand here: they are found by their
+names, in two tables.
 """
 
 from __future__ import annotations
@@ -12,30 +13,31 @@ import itertools
 import sys
 import threading
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, ContextDecorator
+from contextlib import ContextDecorator
 from contextvars import ContextVar
 from functools import partial, update_wrapper
 from heapq import heappop, heappush
 from types import MethodType
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, Protocol, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, TypeAlias, TypeVar, overload
 
 import numpy as np
 
 from tensorgrad.core.checks import NDArray
+from tensorgrad.core.listeners import Watch, lowering, tracing, watching
 from tensorgrad.core.operators import NUMPY, OPS, READERS, Array, Operators
 from tensorgrad.core.parallel import share
 from tensorgrad.core.refusals import (
     explain,
     refuse_assigned,
-    refuse_conversion,
     refuse_cotangent,
-    refuse_dtype,
-    refuse_integers,
-    refuse_joint,
-    refuse_masked,
     refuse_undeclared,
-    refuse_unlike,
     refuse_update,
+    require_constant,
+    require_cotangents,
+    require_dtype,
+    require_floating,
+    require_like,
+    require_unmasked,
 )
 
 if TYPE_CHECKING:
@@ -62,38 +64,6 @@ clock = itertools.count(1)
 
 #: How many `no_grad` blocks this thread or task is inside of; ops record at 0.
 paused: ContextVar[int] = ContextVar("tensorgrad_paused", default=0)
-
-#: What carries out the ops that a thread (by its number) calls without Tensors, in place of their forwards,
-#: as ``lower(op, *args, **params)``: an exporter, to which formulas so dictate their ops. It is empty but
-#: while one is at work, so that ordinary calls do not pay for it.
-lowering: dict[int, Callable[..., Any]] = {}
-
-
-class Recorder(Protocol):
-    """What records a function for a compiler: then ops record all they are given, what needs no gradient, truth
-    values and integers too, and values do not leave the graph unseen."""
-
-    def decide(self, condition: Tensor) -> bool: ...
-    def draw(self, make: Callable[[], NDArray]) -> Tensor: ...
-    def report(self, values: tuple[Tensor, ...], take: Callable[..., None]) -> None: ...
-    def refuse(self, tensor: Tensor, what: str) -> None: ...
-
-
-#: The recorder that this thread or task works for.
-tracing: ContextVar[Recorder | None] = ContextVar("tensorgrad_tracing", default=None)
-
-
-class Watch(Protocol):
-    """What is told of every op and every vjp: `detect_nan`, and the recorder of `backward_steps`."""
-
-    def walking(self) -> AbstractContextManager[None]: ...
-    def forward_again(self) -> AbstractContextManager[None]: ...
-    def after_forward(self, node: Tensor, arrays: list[Array]) -> None: ...
-    def after_vjp(self, node: Tensor, position: int, g: Array, gx: Array) -> None: ...
-
-
-#: The watch this thread or task is under.
-watching: ContextVar[Watch | None] = ContextVar("tensorgrad_watch", default=None)
 
 
 class no_grad(ContextDecorator):  # noqa: N801 - a verb in lower case, as NumPy's errstate is
@@ -125,24 +95,6 @@ class no_grad(ContextDecorator):  # noqa: N801 - a verb in lower case, as NumPy'
 
 
 # Tensors
-
-
-class Call(NamedTuple):
-    """A call that ended in a tensor: of a layer, or of one formula of an op. Drawings frame what it made.
-
-    Attributes
-    ----------
-    start : int
-        The serial number before it: what it made is younger.
-    maker : weakref.ref or Op
-        The layer, or the op.
-    label : str or int
-        The name of the layer's class, or the position of the argument whose formula it was.
-    """
-
-    start: int
-    maker: Any
-    label: Any
 
 
 class Tensor(Operators["Tensor"]):
@@ -215,7 +167,7 @@ class Tensor(Operators["Tensor"]):
 
     def _become_leaf(self, data: NDArray, requires_grad: bool, name: str | None) -> None:
         if requires_grad:
-            refuse_integers(data.dtype, f"{type(self).__name__}{f' {name!r}' if name else ''}")
+            require_floating(data.dtype, f"{type(self).__name__}{f' {name!r}' if name else ''}")
         self._array = data
         self._requires_grad = requires_grad
         self.name = name
@@ -243,7 +195,7 @@ class Tensor(Operators["Tensor"]):
         if self._op is not None:
             raise TypeError(f"only a leaf can be assigned, and {self.label()} was made by {self._op.name}")
         values = values._array if isinstance(values, Tensor) else np.asarray(values)
-        refuse_unlike("assigning to", self, values, "same_kind")
+        require_like("assigning to", self, values, "same_kind")
         np.copyto(self.own(), values)
 
     @property
@@ -260,7 +212,7 @@ class Tensor(Operators["Tensor"]):
             if not isinstance(value, Tensor):
                 value = np.array(value, dtype=self._array.dtype)
                 value.flags.writeable = False
-            refuse_unlike("grad of", self, value, "no")
+            require_like("grad of", self, value, "no")
         self._grad = value
 
     @property
@@ -321,6 +273,11 @@ class Tensor(Operators["Tensor"]):
         """A copy of the values, free of the graph."""
         self._leave("numpy()")
         return self._array.copy()
+
+    def tolist(self) -> Any:
+        """The values as nested lists of Python numbers."""
+        self._leave("tolist()")
+        return self._array.tolist()
 
     def item(self) -> float:
         """The only element as a Python number; ValueError if there are more."""
@@ -425,18 +382,18 @@ class Tensor(Operators["Tensor"]):
     # The ways out of the graph that Python and NumPy take by themselves: open only where nothing is lost
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray:
-        refuse_conversion(self, "conversion to a NumPy array")
+        require_constant(self, "conversion to a NumPy array")
         self._leave("conversion to a NumPy array")
         if copy is False:
             raise ValueError("a Tensor gives NumPy a copy of its values, never a view, which t.data is")
         return np.array(self._array, dtype=dtype)
 
     def __float__(self) -> float:
-        refuse_conversion(self, "conversion to float")
+        require_constant(self, "conversion to float")
         return float(self.item())
 
     def __int__(self) -> int:
-        refuse_conversion(self, "conversion to int")
+        require_constant(self, "conversion to int")
         return int(self.item())
 
     def __bool__(self) -> bool:
@@ -503,12 +460,30 @@ class Parameter(Tensor):
         super().__init__(data, True, name, dtype)
 
 
+class Call(NamedTuple):
+    """A call that ended in a tensor: of a layer, or of one formula of an op. Drawings frame what it made.
+
+    Attributes
+    ----------
+    start : int
+        The serial number before it: what it made is younger.
+    maker : weakref.ref or Op
+        The layer, or the op.
+    label : str or int
+        The name of the layer's class, or the position of the argument whose formula it was.
+    """
+
+    start: int
+    maker: Any
+    label: Any
+
+
 def as_numeric(data: Array, dtype: DTypeLike | None, what: str) -> NDArray:
     """A fresh real or boolean array of ``data``; TypeError or ValueError naming ``what`` otherwise."""
     if isinstance(data, Tensor):
-        refuse_conversion(data, f"making a {what} of it")
+        require_constant(data, f"making a {what} of it")
         data = data._array
-    refuse_masked(data, what)
+    require_unmasked(data, what)
     try:
         array = np.array(data, dtype=dtype)
     except (ValueError, TypeError) as error:
@@ -568,7 +543,8 @@ class Op(Generic[P]):
         self._bare = isinstance(forward, np.ufunc)  # their options (out, where, dtype) are not for tensors
         self.vjps: dict[str, Vjp] = {}
         self.joint: Callable[..., tuple[Array, ...]] | None = None
-        #: Of products: how many products a call adds up, ``(out, *args, **params) -> int``.
+        #: Of products: how many products a call adds up, ``(out, *args, **params) -> int``. It lets the walk
+        #: run the formulas of a large one on threads.
         self.multiply_adds: Callable[..., int] | None = None
         self.defvjp()
         self.variadic = any(p.kind is p.VAR_POSITIONAL for p in signature)
@@ -630,12 +606,12 @@ class Op(Generic[P]):
             args = self._complete(args, params)
         if params and self._bare:
             raise TypeError(f"{self.name}: no option {', '.join(params)} can be used here")
-        traced = record = raw = mixed = False
+        has_tensor = record = has_constant = mixed = False
         arrays: list[Any] = []
         dtype: Any = None
         for x in args:
             if isinstance(x, Tensor):
-                traced = True
+                has_tensor = True
                 data = x._array
                 if x._requires_grad:
                     if record:
@@ -645,25 +621,24 @@ class Op(Generic[P]):
                         dtype = data.dtype
                 x = data
             else:
-                raw = True
+                has_constant = True
             arrays.append(x)
         record = record and not paused.get()
-        followed = traced and tracing.get() is not None
+        followed = has_tensor and tracing.get() is not None
         keep = record or followed
-        if keep and raw:
+        if keep and has_constant:
             # The graph must not see later changes to an array that is not its own.
             keep_operand = self._see_operand if followed else self._keep_operand
             args = tuple(x if isinstance(x, Tensor) else keep_operand(x) for x in args)
             arrays = [x._array if isinstance(x, Tensor) else x for x in args]
         forward = self.forward
-        if lowering and not traced and threading.get_ident() in lowering:
+        if lowering and not has_tensor and threading.get_ident() in lowering:
             forward = partial(lowering[threading.get_ident()], self)
-        options = _unwrap_options(params) if followed else params
         try:
-            out = forward(*arrays, **options)
+            out = forward(*arrays, **(_unwrap_options(params) if followed else params))
         except (TypeError, ValueError, IndexError) as error:
             raise explain(error, self, arrays, self._native) from error
-        if not traced:
+        if not has_tensor:
             return out
         if type(out) is not np.ndarray:
             out = self._unwrap(out)
@@ -674,7 +649,7 @@ class Op(Generic[P]):
         node._serial = next(clock)
         if keep:
             if record and (mixed or out.dtype is not dtype):
-                refuse_dtype(self, args, arrays, out.dtype)
+                require_dtype(self, args, arrays, out.dtype)
             node._op = self
             node._inputs = args
             node._params = self._keep_params(params, followed) if params or self.defaults else params
@@ -682,16 +657,15 @@ class Op(Generic[P]):
             if watch is not None:
                 watch.after_forward(node, arrays)
         else:
-            node._op = None
-            node._inputs = ()
-            node._params = {}
-            if raw and any(isinstance(x, np.ndarray) and np.may_share_memory(out, x) for x in args):
+            node._op, node._inputs, node._params = None, (), {}
+            if has_constant and any(isinstance(x, np.ndarray) and np.may_share_memory(out, x) for x in args):
                 node._array = out.copy(order="K")  # the array is the caller's, who may change it
         return node
 
     def _record(self, args: tuple[Any, ...], params: dict[str, Any]) -> Any:
         """Call a function without a derivative so that a compiler finds it in the graph."""
-        out = self.forward(*(x._array if isinstance(x, Tensor) else x for x in args), **params)
+        arrays = [x._array if isinstance(x, Tensor) else x for x in args]
+        out: Any = self.forward(*arrays, **params)  # type: ignore[arg-type]
         if not isinstance(out, (np.ndarray, np.generic)):
             return out
         node = Tensor(out)
@@ -734,7 +708,7 @@ class Op(Generic[P]):
         """What the forward gave, a NumPy scalar or a subclass's array, as a plain array."""
         if isinstance(out, (tuple, list)):
             raise TypeError(f"{self.name}: an op gives one array, got a {type(out).__name__}; stack them")
-        refuse_masked(out, self.name)
+        require_unmasked(out, self.name)
         return np.asarray(out)
 
     def _keep_operand(self, x: Any) -> Any:
@@ -756,6 +730,21 @@ class Op(Generic[P]):
         for key, value in params.items():
             kept[key] = value if type(value) in _ATOMS else _freeze(value, followed)
         return kept
+
+
+def _freeze(value: Any, followed: bool) -> Any:
+    """``value`` with a copy of every array and list in it, so that the graph alone holds them."""
+    if isinstance(value, Tensor):
+        return value if followed else value.numpy()
+    if isinstance(value, np.ndarray):
+        copy = value.copy()
+        copy.flags.writeable = False
+        return copy
+    if type(value) is tuple and _ATOMS.issuperset(map(type, value)):
+        return value
+    if isinstance(value, (tuple, list)):
+        return type(value)([_freeze(item, followed) for item in value])
+    return value
 
 
 @overload
@@ -889,29 +878,14 @@ def as_option(x: Array) -> Array:
 
 def _unwrap_options(params: dict[str, Any]) -> dict[str, Any]:
     """Options with the arrays of tensors in their place."""
-    plain = lambda x: x._array if isinstance(x, Tensor) else x
+    plain: Callable[[Any], Any] = lambda x: x._array if isinstance(x, Tensor) else x
     return {
         key: tuple(map(plain, value)) if type(value) is tuple else plain(value)
         for key, value in params.items()
     }
 
 
-def _freeze(value: Any, followed: bool) -> Any:
-    """``value`` with a copy of every array and list in it, so that the graph alone holds them."""
-    if isinstance(value, Tensor):
-        return value if followed else value.numpy()
-    if isinstance(value, np.ndarray):
-        copy = value.copy()
-        copy.flags.writeable = False
-        return copy
-    if type(value) is tuple and _ATOMS.issuperset(map(type, value)):
-        return value
-    if isinstance(value, (tuple, list)):
-        return type(value)([_freeze(item, followed) for item in value])
-    return value
-
-
-# The ops that the engine itself needs
+# The three ops that core itself needs: to begin a derivative at, and for arguments that were broadcast
 
 
 @op(elementwise=True)
@@ -938,6 +912,9 @@ def broadcast_to(x: Array, *, shape: int | tuple[int, ...]) -> Array:
     return np.broadcast_to(x, shape)
 
 
+broadcast_to.defvjp(x=lambda g, out, x, shape: sum_to(g, shape=x.shape))
+
+
 @op
 def sum_to(x: Array, *, shape: tuple[int, ...]) -> Array:
     """``x`` summed over the axes that broadcasting from ``shape`` added: the adjoint of `broadcast_to`.
@@ -952,19 +929,33 @@ def sum_to(x: Array, *, shape: tuple[int, ...]) -> Array:
     return np.add.reduce(x, axis=axes).reshape(shape)  # np.sum without its wrapper, which costs as much
 
 
-broadcast_to.defvjp(x=lambda g, out, x, shape: sum_to(g, shape=x.shape))
 sum_to.defvjp(x=lambda g, out, x, shape: broadcast_to(g, shape=x.shape))
 
 
 # The reverse walk
+#
+# It is this loop. What `_walk` has beside it: constants, arguments that were broadcast, refusals, formulas
+# that are joint or run on threads, graphs that begin at some tensors (``since``, ``ends``), and who looks on.
+#
+#     waiting = {output.serial: (output, g)}
+#     while waiting:
+#         node, g = waiting.pop(max(waiting))  # the youngest, which has received all its cotangents
+#         if node.op is None:
+#             leaves.append((node, g))
+#             continue
+#         args = [x.data for x in node.inputs]
+#         for x, formula in zip(node.inputs, node.op.formulas):
+#             gx = formula(g, node.data, *args, **node.params)
+#             _, before = waiting.get(x.serial, (x, 0))
+#             waiting[x.serial] = (x, before + gx)
 
 #: The formulas of a call run side by side, on threads, if it took so many multiply-adds: each of them then
 #: takes about a millisecond. To wake a thread, to give it what another core has in its cache and to share the
 #: memory's bandwidth costs so much that shorter ones gain nothing.
-SIDE_BY_SIDE = 1 << 25
+LARGE_PRODUCT = 1 << 25
 
-#: A tensor and a cotangent of it.
-Cotangent: TypeAlias = tuple[Tensor, Array]
+#: A tensor and its cotangent.
+NodeAndG: TypeAlias = tuple[Tensor, Array]
 
 _ZERO: Any = object()  # stands for a cotangent; None, which a formula without a return gives, is refused
 
@@ -999,12 +990,12 @@ def seed(output: Tensor, g: Array | None, what: str) -> Array:
 
 
 def walk(
-    outputs: Iterable[Cotangent],
+    outputs: Iterable[NodeAndG],
     *,
     create_graph: bool = False,
     since: int = 0,
     ends: frozenset[int] = frozenset(),
-) -> list[Cotangent]:
+) -> list[NodeAndG]:
     """The cotangents of the leaves, as (leaf, cotangent) pairs, from those of some outputs.
 
     The formulas run on arrays, or on Tensors with ``create_graph``. Tensors older than the serial number
@@ -1019,8 +1010,8 @@ def walk(
 
 
 def _walk(
-    outputs: Iterable[Cotangent], create_graph: bool, since: int, ends: frozenset[int], watch: Watch | None
-) -> list[Cotangent]:
+    outputs: Iterable[NodeAndG], create_graph: bool, since: int, ends: frozenset[int], watch: Watch | None
+) -> list[NodeAndG]:
     # Inputs are older than what was made of them, so the youngest node still waiting has received all its
     # cotangents: a heap of serial numbers yields a topological order with no pass to count uses.
     waiting, pending = _queue(outputs)
@@ -1042,7 +1033,9 @@ def _walk(
         formulas = op.formulas_for(len(inputs)) if op.variadic else op.formulas
         if op.joint is not None:
             formulas = _split_joint(op, len(inputs))
-        elif op.multiply_adds is not None and not observed:
+        elif op.multiply_adds is None or observed:
+            pass
+        elif op.multiply_adds(out, *args, **params) >= LARGE_PRODUCT:
             formulas = _run_side_by_side(formulas, node, g, args, since, ends)
         reached = False
         for i, x in enumerate(inputs):
@@ -1064,7 +1057,7 @@ def _walk(
                 if not op.elementwise or shape != node._array.shape:
                     refuse_cotangent(op, i, gx, x)
                 gx = sum_to(gx, shape=data.shape)
-            if gx.dtype is not data.dtype and gx.dtype != data.dtype:
+            if gx.dtype is not data.dtype and gx.dtype != data.dtype:  # `is not` is only quick
                 refuse_cotangent(op, i, gx, x)
             if observed:
                 _observe(watch, start, node, i, g, gx)
@@ -1073,15 +1066,15 @@ def _walk(
             else:
                 heappush(waiting, -older)
             pending[older] = (x, gx)
-        if since and not reached:
+        if since and not reached:  # all that it was made of is older: it counts as a leaf
             leaves.append((node, g))
     return leaves
 
 
-def _queue(outputs: Iterable[Cotangent]) -> tuple[list[int], dict[int, Cotangent]]:
+def _queue(outputs: Iterable[NodeAndG]) -> tuple[list[int], dict[int, NodeAndG]]:
     """What waits: a heap of negative serial numbers, the youngest first; tensors and cotangents by them."""
     waiting: list[int] = []
-    pending: dict[int, Cotangent] = {}
+    pending: dict[int, NodeAndG] = {}
     for output, g in outputs:
         if output._serial in pending:
             g = pending[output._serial][1] + g
@@ -1100,7 +1093,7 @@ def _split_joint(op: Op[Any], count: int) -> list[Vjp]:
     def formula(i: int, g: Array, out: Array, /, *args: Any, **params: Any) -> Array:
         if not found:
             together = joint(g, out, *args, **params)
-            refuse_joint(op, together, count)
+            require_cotangents(op, together, count)
             found.extend(together)
         return _ZERO if found[i] is None else found[i]
 
@@ -1110,12 +1103,8 @@ def _split_joint(op: Op[Any], count: int) -> list[Vjp]:
 def _run_side_by_side(
     formulas: list[Vjp], node: Tensor, g: Array, args: tuple[Any, ...], since: int, ends: frozenset[int]
 ) -> list[Vjp]:
-    """The formulas of a large product, run already, at the same time; of a small one as they are."""
-    op, out, params = node._op, node._array, node._params
-    assert op is not None
-    assert op.multiply_adds is not None
-    if op.multiply_adds(out, *args, **params) < SIDE_BY_SIDE:
-        return formulas
+    """The formulas of a large product, run already, at the same time."""
+    out, params = node._array, node._params
     found: dict[int, Array] = {}
 
     def compute(i: int) -> None:

@@ -213,7 +213,7 @@ def gradcheck(
                 report.worst = max(report.worst, slopes.error(found))
                 if slopes.error(found) > 1:
                     report.mismatches.append(Mismatch(level, i, index, found, slopes))
-        function = partial(_pull_back, function, len(checked))
+        function = partial(apply_vjp, function, len(checked))
         checked = [*checked, *cotangents]
     if raises and not report.ok:
         raise GradcheckError(report)
@@ -262,7 +262,7 @@ def _contract(
     return float(sum(np.vdot(v.astype(float), _as_array(y)) for v, y in pairs))
 
 
-def _pull_back(f: Callable[..., Any], n: int, *args: Array) -> tuple[Any, ...]:
+def apply_vjp(f: Callable[..., Any], n: int, *args: Array) -> tuple[Any, ...]:
     """The vjp of ``f`` as a function of its ``n`` arguments and of the cotangents of its outputs."""
     return vjp(f, *args[:n])[1](args[n:])
 

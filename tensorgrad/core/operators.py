@@ -235,11 +235,6 @@ class Operators(Generic[R]):
     trace: Callable[..., R] = _method(np.trace)
     var: Callable[..., R] = _method(np.var)
 
-    def tolist(self) -> Any:
-        """The values as nested lists of Python numbers."""
-        self._leave("tolist()")
-        return self._array.tolist()
-
     def astype(self, dtype: DTypeLike) -> R:
         """The values cast to ``dtype``; see `tensorgrad.astype`."""
         return OPS["astype"](self, dtype=dtype)

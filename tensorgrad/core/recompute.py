@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from tensorgrad.core.engine import Op, Tensor, clock, find_outside, paused, walk, watching
+from tensorgrad.core.engine import Op, Tensor, clock, find_outside, paused, walk
+from tensorgrad.core.listeners import watching
 from tensorgrad.core.operators import Array
 from tensorgrad.core.trees import flatten, map_leaves
 
@@ -75,7 +76,7 @@ def _recall(
     return value
 
 
-# Not in the registry: nobody calls it but `checkpoint`, which knows what f reads.
+# Not in the table of ops: nobody calls it but `checkpoint`, which knows what f reads.
 recompute = Op(_recall, "recompute", ("inputs",), elementwise=False, native=False)
 
 

@@ -1,6 +1,7 @@
 """The words of the engine's errors: what was expected, what came, what to do. The engine reads without them.
 
-A tensor, and an op, is here what has their attributes: this file stands under the engine.
+What is called ``refuse_`` always raises; what is called ``require_`` returns where all is well. A tensor, and
+an op, is here what has their attributes: this file stands under the engine.
 """
 
 from __future__ import annotations
@@ -12,21 +13,21 @@ from typing import Any, NoReturn
 import numpy as np
 
 __all__ = [
-    "calling_line", "describe_arguments", "explain", "refuse_assigned", "refuse_conversion",
-    "refuse_cotangent", "refuse_dtype", "refuse_integers", "refuse_joint", "refuse_masked",
-    "refuse_numpy", "refuse_undeclared", "refuse_unlike", "refuse_update",
+    "calling_line", "describe_arguments", "explain", "refuse_assigned", "refuse_cotangent", "refuse_numpy",
+    "refuse_undeclared", "refuse_update", "require_constant", "require_cotangents", "require_dtype",
+    "require_floating", "require_like", "require_unmasked",
 ]  # fmt: skip
 
 # Of arrays
 
 
-def refuse_masked(data: Any, what: str) -> None:
+def require_unmasked(data: Any, what: str) -> None:
     """TypeError if ``data`` is a masked array, whose mask would be lost."""
     if hasattr(data, "mask") and hasattr(data, "filled"):
         raise TypeError(f"{what}: a masked array would lose its mask; pass .filled(value), or use np.where")
 
 
-def refuse_integers(dtype: np.dtype[Any], what: str) -> None:
+def require_floating(dtype: np.dtype[Any], what: str) -> None:
     """TypeError unless ``dtype`` is floating: a derivative needs a neighbourhood."""
     if dtype.kind != "f":
         raise TypeError(f"{what}: only floating tensors can require grad, got {dtype}; pass floats")
@@ -35,7 +36,7 @@ def refuse_integers(dtype: np.dtype[Any], what: str) -> None:
 # Of tensors
 
 
-def refuse_unlike(doing: str, tensor: Any, values: Any, casting: Any) -> None:
+def require_like(doing: str, tensor: Any, values: Any, casting: Any) -> None:
     """An error unless ``values`` have the tensor's shape, and can be cast to its dtype."""
     if values.shape != tensor.shape:
         raise ValueError(f"{doing} {tensor.label()}: expected shape {tensor.shape}, got {values.shape}")
@@ -43,7 +44,7 @@ def refuse_unlike(doing: str, tensor: Any, values: Any, casting: Any) -> None:
         raise TypeError(f"{doing} {tensor.label()}: expected {tensor.dtype}, got {values.dtype}")
 
 
-def refuse_conversion(tensor: Any, wanted: str) -> None:
+def require_constant(tensor: Any, wanted: str) -> None:
     """TypeError if the tensor requires grad: what is ``wanted`` would lose it."""
     if tensor.requires_grad:
         raise TypeError(
@@ -80,7 +81,7 @@ def refuse_undeclared(op: str, argument: str, *args: Any, **params: Any) -> NoRe
     )
 
 
-def refuse_dtype(op: Any, args: tuple[Any, ...], arrays: list[Any], dtype: np.dtype[Any]) -> None:
+def require_dtype(op: Any, args: tuple[Any, ...], arrays: list[Any], dtype: np.dtype[Any]) -> None:
     """TypeError if the result is not floating, or of another dtype than a tensor that requires grad."""
     for x in args:
         if not getattr(x, "requires_grad", False):
@@ -130,12 +131,11 @@ def calling_line() -> str:
 # Of the reverse walk
 
 
-def refuse_assigned(op: Any, x: Any) -> NoReturn:
-    """Of an input that is younger than what was made of it."""
-    raise RuntimeError(
-        f"backward through {op.name}: {x.label()} was assigned after {op.name} had read it, "
-        "so its gradient is lost; run forward again first"
-    )
+def refuse_assigned(op: Any, x: Any, reader: str | None = None) -> NoReturn:
+    """Of an input that is younger than what was made of it; ``reader`` is who meets it, if not the walk."""
+    who = reader or f"backward through {op.name}"
+    advice = "; run forward again" if reader else ", so its gradient is lost; run forward again first"
+    raise RuntimeError(f"{who}: {x.label()} was assigned after {op.name} had read it{advice}")
 
 
 def refuse_cotangent(op: Any, position: int, gx: Any, x: Any) -> NoReturn:
@@ -147,7 +147,7 @@ def refuse_cotangent(op: Any, position: int, gx: Any, x: Any) -> NoReturn:
     )
 
 
-def refuse_joint(op: Any, together: Any, count: int) -> None:
+def require_cotangents(op: Any, together: Any, count: int) -> None:
     """TypeError unless a joint formula gave so many cotangents."""
     came = len(together) if hasattr(together, "__len__") else f"a {type(together).__name__}"
     if came != count:

@@ -24,7 +24,7 @@ from tensorgrad.core.engine import (
     walk,
 )
 from tensorgrad.core.operators import Array
-from tensorgrad.core.refusals import refuse_integers
+from tensorgrad.core.refusals import require_floating
 from tensorgrad.core.trees import flatten, map_leaves, match, rebuild
 
 __all__ = ["grad", "hessian", "hvp", "jacobian", "jvp", "stop_gradient", "value_and_grad", "vjp"]
@@ -338,7 +338,7 @@ def _make_variable(x: Any, what: str) -> Tensor:
         node: Tensor = identity(x)
         return node
     array = as_numeric(x, None, what)
-    refuse_integers(array.dtype, what)
+    require_floating(array.dtype, what)
     return Tensor(array, requires_grad=True)
 
 

@@ -68,7 +68,7 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
         random_state: Any = None,
         verbose: bool = False,
     ) -> None:
-        options = locals()
+        options = locals()  # the arguments by name, and nothing else: so this is the first line
         del options["self"]
         self.__dict__.update(options)
 

@@ -14,7 +14,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from tensorgrad.core import Tensor
 from tensorgrad.core.checks import NDArray
 from tensorgrad.estimators.base import Facts, NetworkEstimator, supports_partial_fit
-from tensorgrad.estimators.modules import Module, Shape, require_logits
+from tensorgrad.estimators.modules import Module, Shape, require_no_softmax
 from tensorgrad.nn import Callback, Network, Optimizer, Schedule
 from tensorgrad.nn.fit.metrics import Metric
 from tensorgrad.nn.fit.outputs import output_scale, probabilities
@@ -158,7 +158,7 @@ class TensorgradClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[m
         random_state: Any = None,
         verbose: bool = False,
     ) -> None:
-        options = locals()
+        options = locals()  # the arguments by name, and nothing else: so this is the first line
         del options["self"]
         self.__dict__.update(options)
 
@@ -257,4 +257,4 @@ class TensorgradClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[m
         return own[targets] if weights is None else own[targets] * weights
 
     def _check_network(self, network: Network) -> None:
-        require_logits(self._name, network)
+        require_no_softmax(self._name, network)

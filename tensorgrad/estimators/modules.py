@@ -15,7 +15,7 @@ from tensorgrad.nn.fit.outputs import bare_loss
 from tensorgrad.ops import cross_entropy
 
 __all__ = [
-    "Module", "Shape", "build_network", "make_optimizer", "read_input_shape", "require_logits",
+    "Module", "Shape", "build_network", "make_optimizer", "read_input_shape", "require_no_softmax",
     "require_outputs",
 ]  # fmt: skip
 
@@ -113,7 +113,7 @@ def require_outputs(name: str, network: nn.Network, x: NDArray, outputs: int) ->
         )
 
 
-def require_logits(name: str, network: nn.Network) -> None:
+def require_no_softmax(name: str, network: nn.Network) -> None:
     """Refuse probabilities where the loss takes logits: it would train, but badly."""
     last = network.layers[-1] if network.layers else None
     if bare_loss(network) is cross_entropy and isinstance(last, (nn.Softmax, nn.Sigmoid)):

@@ -10,6 +10,7 @@ from itertools import chain
 from typing import Any, TypeAlias
 
 from tensorgrad.core import Op, Parameter, Tensor
+from tensorgrad.core.engine import find_ancestors
 from tensorgrad.graph.formulas import argument_names, formula_text
 
 
@@ -21,15 +22,8 @@ def ancestors(*outputs: Tensor) -> list[Tensor]:
     >>> [node.name or node.op.name for node in ancestors(np.exp(x) * x)]
     ['x', 'exp', 'multiply']
     """
-    found = {id(output): output for output in outputs}
-    stack = list(outputs)
-    while stack:
-        for x in tensors_in(stack.pop()):
-            if id(x) not in found:
-                found[id(x)] = x
-                stack.append(x)
     # Assigning a leaf gives it a new serial number, so leaves are kept apart.
-    return sorted(found.values(), key=lambda node: (node.op is not None, node.serial))
+    return sorted(find_ancestors(outputs).values(), key=lambda node: (node.op is not None, node.serial))
 
 
 def tensors_in(node: Tensor) -> list[Tensor]:

@@ -15,7 +15,7 @@ from tensorgrad.nn.fit.compiling import choose_forward, take_choice
 from tensorgrad.nn.fit.examples import Intake, cut
 from tensorgrad.nn.fit.metrics import Metric, measures
 from tensorgrad.nn.fit.outputs import output_scale
-from tensorgrad.nn.fit.preparing import prepare_training
+from tensorgrad.nn.fit.prepare import prepare_training
 from tensorgrad.nn.fit.tally import evaluate
 from tensorgrad.nn.fit.training import Callback, FitOptions
 from tensorgrad.nn.optimizers import Optimizer
@@ -181,7 +181,7 @@ class Network(Sequential):
         UncompilableError, NoCompilerError
             With ``compile=True``, if an op has no rule in C, or there is no compiler.
         """
-        options = locals()
+        options = locals()  # the arguments by name, and nothing else: so this is the first line
         del options["self"]
         prepare_training(self, FitOptions(**options)).run()
         return self.history

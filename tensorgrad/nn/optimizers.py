@@ -14,7 +14,7 @@ import numpy as np
 from tensorgrad.core import Tensor
 from tensorgrad.core.checks import NDArray, flag, fraction, is_integer, nonnegative, positive
 from tensorgrad.graph.native.variant import Update
-from tensorgrad.nn.stepping import (
+from tensorgrad.nn.optimizer_step import (
     Options,
     ParameterGroup,
     Scratch,
@@ -428,6 +428,7 @@ class MiniBatchSGD(Optimizer):
         clip_value: float | None = None,
         clip_norm: float | None = None,
     ) -> None:
+        # Of the arguments those that have a check; so nothing may be assigned before this line.
         options = {name: value for name, value in locals().items() if name in self._checks}
         super().__init__(parameters, options, clip_value, clip_norm)
 
@@ -537,6 +538,7 @@ class Adam(Optimizer):
         clip_value: float | None = None,
         clip_norm: float | None = None,
     ) -> None:
+        # Of the arguments those that have a check; so nothing may be assigned before this line.
         options = {name: value for name, value in locals().items() if name in self._checks}
         super().__init__(parameters, options, clip_value, clip_norm)
 
@@ -609,4 +611,8 @@ class AdamW(Adam):
         clip_value: float | None = None,
         clip_norm: float | None = None,
     ) -> None:
-        Adam.__init__(**locals())  # as given: only the usual decay is another
+        # As they were given: only the usual decay is another.
+        super().__init__(
+            parameters, learning_rate, betas=betas, eps=eps, weight_decay=weight_decay, amsgrad=amsgrad,
+            clip_value=clip_value, clip_norm=clip_norm,
+        )  # fmt: skip

@@ -39,6 +39,9 @@ def relu(x: Array) -> Array:
     return np.maximum(x, 0)
 
 
+relu.defvjp(x=lambda g, out, x: gate(g, ~(x <= 0)))  # NaN lets the cotangent pass
+
+
 def keep(x: Array, hit: Array, out: Array = None) -> Array:
     """``x`` where ``hit``, elsewhere 0: as bits times 0 or 1, for numpy.where branches on each element."""
     if x.dtype.itemsize > 8:
@@ -62,7 +65,6 @@ def gate(x: Array, condition: Array) -> Array:
 
 
 gate.defvjp(x=lambda g, out, x, condition: gate(g, condition), condition=None)
-relu.defvjp(x=lambda g, out, x: gate(g, ~(x <= 0)))  # NaN lets the cotangent pass
 
 
 @op(elementwise=True)

@@ -19,11 +19,11 @@ from tensorgrad.core import Array, op
 from tensorgrad.core.checks import integer, pair
 from tensorgrad.core.parallel import parts, share
 from tensorgrad.ops.windows import (
-    Axis,
     Padding,
     Shape,
     Sides,
     Size,
+    Windows,
     remember,
     require_images,
     require_shape,
@@ -37,7 +37,7 @@ __all__ = ["conv1d", "conv2d", "conv_transpose2d"]
 @remember
 def _windows(
     name: str, shapes: tuple[Shape, Shape], stride: Size, padding: Padding, dilation: Size, groups: int
-) -> tuple[Axis, Axis]:
+) -> tuple[Windows, Windows]:
     """The two axes of a convolution, after a check that images, filters and groups fit one another."""
     images, filters = shapes
     both = f"images {images}, filters {filters}"
@@ -64,7 +64,7 @@ def _batch_innermost(x: Array) -> Array:
     return x if x.flags.c_contiguous else x.copy()
 
 
-def _pad(x: Array, rows: Axis, columns: Axis) -> Array:
+def _pad(x: Array, rows: Windows, columns: Windows) -> Array:
     """Images x (C, H, W, N) with zeros around them; x itself if there is no padding."""
     if not (rows.before or rows.after or columns.before or columns.after):
         return x
@@ -75,7 +75,9 @@ def _pad(x: Array, rows: Axis, columns: Axis) -> Array:
     return padded
 
 
-def _windows_over(x: Array, groups: int, rows: Axis, columns: Axis, down: slice, ones: bool = False) -> Array:
+def _windows_over(
+    x: Array, groups: int, rows: Windows, columns: Windows, down: slice, ones: bool = False
+) -> Array:
     """The windows of the output rows ``down`` over padded images x (C, H, W, N): (G, R, KH*C/G*KW, OW*N).
 
     What is copied is strips, (C/G*KW, OW*N) for each row of the images. The windows of a row are the KH
@@ -101,7 +103,7 @@ def _windows_over(x: Array, groups: int, rows: Axis, columns: Axis, down: slice,
     return _neighbours(strips, step, height, rows.size)
 
 
-def _shares_strips(rows: Axis) -> bool:
+def _shares_strips(rows: Windows) -> bool:
     return rows.dilation == 1 and rows.stride < rows.size
 
 
@@ -203,7 +205,15 @@ def conv2d(
     return out.swapaxes(0, 3)
 
 
-def row_bytes(x: Array, filters: int, rows: Axis, columns: Axis) -> int:
+conv2d.defvjp(
+    x=lambda g, out, x, w, bias, **options: conv2d_images(g, w, shape=x.shape, **options),
+    w=lambda g, out, x, w, bias, **options: conv2d_filters(x, g, shape=w.shape, **options),
+    bias=lambda g, out, x, w, bias, **options: np.sum(g, axis=(0, 1, 2)),
+)
+conv2d.multiply_adds = lambda out, x, w, bias, **options: out.size * w.size // w.shape[0]
+
+
+def row_bytes(x: Array, filters: int, rows: Windows, columns: Windows) -> int:
     """Bytes that the windows and the results of one output row take, for images x (C, H, W, N).
 
     `share` cuts the rows by it; so does whatever is to add up in the same order.
@@ -243,7 +253,14 @@ def conv2d_images(
     return x.swapaxes(0, 3)
 
 
-def _spread_rows(x: Array, y: Array, w: Array, groups: int, rows: Axis, columns: Axis) -> None:
+conv2d_images.defvjp(
+    y=lambda g, out, y, w, shape, **options: conv2d(g, w, **options),
+    w=lambda g, out, y, w, shape, **options: conv2d_filters(g, y, shape=w.shape, **options),
+)
+conv2d_images.multiply_adds = lambda out, y, w, **options: y.size * w.size // w.shape[0]
+
+
+def _spread_rows(x: Array, y: Array, w: Array, groups: int, rows: Windows, columns: Windows) -> None:
     """Add y (F, OH, OW, N), spread, to images x (C, H, W, N), for row stride and dilation 1.
 
     A row of the images is seen by KH neighbouring rows of y: their product with the filters is summed over
@@ -275,7 +292,7 @@ def _spread_rows(x: Array, y: Array, w: Array, groups: int, rows: Axis, columns:
     share(spread, parts(height, row, least=min(2 * rows.size, height)))
 
 
-def _spread_patches(x: Array, y: Array, w: Array, groups: int, rows: Axis, columns: Axis) -> None:
+def _spread_patches(x: Array, y: Array, w: Array, groups: int, rows: Windows, columns: Windows) -> None:
     """Add y (F, OH, OW, N), spread, to images x (C, H, W, N): all pixels of a window at once, then summed."""
     channels, _, _, batch = x.shape
     each = channels // groups
@@ -292,7 +309,7 @@ def _spread_patches(x: Array, y: Array, w: Array, groups: int, rows: Axis, colum
             target += patches[:, some, :, i, j, across].swapaxes(1, 2)
 
 
-def patch_row_bytes(y: Array, channels: int, rows: Axis, columns: Axis) -> int:
+def patch_row_bytes(y: Array, channels: int, rows: Windows, columns: Windows) -> int:
     """Bytes that a row of y (F, OH, OW, N) takes, and its patches: as `row_bytes`, for `conv2d_images`."""
     lines = channels * rows.size * columns.size + y.shape[0]
     return int(lines * columns.count * y.shape[3] * y.itemsize)
@@ -336,17 +353,6 @@ def conv2d_filters(
     return w.transpose(0, 4, 2, 1, 3).reshape(shape)
 
 
-conv2d.defvjp(
-    x=lambda g, out, x, w, bias, **options: conv2d_images(g, w, shape=x.shape, **options),
-    w=lambda g, out, x, w, bias, **options: conv2d_filters(x, g, shape=w.shape, **options),
-    bias=lambda g, out, x, w, bias, **options: np.sum(g, axis=(0, 1, 2)),
-)
-conv2d.multiply_adds = lambda out, x, w, bias, **options: out.size * w.size // w.shape[0]
-conv2d_images.defvjp(
-    y=lambda g, out, y, w, shape, **options: conv2d(g, w, **options),
-    w=lambda g, out, y, w, shape, **options: conv2d_filters(g, y, shape=w.shape, **options),
-)
-conv2d_images.multiply_adds = lambda out, y, w, **options: y.size * w.size // w.shape[0]
 conv2d_filters.defvjp(
     x=lambda g, out, x, y, shape, **options: conv2d_images(y, g, shape=x.shape, **options),
     y=lambda g, out, x, y, shape, **options: conv2d(x, g, **options),

@@ -347,6 +347,9 @@ def erf(x: Array) -> Array:
     return _piecewise(x, small=lambda x, erf: erf, beyond=lambda x, erfc: np.copysign(1 - erfc, x))
 
 
+erf.defvjp(x=lambda g, out, x: g * np.exp(-x * x) * (2 / _ROOT_PI))
+
+
 @op(elementwise=True)
 def erfc(x: Array) -> Array:
     """1 - erf(x), without cancellation: accurate also where it is tiny.
@@ -357,7 +360,6 @@ def erfc(x: Array) -> Array:
     return _piecewise(x, small=lambda x, erf: 1 - erf, beyond=lambda x, erfc: np.where(x < 0, 2 - erfc, erfc))
 
 
-erf.defvjp(x=lambda g, out, x: g * np.exp(-x * x) * (2 / _ROOT_PI))
 erfc.defvjp(x=lambda g, out, x: -g * np.exp(-x * x) * (2 / _ROOT_PI))
 
 

@@ -27,6 +27,9 @@ def getitem(x: Array, *, index: Any) -> Array:
     return x[index]
 
 
+getitem.defvjp(x=lambda g, out, x, index: scatter_add(g, index=index, shape=x.shape))
+
+
 @op
 def scatter_add(x: Array, *, index: Any, shape: tuple[int, ...]) -> Array:
     """``x`` added into zeros of ``shape`` at ``index``, repeats included: the adjoint of `getitem`.
@@ -35,14 +38,17 @@ def scatter_add(x: Array, *, index: Any, shape: tuple[int, ...]) -> Array:
     array([11.,  0.,  5.])
     """
     out = np.zeros(shape, dtype=x.dtype)
-    if _reads_once(index):
+    if reads_once(index):
         out[index] = x
     else:
         np.add.at(out, index, x)
     return out
 
 
-def _reads_once(index: Any) -> bool:
+scatter_add.defvjp(x=lambda g, out, x, index, shape: getitem(g, index=index))
+
+
+def reads_once(index: Any) -> bool:
     """Whether an index reads no element twice, since it is a mask or has no array or list in it."""
     if isinstance(index, np.ndarray):
         return bool(index.dtype == bool)
@@ -50,10 +56,6 @@ def _reads_once(index: Any) -> bool:
     return all(
         part is None or part is Ellipsis or isinstance(part, (int, np.integer, slice)) for part in parts
     )
-
-
-getitem.defvjp(x=lambda g, out, x, index: scatter_add(g, index=index, shape=x.shape))
-scatter_add.defvjp(x=lambda g, out, x, index, shape: getitem(g, index=index))
 
 
 def along(axis: int, index: Any, ndim: int) -> tuple[Any, ...]:

@@ -8,19 +8,29 @@ the order of the images.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from tensorgrad.core import Array, op
-from tensorgrad.core.engine import as_option
 from tensorgrad.core.checks import flag
+from tensorgrad.core.engine import as_option
 from tensorgrad.core.parallel import parts, share
 from tensorgrad.ops.activations import keep
 from tensorgrad.ops.reduce import max, mean
-from tensorgrad.ops.windows import Axis, Shape, Sides, Size, remember, require_images, require_shape, slide
+from tensorgrad.ops.windows import (
+    Shape,
+    Sides,
+    Size,
+    Windows,
+    find_taps,
+    remember,
+    require_images,
+    require_shape,
+    slide,
+)
 
 __all__ = ["avg_pool", "global_avg_pool", "global_max_pool", "max_pool"]
 
@@ -28,7 +38,7 @@ __all__ = ["avg_pool", "global_avg_pool", "global_max_pool", "max_pool"]
 @remember
 def _windows(
     name: str, shape: Shape, size: Size, stride: Size | None, padding: Sides, dilation: Size, ceil_mode: bool
-) -> tuple[Axis, Axis]:
+) -> tuple[Windows, Windows]:
     """The two axes of a pooling; ValueError if a window would lie in the padding altogether."""
     if len(shape) != 4 or min(shape) < 1:
         raise ValueError(f"{name}: expected images (N, H, W, C), no axis empty, got {shape}")
@@ -50,15 +60,7 @@ def _windows(
 _OPTIONS = ("size", "stride", "padding", "dilation", "ceil_mode")  # of all ops of max pooling, in this order
 
 
-def _taps(rows: Axis, columns: Axis) -> Iterator[tuple[int, Any, Any]]:
-    """For every tap: its number in the window, the windows whose tap is a pixel, and those pixels."""
-    for k in range(rows.size * columns.size):
-        down, ys = rows.tap(k // columns.size)
-        across, xs = columns.tap(k % columns.size)
-        yield k, (slice(None), down, across), (slice(None), ys, xs)
-
-
-def _fold(combine: Callable[..., Array], start: float, x: Array, rows: Axis, columns: Axis) -> Array:
+def _fold(combine: Callable[..., Array], start: float, x: Array, rows: Windows, columns: Windows) -> Array:
     """All pixels of every window combined with ``start``, which is neutral: along rows first, then columns.
 
     Rows lie in memory as long as they are, and the second pass, over every other pixel, is left with less.
@@ -76,7 +78,7 @@ def _fold(combine: Callable[..., Array], start: float, x: Array, rows: Axis, col
 
 
 def _fold_axis(
-    combine: Callable[..., Array], start: float, x: Array, axis: Axis, place: int, out: Array
+    combine: Callable[..., Array], start: float, x: Array, axis: Windows, place: int, out: Array
 ) -> None:
     slices, whole = _along(axis, place)
     if whole:  # nothing to start from
@@ -90,7 +92,7 @@ def _fold_axis(
 
 
 @lru_cache
-def _along(axis: Axis, place: int) -> tuple[list[tuple[Any, Any]], bool]:
+def _along(axis: Windows, place: int) -> tuple[list[tuple[Any, Any]], bool]:
     """Windows and pixels of each tap along an axis, the ``place``-th; and whether two taps see no padding."""
     before = (slice(None),) * place
     taps = [axis.tap(k) for k in range(axis.size)]
@@ -171,7 +173,15 @@ def max_pool(
     return _fold(np.maximum, -np.inf, x, rows, columns)
 
 
-def _first_maximum(x: Array, out: Array, rows: Axis, columns: Axis) -> Array:
+def _max_pool_vjp(g: Array, out: Array, x: Array, **options: Any) -> Array:
+    # The derivative does not change with x but by jumps: x and out are no arguments that have one.
+    return max_pool_images(g, images=as_option(x), maxima=as_option(out), **options)
+
+
+max_pool.defvjp(x=_max_pool_vjp)
+
+
+def _first_maximum(x: Array, out: Array, rows: Windows, columns: Windows) -> Array:
     """The number of the tap that gave each window's maximum; the first of them if several did."""
     with_nan = np.isnan(np.max(out))
     indices = np.zeros_like(out, dtype=np.min_scalar_type(rows.size * columns.size))
@@ -180,7 +190,7 @@ def _first_maximum(x: Array, out: Array, rows: Axis, columns: Axis) -> Array:
         part_of_x, part_of_out, index = x[some], out[some], indices[some]
         missed = np.ones_like(part_of_out, dtype=bool)  # windows in which no tap so far is the maximum
         tap = np.empty_like(part_of_out)
-        for k, windows, pixels in _taps(rows, columns):
+        for k, (windows, pixels) in enumerate(find_taps(rows, columns)):
             if k == rows.size * columns.size - 1:
                 break  # what all others missed is the last
             _copy(tap[windows], part_of_x[pixels])
@@ -217,10 +227,15 @@ def gather_windows(
     rows, columns = _windows("gather_windows", x.shape, size, stride, padding, dilation, ceil_mode)
     _require_index("gather_windows", index, x.shape, rows, columns)
     out = np.zeros_like(index, dtype=x.dtype)
-    for k, windows, pixels in _taps(rows, columns):
+    for k, (windows, pixels) in enumerate(find_taps(rows, columns)):
         part = out[windows]
         part += keep(x[pixels], index[windows] == k)
     return out
+
+
+gather_windows.defvjp(
+    x=lambda g, out, x, index, **options: scatter_windows(g, index, shape=x.shape, **options), index=None
+)
 
 
 @op
@@ -257,7 +272,7 @@ def scatter_windows(
 
     def scatter(some: Any) -> None:
         part_of_x, part_of_y, part_of_index = x[some], y[some], index[some]
-        for k, windows, pixels in _taps(rows, columns):
+        for k, (windows, pixels) in enumerate(find_taps(rows, columns)):
             hit, part = part_of_index[windows] == k, part_of_x[pixels]
             chosen = keep(part_of_y[windows], hit)
             if disjoint:
@@ -267,6 +282,11 @@ def scatter_windows(
 
     share(scatter, _along_memory(x))
     return x
+
+
+scatter_windows.defvjp(
+    y=lambda g, out, y, index, shape, **options: gather_windows(g, index, **options), index=None
+)
 
 
 @op
@@ -303,7 +323,17 @@ def max_pool_images(
     return scatter_windows.forward(y, index, shape=images.shape, **named)
 
 
-def _to_maxima_of_tiles(y: Array, x: Array, maxima: Array, rows: Axis, columns: Axis) -> Array:
+def _max_pool_images_vjp(
+    g: Array, out: Array, y: Array, images: Array, maxima: Array, **options: Any
+) -> Array:
+    axes = _windows("max_pool", images.shape, *(options[name] for name in _OPTIONS))
+    return gather_windows(g, _first_maximum(images, maxima, *axes), **options)
+
+
+max_pool_images.defvjp(y=_max_pool_images_vjp)
+
+
+def _to_maxima_of_tiles(y: Array, x: Array, maxima: Array, rows: Windows, columns: Windows) -> Array:
     """`max_pool_images` for windows that neither overlap nor leave gaps: in whole rows, not tap by tap."""
     height, width = rows.count * rows.size, columns.count * columns.size
     result = spread = np.empty_like(maxima, dtype=y.dtype, shape=x.shape)
@@ -346,49 +376,27 @@ def _keep_the_first(hit: Array, width: int) -> None:
         pixels[:, :, i, :, j] = of_tap
 
 
-def _results(shape: Shape, rows: Axis, columns: Axis) -> Shape:
+def _results(shape: Shape, rows: Windows, columns: Windows) -> Shape:
     """The shape of what pooling makes of images of ``shape``."""
     return shape[0], rows.count, columns.count, shape[3]
 
 
-def _require_index(name: str, index: Array, shape: Shape, rows: Axis, columns: Axis) -> None:
+def _require_index(name: str, index: Array, shape: Shape, rows: Windows, columns: Windows) -> None:
     dtype = getattr(index, "dtype", None)
     if dtype is None or dtype.kind not in "iu":
         raise TypeError(f"{name}: expected an index of integers, got {dtype or type(index).__name__}")
     require_shape(name, index, _results(shape, rows, columns), "an index")
 
 
-def _max_pool_vjp(g: Array, out: Array, x: Array, **options: Any) -> Array:
-    # The derivative does not change with x but by jumps: x and out are no arguments that have one.
-    return max_pool_images(g, images=as_option(x), maxima=as_option(out), **options)
-
-
-def _max_pool_images_vjp(
-    g: Array, out: Array, y: Array, images: Array, maxima: Array, **options: Any
-) -> Array:
-    axes = _windows("max_pool", images.shape, *(options[name] for name in _OPTIONS))
-    return gather_windows(g, _first_maximum(images, maxima, *axes), **options)
-
-
-max_pool.defvjp(x=_max_pool_vjp)
-max_pool_images.defvjp(y=_max_pool_images_vjp)
-gather_windows.defvjp(
-    x=lambda g, out, x, index, **options: scatter_windows(g, index, shape=x.shape, **options), index=None
-)
-scatter_windows.defvjp(
-    y=lambda g, out, y, index, shape, **options: gather_windows(g, index, **options), index=None
-)
-
-
-def _pixels_in(axis: Axis, count_include_pad: bool) -> Array:
+def _pixels_in(axis: Windows, count_include_pad: bool) -> Array:
     """How many pixels each window has along an axis, padding among them or not."""
     flag("avg_pool", "count_include_pad", count_include_pad)
     start = np.arange(axis.count) * axis.stride - axis.before
-    low, high = (-axis.before, axis.length + axis.after) if count_include_pad else (0, axis.length)
+    low, high = axis.bounds(count_include_pad)
     return np.minimum(start + axis.size, high) - np.maximum(start, low)
 
 
-def _divisor(rows: Axis, columns: Axis, count_include_pad: bool, dtype: Any) -> Array:
+def _divisor(rows: Windows, columns: Windows, count_include_pad: bool, dtype: Any) -> Array:
     down, across = _pixels_in(rows, count_include_pad), _pixels_in(columns, count_include_pad)
     return np.multiply.outer(down, across).astype(dtype)[:, :, None]
 
@@ -435,6 +443,9 @@ def avg_pool(
     return out
 
 
+avg_pool.defvjp(x=lambda g, out, x, **options: avg_pool_images(g, shape=x.shape, **options))
+
+
 @op
 def avg_pool_images(
     y: Array,
@@ -456,13 +467,12 @@ def avg_pool_images(
     require_shape("avg_pool_images", y, _results(shape, rows, columns))
     y = y / _divisor(rows, columns, count_include_pad, y.dtype)
     x = np.zeros_like(y, shape=shape)
-    for _, windows, pixels in _taps(rows, columns):
+    for windows, pixels in find_taps(rows, columns):
         part = x[pixels]
         part += y[windows]
     return x
 
 
-avg_pool.defvjp(x=lambda g, out, x, **options: avg_pool_images(g, shape=x.shape, **options))
 avg_pool_images.defvjp(y=lambda g, out, y, shape, **options: avg_pool(g, **options))
 
 

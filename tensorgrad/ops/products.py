@@ -93,6 +93,9 @@ def _einsum_vjp(
     return einsum_(*factors, subscripts=f"{','.join(terms)}->{target}", optimize=better)
 
 
+einsum_.defvjp(operands=_einsum_vjp)
+
+
 def _einsum_multiply_adds(out: Array, *operands: Array, subscripts: str, optimize: bool | str) -> int:
     terms, _ = _terms(subscripts)
     lengths: dict[str, int] = {}
@@ -101,7 +104,6 @@ def _einsum_multiply_adds(out: Array, *operands: Array, subscripts: str, optimiz
     return (len(operands) - 1) * prod(lengths.values())
 
 
-einsum_.defvjp(operands=_einsum_vjp)
 einsum_.multiply_adds = _einsum_multiply_adds
 
 

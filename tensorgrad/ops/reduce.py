@@ -150,6 +150,9 @@ def max(x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
     return np.max(x, axis=axis, keepdims=keepdims)
 
 
+max.defvjp(x=_extremum_vjp)
+
+
 @op(numpy=np.min)
 def min(x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
     """Minimum over ``axis`` (all axes by default); see `numpy.min`. Ties as in `max`.
@@ -160,7 +163,6 @@ def min(x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
     return np.min(x, axis=axis, keepdims=keepdims)
 
 
-max.defvjp(x=_extremum_vjp)
 min.defvjp(x=_extremum_vjp)
 amax, amin = max, min
 NUMPY[np.amax], NUMPY[np.amin] = NUMPY[np.max], NUMPY[np.min]  # NumPy's aliases are functions of their own

@@ -33,6 +33,9 @@ def reshape(x: Array, *, shape: Axes, order: Literal["C", "F"] = "C") -> Array:
     return np.reshape(x, shape, order)
 
 
+reshape.defvjp(x=lambda g, out, x, shape, order: reshape(g, shape=x.shape, order=order))
+
+
 def _is_flattened_batch(x: Array, shape: Any) -> bool:
     """Whether images whose batch lies innermost in memory, as convolution leaves it, become rows (N, ...)."""
     return (
@@ -43,9 +46,6 @@ def _is_flattened_batch(x: Array, shape: Any) -> bool:
         and type(shape) is tuple
         and shape in ((x.shape[0], -1), (x.shape[0], x.size // x.shape[0]))
     )
-
-
-reshape.defvjp(x=lambda g, out, x, shape, order: reshape(g, shape=x.shape, order=order))
 
 
 @op(numpy=np.transpose)

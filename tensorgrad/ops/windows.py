@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache, wraps
 from typing import Any, Literal, TypeAlias, TypeVar
@@ -14,6 +14,7 @@ Shape: TypeAlias = tuple[int, ...]
 Size: TypeAlias = int | tuple[int, int]
 Sides: TypeAlias = int | tuple[int, int] | tuple[tuple[int, int], tuple[int, int]]
 Padding: TypeAlias = Sides | Literal["same", "valid"]
+Index: TypeAlias = tuple[slice, ...]
 Geometry = TypeVar("Geometry")
 
 
@@ -37,7 +38,7 @@ def remember(function: Callable[..., Geometry]) -> Callable[..., Geometry]:
 
 
 @dataclass(frozen=True, slots=True)
-class Axis:
+class Windows:
     """How windows lie along one axis of the images: ``count`` windows of ``size`` taps each."""
 
     length: int
@@ -72,6 +73,17 @@ class Axis:
         stop = start + (high - low - 1) * self.stride + 1
         return slice(low - first, high - first), slice(start, stop, self.stride)
 
+    def bounds(self, with_padding: bool) -> tuple[int, int]:
+        """Where the pixels along the axis begin and end, those of the padding among them or not."""
+        return (-self.before, self.length + self.after) if with_padding else (0, self.length)
+
+
+def find_taps(rows: Windows, columns: Windows) -> Iterator[tuple[Index, Index]]:
+    """For every tap, in row-major order: indices of the windows whose tap is a pixel, and of those pixels."""
+    for k in range(rows.size * columns.size):
+        (down, ys), (across, xs) = rows.tap(k // columns.size), columns.tap(k % columns.size)
+        yield (slice(None), down, across), (slice(None), ys, xs)
+
 
 def sides(name: str, padding: Any) -> tuple[tuple[int, int], tuple[int, int]]:
     """Padding as ((top, bottom), (left, right)); a word counts as none, as "valid" means."""
@@ -93,7 +105,7 @@ def slide(
     *,
     ceil_mode: bool = False,
     shapes: str,
-) -> tuple[Axis, Axis]:
+) -> tuple[Windows, Windows]:
     """How windows lie along the rows and the columns of images, whose two ``lengths`` are given.
 
     Raises
@@ -119,7 +131,7 @@ def slide(
         # One more window takes in what is left over, unless it would start in the padding at the end.
         if ceil_mode and room % step and count * step < length + before:
             count += 1
-        axes.append(Axis(length, sizes[i], step, dilations[i], before, after, count))
+        axes.append(Windows(length, sizes[i], step, dilations[i], before, after, count))
     return axes[0], axes[1]
 
 

@@ -71,7 +71,7 @@ class Clocks:
     @contextmanager
     def running(self) -> Iterator["Clocks"]:
         before = [(op, op.forward, op.formulas, op.joint) for op in OPS.values()]
-        together, engine.SIDE_BY_SIDE = engine.SIDE_BY_SIDE, sys.maxsize  # one clock at a time
+        together, engine.LARGE_PRODUCT = engine.LARGE_PRODUCT, sys.maxsize  # one clock at a time
         self.calls, self.seconds = [], []
         for op, forward, formulas, joint in before:
             op.forward = self.around(forward, op.name, f"{op.name} forward")
@@ -83,7 +83,7 @@ class Clocks:
         finally:
             for op, forward, formulas, joint in before:
                 op.forward, op.formulas, op.joint = forward, formulas, joint
-            engine.SIDE_BY_SIDE = together
+            engine.LARGE_PRODUCT = together
 
     def around(self, function: Callable[..., Any], op: str, what: str) -> Callable[..., Any]:
         def clocked(*args: Any, **params: Any) -> Any:

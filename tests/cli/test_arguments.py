@@ -7,6 +7,7 @@ from importlib.metadata import version
 
 import pytest
 
+from tensorgrad.cli import train
 from tensorgrad.cli.arguments import parse
 
 
@@ -106,8 +107,6 @@ def test_the_version_is_printed(command):
 
 
 def test_memory_that_is_not_there_is_told(command, monkeypatch):
-    from tensorgrad.cli import train
-
     def load(name, data_dir):
         raise MemoryError("Unable to allocate 1 TiB")
 

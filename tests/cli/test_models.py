@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import tensorgrad as tg
-from tensorgrad.data import load
+from tensorgrad.cli import models
+from tensorgrad.data import Dataset, load
 from tensorgrad.data.dataset import CLASS_NAMES
 
 DIGITS = load("digits")
@@ -99,9 +100,6 @@ def test_evaluate_says_what_training_reported(command, folder, model):
 
 
 def test_another_data_set_is_refused(command, model, monkeypatch):
-    from tensorgrad.cli import models
-    from tensorgrad.data import Dataset
-
     def clothes(name, data_dir):
         x, y = DIGITS.x_test, DIGITS.y_test
         return Dataset(name, x, y, x, y, CLASS_NAMES[name])

@@ -10,7 +10,7 @@ import pytest
 from helpers import leaf
 
 import tensorgrad as tg
-from tensorgrad.core.engine import watching
+from tensorgrad.core.listeners import watching
 
 
 @pytest.fixture(autouse=True)

@@ -143,3 +143,32 @@ def test_subclasses_of_tensor_take_part():
     assert type(y) is tg.Tensor
     y.sum().backward()
     np.testing.assert_allclose(p.grad, np.exp(p.data) + 1)
+
+
+# implements
+
+
+def test_a_composition_under_numpys_name():
+    @tg.implements(np.polyval)
+    def polyval(p, x):
+        value = 0.0
+        for coefficient in p:
+            value = value * x + coefficient
+        return value
+
+    p, x = leaf([1.0, 2.0, 3.0]), leaf(2.0)
+    y = np.polyval(p, x)
+    assert y.item() == 11.0
+    y.backward()
+    assert (p.grad.tolist(), x.grad) == ([4.0, 2.0, 1.0], 6.0)
+    assert polyval(p, x).item() == 11.0
+    assert np.polyval([1.0, 2.0, 3.0], 2.0) == 11.0
+    tg.gradcheck(np.polyval, p.data, x.data, order=2)
+
+
+def test_the_last_composition_stands_and_none_remains_after_the_test():
+    with pytest.raises(TypeError, match=r"np\.trapezoid has no derivative rule"):
+        np.trapezoid(leaf([1.0, 2.0]))
+    for factor in (1.0, 2.0):
+        tg.implements(np.trapezoid)(lambda y, factor=factor: factor * np.sum(y))
+    assert np.trapezoid(leaf([1.0, 2.0])).item() == 6.0

@@ -213,6 +213,15 @@ def test_other_arrays_before_a_variadic_argument_are_refused_or_right():
     tg.gradcheck(first_and_rest, np.ones(2), np.ones(2), np.ones(2))
 
 
+def test_an_op_without_any_formula_says_how_to_declare_one():
+    @tg.op
+    def bare(x):
+        return x * 2
+
+    with pytest.raises(NotImplementedError, match="bare has no vjp with respect to x"):
+        bare(leaf([1.0, 2.0])).sum().backward()
+
+
 # Mistakes in calling
 
 

@@ -13,7 +13,7 @@ from tensorgrad.core import engine, parallel
 @pytest.fixture(autouse=True)
 def _two_threads_for_every_product(monkeypatch):
     monkeypatch.setattr(parallel.pool, "threads", 2)
-    monkeypatch.setattr(engine, "SIDE_BY_SIDE", 0)
+    monkeypatch.setattr(engine, "LARGE_PRODUCT", 0)
 
 
 def leaf(*shape, seed=0):
@@ -21,7 +21,7 @@ def leaf(*shape, seed=0):
 
 
 def product(x_vjp, y_vjp):
-    """An op of two arguments, outside of the registry, with so many multiply-adds that it counts as large."""
+    """An op of two arguments, not in the table of ops, with so many multiply-adds that it counts as large."""
     new = tg.Op(lambda x, y: x * y, "product", ("x", "y"), elementwise=True, native=False)
     new.defvjp(x=x_vjp, y=y_vjp)
     new.multiply_adds = lambda out, x, y: out.size
@@ -50,7 +50,7 @@ def test_the_gradients_are_those_of_formulas_in_turn(monkeypatch, name):
         return found
 
     together = gradients()
-    monkeypatch.setattr(engine, "SIDE_BY_SIDE", 1 << 60)
+    monkeypatch.setattr(engine, "LARGE_PRODUCT", 1 << 60)
     for a, b in zip(together, gradients(), strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -69,7 +69,7 @@ def test_they_run_at_the_same_time():
 
 
 def test_small_products_take_turns(monkeypatch):
-    monkeypatch.setattr(engine, "SIDE_BY_SIDE", 4)
+    monkeypatch.setattr(engine, "LARGE_PRODUCT", 4)
     threads = []
 
     def formula(g, out, x, y):

@@ -31,7 +31,7 @@ def test_the_gradient_has_the_mask_of_the_output():
     np.testing.assert_allclose(x.grad, out.data / 3)
 
 
-def test_in_use_and_at_rate_0_it_is_the_identity():
+def test_in_inference_and_at_rate_0_it_is_the_identity():
     x = np.random.default_rng(0).standard_normal((5, 4))
     for layer in (tg.Dropout(0.5, rng=0).eval(), tg.Dropout(0.0)):
         before = layer.generator.bit_generator.state

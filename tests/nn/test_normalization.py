@@ -40,7 +40,7 @@ def test_batch_norm_by_its_definition(shape):
 
 @pytest.mark.parametrize("shape", [(6, 3), (3, 4, 5, 2)], ids=str)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_batch_norm_is_torchs_over_steps_and_in_use(shape, dtype):
+def test_batch_norm_is_torchs_over_steps_and_in_inference(shape, dtype):
     torch = pytest.importorskip("torch", reason="PyTorch, the oracle, is not installed")
     rng = np.random.default_rng(1)
     layer = made(tg.BatchNorm, shape[-1], rng=rng, dtype=dtype, momentum=0.2, eps=1e-4)
@@ -116,7 +116,7 @@ def test_layer_norm_is_torchs(shape, normalized):
         np.testing.assert_allclose(ours, other.numpy(), rtol=1e-9, atol=1e-10)
 
 
-def test_in_use_no_example_depends_on_its_neighbours_and_nothing_moves():
+def test_in_inference_no_example_depends_on_its_neighbours_and_nothing_moves():
     rng = np.random.default_rng(4)
     layer = tg.BatchNorm(3, dtype=float)
     for _ in range(3):

@@ -13,7 +13,7 @@ import pytest
 from helpers import LAYOUTS, assert_refused, refused_calls
 
 import tensorgrad as tg
-from tensorgrad.nn.stepping import global_norm
+from tensorgrad.nn.optimizer_step import global_norm
 
 GRID = [
     {"momentum": momentum, "nesterov": nesterov, "weight_decay": decay}
@@ -416,7 +416,7 @@ def test_an_overflow_is_reported_as_numpy_is_set_to_but_after_the_whole_step(mak
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 def test_a_step_is_elementwise_whatever_the_size_and_the_layout(make, layout, dtype, monkeypatch):
     """Large arrays are gone through in parts: an element must move as it does in an array of its own."""
-    monkeypatch.setattr("tensorgrad.nn.stepping._PART_BYTES", 4096)
+    monkeypatch.setattr("tensorgrad.nn.optimizer_step._PART_BYTES", 4096)
     rng = np.random.default_rng(0)
     shape = (3, 7, 1001)
     values, grads = (rng.standard_normal(shape).astype(dtype) for _ in range(2))

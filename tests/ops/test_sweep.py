@@ -5,11 +5,10 @@ from importlib import import_module
 import helpers
 import numpy as np
 import pytest
-from helpers import SHIPPED, cotangent_of, floating, gradients, is_floating
+from helpers import SHIPPED, cotangent_of, floating, gradients, is_floating, wrong_ops
 from oracles import FAMILIES, ORACLES
 
 import tensorgrad as tg
-from tensorgrad import audit
 from tensorgrad.audit import SAMPLES, Sample
 from tensorgrad.audit.sample import of, positive
 from tensorgrad.core import NUMPY, OPS
@@ -197,35 +196,6 @@ def test_backward_twice_adds_the_same_twice(name, sample):
 # The sweep itself can fail
 
 
-def wrong_ops():
-    """Ops with one mistake each, and the check that finds it."""
-
-    @tg.op
-    def doubled(x):
-        return 2 * x
-
-    doubled.defvjp(x=lambda g, out, x: g)
-
-    @tg.op
-    def widened(x):
-        return x * np.ones(1)
-
-    widened.defvjp(x=lambda g, out, x: tg.astype(g, dtype=x.dtype))
-
-    @tg.op
-    def cleared(x):
-        x[...] = 0
-        return x * 1
-
-    cleared.defvjp(x=lambda g, out, x: 0 * g)
-
-    @tg.op
-    def second_wrong(x):
-        return x * x * x
-
-    second_wrong.defvjp(x=lambda g, out, x: 3 * g * np.square(x.data if isinstance(x, tg.Tensor) else x))
-
-
 @pytest.mark.parametrize(("name", "check", "error"), [
     ("doubled", test_first_and_second_derivatives, tg.GradcheckError),
     ("second_wrong", test_first_and_second_derivatives, tg.GradcheckError),
@@ -250,33 +220,6 @@ def test_the_sweep_names_what_is_missing():
 
     forgetful.defvjp(x=lambda g, out, x, y: g * y)
     assert undeclared(forgetful) == ["y"]
-
-
-@pytest.mark.parametrize(("name", "order", "dtype", "problem"), [
-    ("doubled", 1, "float64", "1d: a derivative is wrong"),
-    ("second_wrong", 2, "float64", "1d: a derivative is wrong"),
-    ("widened", 1, "float32", "1d: TypeError: widened: the float32 tensor would silently become float64"),
-])  # fmt: skip
-def test_the_audit_finds_a_wrong_op(monkeypatch, name, order, dtype, problem):
-    wrong_ops()
-    monkeypatch.setitem(SAMPLES, name, (Sample("1d", of(positive(3))),))
-    rows = audit.run(dtypes=[dtype], orders=order)
-    row = next(row for row in rows if (row.op, row.order) == (name, order))
-    assert not row.ok
-    assert row.problem.startswith(problem)
-    assert row.worst > 1
-    assert problem in audit.table([row])
-
-
-def test_the_audit_names_an_op_without_samples():
-    wrong_ops()
-    problems = {row.op: row.problem for row in audit.run(orders=1) if not row.ok}
-    assert problems["doubled"] == "no samples in tensorgrad.audit.SAMPLES"
-
-
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_the_audit_passes_every_op(dtype):
-    assert [row for row in audit.run(dtypes=[dtype]) if not row.ok] == []
 
 
 def test_tables_of_ops_are_clean_of_other_tests():

@@ -3,5 +3,5 @@
 - ``folding``: what of the graph is drawn, with ``repeats``, stretches that come again and again
 - ``labels``: the words on a node
 - ``dot``: the DOT text, the language of Graphviz
-- ``graphviz``: who lays it out, or without Graphviz, for the player alone, ``layered``
+- ``graphviz``: who lays it out, or without Graphviz, for the player alone, ``plain_layout``
 """

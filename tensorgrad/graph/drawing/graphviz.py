@@ -16,8 +16,8 @@ def lay_out(source: str, form: str, timeout: float = TIMEOUT) -> bytes:
     Raises
     ------
     RuntimeError
-        If there is no engine, or none that did it. Its cause is what dot said: graphviz's ExecutableNotFound
-        where there is no dot.
+        If there is no Graphviz, or none that did it. Its cause is what dot said: ExecutableNotFound, of the
+        package graphviz, where there is no dot.
     """
     try:
         return _run_dot(source, form, timeout)

@@ -16,7 +16,7 @@ from tensorgrad.graph.drawing.dot import Overlay, write_dot
 from tensorgrad.graph.drawing.folding import Folding
 from tensorgrad.graph.drawing.graphviz import lay_out, strip_svg
 from tensorgrad.graph.drawing.labels import constant_lines, list_params
-from tensorgrad.graph.drawing.layered import write_svg
+from tensorgrad.graph.drawing.plain_layout import write_svg
 from tensorgrad.graph.formulas import argument_names
 from tensorgrad.graph.recorded import constants_in, op_name
 from tensorgrad.graph.steps import BackwardStep, BackwardSteps, backward_steps

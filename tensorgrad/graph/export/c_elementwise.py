@@ -1,8 +1,4 @@
-"""The rules of C for ops on elements: each says how one element of the result is written.
-
-A text with ``{}`` for the arguments, the name of a function in the prelude, or a function of `Words`, the terms
-and the op's options.
-"""
+"""The rules of C for ops on elements: each says how one element of the result is written."""
 
 from __future__ import annotations
 
@@ -13,7 +9,7 @@ from tensorgrad.graph.native.program import Elementwise
 
 
 def write_as(text: str, kinds: str = "f") -> Elementwise:
-    """As a text with places for the arguments, which are of the result's kind."""
+    """As a text with ``{}`` for the arguments, which are of the result's kind."""
     return Elementwise(lambda words, *terms: text.format(*terms), kinds)
 
 
@@ -33,32 +29,20 @@ def compare(symbol: str) -> Elementwise:
     return Elementwise(write)
 
 
-def where(words: Words, condition: Term, x: Term, y: Term) -> str:
+def choose(words: Words, condition: Term, x: Term, y: Term) -> str:
     mask, x, y = words.convert(condition, "b"), words.convert(x, words.kind), words.convert(y, words.kind)
     if words.kind == "f":
-        return _on_mask(words, "pick", mask, x, y)
+        return words.call_plainly("pick", mask, x, y)
     return f"(({words.spread(x)} & {mask}) | ({words.spread(y)} & ~{mask}))"
 
 
 def gate(words: Words, x: Term, condition: Term) -> str:
-    return _on_mask(words, "keep", words.convert(condition, "b"), words.convert(x, "f"))
-
-
-def _on_mask(words: Words, name: str, *terms: Term) -> str:
-    return f"{'v' if words.laned else 's'}_{name}({', '.join(map(words.spread, terms))})"
-
-
-def astype(words: Words, x: Term, dtype: Any) -> str:
-    return words.convert(x, words.kind)
-
-
-def is_nan(words: Words, x: Term) -> str:
-    return COMPARISONS["not_equal"].write(words, x, x)
+    return words.call_plainly("keep", words.convert(condition, "b"), words.convert(x, "f"))
 
 
 def is_finite(words: Words, x: Term) -> str:
     zero = Term(f"({x} - {x})", x.laned, x.kind)
-    return COMPARISONS["equal"].write(words, zero, words.literal(0))
+    return ELEMENTWISE["equal"].write(words, zero, words.literal(0))
 
 
 def gelu(words: Words, x: Term, approximate: str) -> str:
@@ -66,89 +50,39 @@ def gelu(words: Words, x: Term, approximate: str) -> str:
 
 
 def nan_to_num(words: Words, x: Term, nan: float, posinf: Any, neginf: Any) -> str:
-    top = Term("REAL_MAX", False, "f")
-    high, low = top if posinf is None else float(posinf), Term("(-REAL_MAX)", False, "f")
-    return words.call("finite", x, float(nan), high, low if neginf is None else float(neginf))
+    most, least = Term("REAL_MAX", False, "f"), Term("(-REAL_MAX)", False, "f")
+    return words.call(
+        "finite", x, nan, most if posinf is None else posinf, least if neginf is None else neginf
+    )
 
 
-#: Functions of the prelude that are called as the op is.
-CALLED = [
-    "arctan2",
-    "cbrt",
-    "ceil",
-    "copysign",
-    "cos",
-    "cosh",
-    "elu",
-    "erf",
-    "erfc",
-    "exp",
-    "exp2",
-    "expm1",
-    "floor",
-    "floor_divide",
-    "fmax",
-    "fmin",
-    "fmod",
-    "gelu",
-    "heaviside",
-    "hypot",
-    "leaky_relu",
-    "log",
-    "log10",
-    "log1p",
-    "log2",
-    "logaddexp",
-    "logaddexp2",
-    "reciprocal",
-    "relu",
-    "remainder",
-    "rint",
-    "sigmoid",
-    "sign",
-    "silu",
-    "sin",
-    "sinc",
-    "sinh",
-    "softplus",
-    "sqrt",
-    "square",
-    "tan",
-    "tanh",
-    "trunc",
-]
-#: And those that are called otherwise.
+#: Functions of the prelude, and those that have another name there.
+CALLED = (
+    "cbrt ceil copysign cos cosh elu erf erfc exp exp2 expm1 floor floor_divide fmax fmin fmod heaviside "
+    "hypot leaky_relu log log10 log1p log2 logaddexp logaddexp2 reciprocal relu remainder rint sigmoid "
+    "sign silu sin "
+    "sinc sinh softplus sqrt square tan tanh trunc"
+)
 RENAMED = {
-    "absolute": "fabs", "arccos": "acos", "arccosh": "acosh", "arcsin": "asin", "arcsinh": "asinh", "arctan": "atan",
-    "arctan2": "atan2", "arctanh": "atanh", "deg2rad": "deg2rad", "degrees": "rad2deg", "fabs": "fabs", "maximum": "max",
-    "minimum": "min", "power": "pow", "rad2deg": "rad2deg", "radians": "deg2rad",
-}  # fmt: skip
-COMPARISONS = {
-    "equal": compare("=="), "greater": compare(">"), "greater_equal": compare(">="), "less": compare("<"),
-    "less_equal": compare("<="), "not_equal": compare("!="),
+    "absolute": "fabs", "arccos": "acos", "arccosh": "acosh", "arcsin": "asin", "arcsinh": "asinh",
+    "arctan": "atan", "arctan2": "atan2", "arctanh": "atanh", "deg2rad": "deg2rad", "degrees": "rad2deg",
+    "fabs": "fabs", "maximum": "max", "minimum": "min", "power": "pow", "rad2deg": "rad2deg",
+    "radians": "deg2rad",
 }  # fmt: skip
 
 ELEMENTWISE: dict[str, Elementwise] = {
-    **{name: call(name) for name in CALLED},
+    **{name: call(name) for name in CALLED.split()},
     **{op: call(name) for op, name in RENAMED.items()},
-    **COMPARISONS,
-    "add": write_as("({} + {})", "fi"),
-    "astype": Elementwise(astype),
-    "divide": write_as("({} / {})"),
-    "gate": Elementwise(gate, "f"),
-    "gelu": Elementwise(gelu, "f"),
-    "identity": write_as("{}", "fib"),
-    "isfinite": Elementwise(is_finite),
-    "isnan": Elementwise(is_nan),
-    "logical_and": write_as("({} & {})", "b"),
-    "logical_not": write_as("(~{})", "b"),
-    "logical_or": write_as("({} | {})", "b"),
-    "logical_xor": write_as("({} ^ {})", "b"),
-    "multiply": write_as("({} * {})", "fi"),
-    "nan_to_num": Elementwise(nan_to_num, "f"),
-    "negative": write_as("(-{})", "fi"),
+    "add": write_as("({} + {})", "fi"), "subtract": write_as("({} - {})", "fi"),
+    "multiply": write_as("({} * {})", "fi"), "divide": write_as("({} / {})"),
+    "negative": write_as("(-{})", "fi"), "positive": write_as("{}", "fi"), "identity": write_as("{}", "fib"),
     "normalize": write_as("(({} - {}) * {} + {})"),
-    "positive": write_as("{}", "fi"),
-    "subtract": write_as("({} - {})", "fi"),
-    "where": Elementwise(where),
-}
+    "equal": compare("=="), "not_equal": compare("!="), "less": compare("<"), "less_equal": compare("<="),
+    "greater": compare(">"), "greater_equal": compare(">="),
+    "logical_and": write_as("({} & {})", "b"), "logical_or": write_as("({} | {})", "b"),
+    "logical_xor": write_as("({} ^ {})", "b"), "logical_not": write_as("(~{})", "b"),
+    "isnan": Elementwise(lambda words, x: ELEMENTWISE["not_equal"].write(words, x, x)),
+    "isfinite": Elementwise(is_finite), "nan_to_num": Elementwise(nan_to_num, "f"),
+    "astype": Elementwise(lambda words, x, dtype: words.convert(x, words.kind)),
+    "where": Elementwise(choose), "gate": Elementwise(gate, "f"), "gelu": Elementwise(gelu, "f"),
+}  # fmt: skip

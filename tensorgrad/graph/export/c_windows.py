@@ -8,21 +8,21 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from tensorgrad.graph.native.code import Code, Words, name_table
+from tensorgrad.graph.native.code import Code, Words
 from tensorgrad.graph.native.plan import Value, View, add, lane_strides, times
 from tensorgrad.graph.native.products import Factor, Product
 from tensorgrad.graph.native.program import Program
-from tensorgrad.ops.windows import Axis, slide
+from tensorgrad.ops.windows import Windows, slide
 
-Axes: TypeAlias = tuple[Axis, Axis]
+Axes: TypeAlias = tuple[Windows, Windows]
 Index: TypeAlias = tuple[str, str, str, str]  # of images: sample, row, column, channel
 
 
 class Layout(NamedTuple):
     """How filters lie over images: along rows and columns, and the length of each letter of the product.
 
-    Letters are samples s, groups g, filters f and channels c of a group, rows y and columns x of the output, k and
-    l of the filters.
+    Letters are samples s, groups g, filters f and channels c of a group, rows y and columns x of the output,
+    k and l of the filters.
     """
 
     axes: Axes
@@ -197,7 +197,7 @@ def _lay_windows(
 
 @contextmanager
 def _loop_over_windows(code: Code, images: Value, axes: Axes) -> Iterator[tuple[Index, Iterator[Index]]]:
-    """Loops over samples, if they are not in lanes, windows and channels: the window, and the pixels in it."""
+    """Loops over samples, if not in lanes, windows and channels: the window, and the pixels in it."""
     (rows, columns), (samples, *_, channels) = axes, images.shape
     ranges = {"y": rows.count, "x": columns.count}
     ranges = {"c": channels, **ranges} if images.laned else {"b": samples, **ranges, "c": channels}
@@ -239,9 +239,8 @@ def _count_pixels(program: Program, value: Value, axes: Axes, with_padding: bool
         pixels = np.arange(axis.count)[:, None] * axis.stride - axis.before + np.arange(axis.size)
         low, high = (-axis.before, axis.length + axis.after) if with_padding else (0, axis.length)
         counts.append(np.sum((pixels >= low) & (pixels < high), axis=1))
-    table = np.multiply.outer(*counts).ravel().tolist()
-    if len({*table}) == 1:
-        return Words(program.dtype, False, "f").real(table[0])
-    name = f"{value.name}pixels"
-    program.functions[name] = name_table(name, table, "real")
+    table = np.multiply.outer(*counts)
+    if (table == table[0, 0]).all():
+        return Words(program.dtype, False, "f").real(int(table[0, 0]))
+    name = program.add_table(f"{value.name}pixels", table, "real")
     return f"{name}[{add(times(window[1], axes[1].count), window[2])}]"

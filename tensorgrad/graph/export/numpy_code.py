@@ -14,8 +14,10 @@ import numpy as np
 
 from tensorgrad.core import Tensor
 from tensorgrad.core.checks import NDArray
-from tensorgrad.core.engine import paused, require_recorded, seed, watching
+from tensorgrad.core.engine import paused, require_recorded, seed
+from tensorgrad.core.listeners import watching
 from tensorgrad.graph.export.expressions import UnwritableError
+from tensorgrad.graph.export.lowerings import NUMPY_RULES
 from tensorgrad.graph.export.names import make_identifier
 from tensorgrad.graph.export.page import write_module
 from tensorgrad.graph.export.program import Program
@@ -162,7 +164,7 @@ def _write(
     watching.set(None)
     np.seterr(all="call")
     np.seterrcall(lambda *_: None)
-    replay = Replay(Recorded(loss), inputs)
+    replay = Replay(Recorded(loss), inputs, NUMPY_RULES)
     targets = replay.leaves.choose(wrt)
     replay.run_forward()
     steps = backward_steps(loss, seed(loss, None, "to_numpy"))

@@ -5,7 +5,7 @@ Convolution and pooling are calls of the functions in `numpy_functions`, with op
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,8 @@ from tensorgrad.core.parallel import parts
 from tensorgrad.graph.export.numpy_functions import pixels, source_of
 from tensorgrad.graph.export.trace import Lines, Method, Traced, call, record
 from tensorgrad.ops.conv import patch_row_bytes, row_bytes
-from tensorgrad.ops.windows import Axis, Shape, slide
+from tensorgrad.ops.indexing import reads_once
+from tensorgrad.ops.windows import Index, Shape, Windows, find_taps, slide
 
 
 def astype(x: Any, *, dtype: Any) -> Any:
@@ -61,17 +62,9 @@ def scatter_add(x: Any, *, index: Any, shape: Shape) -> Any:
     """By an assignment where no element is met twice."""
     dtype = "" if x.dtype == float else f", dtype=np.{x.dtype.name}"
     zeros = f"{{out}} = np.zeros({tuple(shape)}{dtype})"
-    add = "{out}[{i1}] = {0}" if _reads_once(index) else "np.add.at({out}, {1}, {0})"
+    once = reads_once(index.step.value if isinstance(index, Traced) else index)
+    add = "{out}[{i1}] = {0}" if once else "np.add.at({out}, {1}, {0})"
     return record(Lines("scattered", (zeros, add)), x, index)
-
-
-def _reads_once(index: Any) -> bool:
-    if isinstance(index, (np.ndarray, Traced)):
-        return bool(index.dtype == bool)
-    parts = index if isinstance(index, tuple) else (index,)
-    return all(
-        part is None or part is Ellipsis or isinstance(part, (int, np.integer, slice)) for part in parts
-    )
 
 
 def _call(word: str, used: str, args: tuple[Any, ...], *how: str, disjoint: bool = False) -> Any:
@@ -113,7 +106,7 @@ def conv2d_images(y: Any, w: Any, *, shape: Shape, **options: Any) -> Any:
 
 def _lay_filters(
     images: Shape, filters: Shape, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
-) -> tuple[tuple[Axis, Axis], str]:
+) -> tuple[tuple[Windows, Windows], str]:
     """The axes, and the options as arguments of the general functions; none if the convolution is plain."""
     axes = slide("to_numpy", images[1:3], filters[2:], stride, padding, dilation, shapes="")
     how = f"stride={_both('stride', axes)}, padding={tuple((axis.before, axis.after) for axis in axes)}"
@@ -122,11 +115,11 @@ def _lay_filters(
     return axes, "" if how == plain else how
 
 
-def _both(what: str, axes: tuple[Axis, Axis]) -> tuple[int, ...]:
+def _both(what: str, axes: tuple[Windows, Windows]) -> tuple[int, ...]:
     return tuple(getattr(axis, what) for axis in axes)
 
 
-def _blocks_of(rows: Axis, row_bytes: int) -> str:
+def _blocks_of(rows: Windows, row_bytes: int) -> str:
     """The blocks of rows that the engine takes at a time: sums are rounded by them."""
     return f"blocks={[(part.start, part.stop) for part in parts(rows.count, row_bytes)]}"
 
@@ -177,22 +170,22 @@ def _lay_windows(
     padding: Any = 0,
     dilation: Any = 1,
     ceil_mode: bool = False,
-) -> tuple[Axis, Axis]:
+) -> tuple[Windows, Windows]:
     stride = size if stride is None else stride
     return slide("to_numpy", shape[1:3], size, stride, padding, dilation, ceil_mode=ceil_mode, shapes="")
 
 
-def _lies_inside(axis: Axis) -> bool:
+def _lies_inside(axis: Windows) -> bool:
     """Whether every window lies inside the images."""
     last = (axis.count - 1) * axis.stride + (axis.size - 1) * axis.dilation - axis.before
     return not axis.before and last < axis.length
 
 
-def _are_disjoint(axes: tuple[Axis, Axis]) -> bool:
+def _are_disjoint(axes: tuple[Windows, Windows]) -> bool:
     return all(axis.stride > axis.dilation * (axis.size - 1) for axis in axes)
 
 
-def _fold(x: Any, axes: tuple[Axis, Axis], combine: Callable[..., Any], start: float) -> Any:
+def _fold(x: Any, axes: tuple[Windows, Windows], combine: Callable[..., Any], start: float) -> Any:
     """All pixels of every window combined, along rows first, then along columns."""
     for place, (word, axis) in enumerate(zip(("of_rows", "of_windows"), axes, strict=True), 1):
         before = (slice(None),) * place
@@ -212,18 +205,12 @@ def _fold(x: Any, axes: tuple[Axis, Axis], combine: Callable[..., Any], start: f
     return x
 
 
-def _list_taps(axes: tuple[Axis, Axis]) -> str:
+def _list_taps(axes: tuple[Windows, Windows]) -> str:
     """The windows and the pixels of each tap, as the functions take them."""
-    return f"[{', '.join(f'(np.s_[{_write(w)}], np.s_[{_write(p)}])' for w, p in _taps(*axes))}]"
+    return f"[{', '.join(f'(np.s_[{_write(w)}], np.s_[{_write(p)}])' for w, p in find_taps(*axes))}]"
 
 
-def _taps(rows: Axis, columns: Axis) -> Iterator[tuple[tuple[slice, ...], tuple[slice, ...]]]:
-    for i, j in np.ndindex(rows.size, columns.size):
-        (down, ys), (across, xs) = rows.tap(i), columns.tap(j)
-        yield (slice(None), down, across), (slice(None), ys, xs)
-
-
-def _write(index: tuple[slice, ...]) -> str:
+def _write(index: Index) -> str:
     """An index as it is written, without what follows from the shapes."""
 
     def write(s: slice) -> str:
@@ -234,12 +221,11 @@ def _write(index: tuple[slice, ...]) -> str:
     return ", ".join(map(write, index))
 
 
-def _divide(x: Any, axes: tuple[Axis, Axis], count_include_pad: bool) -> Any:
+def _divide(x: Any, axes: tuple[Windows, Windows], count_include_pad: bool) -> Any:
     """Sums divided by the numbers of pixels in the windows, for which there is one number or a formula."""
     counts, texts = [], []
     for axis in axes:
-        low, high = (-axis.before, axis.length + axis.after) if count_include_pad else (0, axis.length)
-        how = (axis.count, axis.size, axis.stride, axis.before, low, high)
+        how = (axis.count, axis.size, axis.stride, axis.before, *axis.bounds(count_include_pad))
         counts.append(pixels(*how))  # type: ignore[no-untyped-call]
         texts.append(f"pixels{how}")
     number = np.multiply.outer(*counts)

@@ -10,9 +10,10 @@ import numpy as np
 
 from tensorgrad.core import Tensor, sum_to
 from tensorgrad.core.checks import NDArray
+from tensorgrad.core.refusals import refuse_assigned
 from tensorgrad.graph.export.expressions import UnwritableError
 from tensorgrad.graph.export.leaves import Leaves
-from tensorgrad.graph.export.lowerings import lower, lower_ops
+from tensorgrad.graph.export.lowerings import Rules, lower, lower_ops
 from tensorgrad.graph.export.names import NodeNames, Owner
 from tensorgrad.graph.export.trace import Script, Step, Traced, UntraceableError
 from tensorgrad.graph.recorded import Recorded
@@ -22,7 +23,8 @@ from tensorgrad.graph.steps import BackwardStep
 class Replay:
     """The script of a graph, written by running it again: forward node by node, backward step by step.
 
-    Every op is carried out by its rule (`lower`), and so are those that forwards and formulas call.
+    Every op is carried out by its rule, if it has one (`lower`), and so are those that forwards and formulas
+    call.
 
     Attributes
     ----------
@@ -32,10 +34,10 @@ class Replay:
         The steps that computed the nodes of the graph, in order, as keys.
     """
 
-    def __init__(self, graph: Recorded, inputs: dict[str, Any]) -> None:
+    def __init__(self, graph: Recorded, inputs: dict[str, Any], rules: Rules) -> None:
         self.script = Script()
         self.leaves = Leaves(self.script, graph, inputs)
-        self._graph, self._names = graph, NodeNames(graph)
+        self._graph, self._names, self._rules = graph, NodeNames(graph), rules
         self._traced = dict(self.leaves.traced)  # by the ids of tensors, as are the calls and cotangents
         self._calls: dict[int, tuple[list[Any], dict[str, Any]]] = {}
         self._cotangents: dict[int, Any] = {}
@@ -48,7 +50,7 @@ class Replay:
     def run_forward(self) -> None:
         """Compute every node again, and see that it has the same values."""
         for node in self._graph.results:
-            with lower_ops():
+            with lower_ops(self._rules):
                 self._compute(node)
             step = self.step_of(node)
             if step.function is not None and step not in self.named:
@@ -60,15 +62,13 @@ class Replay:
         assert op is not None
         for x in node.inputs:
             if isinstance(x, Tensor) and x.serial > node.serial:
-                raise RuntimeError(
-                    f"to_numpy: {x.label()} was assigned after {op.name} had read it; run forward again"
-                )
+                refuse_assigned(op, x, "to_numpy")
         inputs, params = self.leaves.kept[id(node)]
         args = [self._traced[id(x)] if isinstance(x, Tensor) else x for x in inputs]
         self._calls[id(node)] = args, params
         self.script.begin("forward", self._names.owner_of(node))
         with _explain(op.name):
-            out = lower(op, *args, **params)
+            out = lower(self._rules, op, *args, **params)
             if not isinstance(out, Traced):
                 raise UntraceableError(
                     f"its forward gives a {type(out).__name__} that depends on none of its arguments"
@@ -87,7 +87,7 @@ class Replay:
         self.script.begin("backward", Owner("loss"))
         self._cotangents[id(loss)] = g = self.script.record(np.ones_like, self._traced[id(loss)])
         self._name_cotangent(g, loss)
-        with lower_ops():
+        with lower_ops(self._rules):
             for step in steps:
                 self._pull_back(step)
 

@@ -59,19 +59,14 @@ class Code:
     def loops(self, **ranges: int) -> Iterator[list[str]]:
         """What is put inside is repeated for every index of all ranges; the texts of the indices.
 
-        A range of one is no loop, its index "0". Names inside are the block's own where there is no loop, too.
+        A range of one is no loop, its index "0". Names inside are the block's own where there is no loop,
+        too.
         """
         many = {name: length for name, length in ranges.items() if length != 1}
         with ExitStack() as stack:
             for head in [f"for (int {x} = 0; {x} < {n}; {x}++)" for x, n in many.items()] or [""]:
                 stack.enter_context(self.block(head))
             yield [name if name in many else "0" for name in ranges]
-
-
-def name_table(name: str, numbers: Sequence[int | float], kind: str = "int") -> str:
-    """The text of an array of constants, of one at least."""
-    texts = ", ".join(map(str, numbers)) or "0"
-    return f"static const {kind} {name}[{max(len(numbers), 1)}] = {{{texts}}};"
 
 
 @dataclass(frozen=True)
@@ -152,7 +147,11 @@ class Words:
             return term
         return Term(f"{'all' if term.kind == 'f' else 'all_whole'}({term})", True, term.kind)
 
-    def call(self, name: str, *terms: Term | float) -> str:
-        """A function of real numbers, by its name in the prelude."""
-        reals = [self.convert(t, "f") if isinstance(t, Term) else self.real(t) for t in terms]
-        return f"{'v' if self.laned else 's'}_{name}({', '.join(map(self.spread, reals))})"
+    def call(self, name: str, *terms: Any) -> str:
+        """A function of the prelude, of real numbers."""
+        reals = [self.convert(t if isinstance(t, Term) else self.literal(t), "f") for t in terms]
+        return self.call_plainly(name, *reals)
+
+    def call_plainly(self, name: str, *terms: Term) -> str:
+        """A function of the prelude, of terms as they are."""
+        return f"{'v' if self.laned else 's'}_{name}({', '.join(map(self.spread, terms))})"

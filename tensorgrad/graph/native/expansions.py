@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tensorgrad.core import Array, Tensor
-from tensorgrad.core.engine import tracing
+from tensorgrad.core.listeners import tracing
 from tensorgrad.graph.native.record import Recording, UncompilableError, sort_graph
 from tensorgrad.ops import exp, log, max, mean, sum
 from tensorgrad.ops.classification import mix_targets, weigh_elements
@@ -41,6 +41,11 @@ def var(x: Array, *, axis: Any = None, ddof: float = 0, keepdims: bool = False) 
     return total * (1 / (math.prod(x.shape) // math.prod(total.shape) - float(ddof)))
 
 
+def mean_of(x: Array, **axes: Any) -> Array:
+    total = sum(x, **axes)
+    return total / (math.prod(x.shape) // math.prod(total.shape))
+
+
 def cross_entropy(
     prediction: Array, target: Array, weights: Array = None, *, reduction: Any, **how: Any
 ) -> Array:
@@ -59,7 +64,9 @@ EXPANSIONS: Mapping[str, Callable[..., Array]] = {
     "cross_entropy": cross_entropy,
     "log_softmax": log_softmax,
     "logsumexp": logsumexp,
+    "mean": mean_of,
     "softmax": softmax,
+    "stack_": lambda *arrays, axis: np.concatenate([np.expand_dims(x, axis) for x in arrays], axis),
     "var": var,
 }
 

@@ -1,11 +1,13 @@
 """Sums of products: matrix products, einsum and convolution are all this, in four kinds of loops.
 
-A product is out[p, q] = sum over r of a[p, r] b[q, r], where p, q and r stand for any number of letters, each with
-its steps in both factors; windows of images are such steps too, so no matrix of windows is made. Which kind of
-loops it gets depends on where the samples are:
+A product is out[p, q] = sum over r of a[p, r] b[q, r], where p, q and r stand for any number of letters, each
+with its steps in both factors; windows of images are such steps too, so no matrix of windows is made. Which
+kind of loops it gets depends on where the samples are:
 
-- in ``a`` and the output (a layer's output, the cotangent of its input): some q times some p stay in registers;
-- in ``a`` and ``b``, and summed over (the gradient of filters): the same, each a vector that is added up last;
+- in ``a`` and the output (a layer's output, the cotangent of its input): some q times some p stay in
+registers;
+- in ``a`` and ``b``, and summed over (the gradient of filters): the same, each a vector that is added up
+last;
 - the same without r (the gradient of a matrix): ``b`` turned, so that its elements lie along a vector;
 - elsewhere: plain loops.
 
@@ -14,12 +16,13 @@ The innermost loops of the first three stand in ``products.c``.
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from tensorgrad.graph.native.code import Code, name_table, read_template
+from tensorgrad.graph.native.code import Code, read_template
 from tensorgrad.graph.native.plan import (
     Value,
     View,
@@ -67,8 +70,8 @@ class Product:
     batch : int or None
         Where the samples are in the result.
     loops : list of Loop
-        All but the samples'. By where they are: ``p``, ``q``: in the result, and in ``a`` or ``b`` alone; ``g``: in
-        the result otherwise; ``r``: summed over.
+        All but the samples'. By where they are: ``p``, ``q``: in the result, and in ``a`` or ``b`` alone;
+        ``g``: in the result otherwise; ``r``: summed over.
     bias : Value or None
         A vector along the letters f and, before it, g.
     """
@@ -92,6 +95,7 @@ class Product:
         one = lanes.count(True) == 1
         alone = not one or (samples in result and not self.b.steps.get(samples))
         require_apart(alone, f"{value.name} sums over samples of one factor, or multiplies them with rows")
+        require_apart(not samples or 0 not in lengths.values(), f"{value.name} multiplies empty arrays")
         self.batch = result.index(samples) if samples and samples in result else None
         steps = dict(zip(result, lane_strides([lengths[x] for x in result], self.batch), strict=True))
         self.channels = {"g": lengths.get("f", 1), "f": 1}
@@ -113,7 +117,9 @@ class Product:
             self._multiply_plainly()
 
     def _multiply_plainly(self) -> None:
-        """Loops without blocks: the sum inside of the outputs, but along the last output where it steps by one."""
+        """Loops without blocks: the sum inside of the outputs, but along the last output where it steps by
+        one.
+        """
         outer = [x for x in self.loops if x.out is not None]
         code, out, x, y = self._begin()
         element = out.at(_place(outer, "out"))
@@ -188,8 +194,9 @@ class Product:
         for word, loops, side in (
             ("OF_A", self.p, "a"), ("OF_B", self.q, "b"), ("TO_A", self.p, "out"), ("TO_B", self.q, "out"),
         ):  # fmt: skip
-            words[word] = name = f"{self.value.name}{word.lower()}"
-            self.program.functions[name] = name_table(name, _list_places(loops, side))
+            words[word] = self.program.add_table(
+                f"{self.value.name}{word.lower()}", _list_places(loops, side)
+            )
         rows, columns = (math.prod(x.length for x in loops) for loops in (self.p, self.q))
         height, width = _choose_blocks(rows, columns, self.program.registers)
         with code.loops(**_ranges(self.g)):
@@ -221,7 +228,7 @@ class Product:
         code.put(f"turn({into}, {program.point(b.view, code).plus()}, {q.length}, {q.b or 0}, {width});")
         steps = {p.out: width, q.out: 1}
         strides = tuple(steps.get(step, 0) for step in dense_strides(value.shape, None)[0])
-        program.see(value, View(matrix.buffer, value.shape, strides), stage + 1)
+        value.view, value.stage = View(matrix.buffer, value.shape, strides), stage + 1
         a.view.buffer.role = "kept"
         left, right, out = (program.point(view, after) for view in (a.view, turned, matrix))
         after.put(f"// {value.name}: sums over all samples of outer products, {matrix.buffer.note}")
@@ -252,14 +259,12 @@ def _ranges(loops: Sequence[Loop]) -> dict[str, int]:
 
 
 def _list_places(loops: Sequence[Loop], side: str) -> list[int]:
-    found = [0]
-    for x in loops:
-        found = [start + i * (getattr(x, side) or 0) for start in found for i in range(x.length)]
-    return found
+    axes = [[i * (getattr(x, side) or 0) for i in range(x.length)] for x in loops]
+    return [sum(places) for places in itertools.product(*axes)]
 
 
 def _in_blocks(code: Code, *axes: tuple[str, int, int]) -> Iterator[tuple[tuple[int, str], ...]]:
-    """Loops over axes, each of a name and a length, in blocks of a size: the sizes and beginnings of blocks."""
+    """Loops over axes, each of a name and a length, in blocks of a size: sizes and beginnings of blocks."""
     if not axes:
         yield ()
         return

@@ -1,7 +1,7 @@
 """A recorded graph as a program of loops: what each op's rule is given to write with.
 
-The rules of C (`tensorgrad.graph.export.c_rules`) are asked op by op, in the order of computation. They say what
-an element is, or what moves; this says in which loops, over which memory, in which stage.
+The rules of C (`tensorgrad.graph.export.c_rules`) are asked op by op, in the order of computation. They say
+what an element is, or what moves; this says in which loops, over which memory, in which stage.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ Rule = Callable[..., None]
 class Elementwise:
     """The rule of an op on elements: the text of one element of the result, from those of its arguments.
 
-    ``write(words, *terms, **options)`` gives it. Terms are converted to the kind of the result first, which must
-    be one of ``kinds``; without ``kinds`` ``write`` does so itself.
+    ``write(words, *terms, **options)`` gives it. Terms are converted to the kind of the result first, which
+    must be one of ``kinds``; without ``kinds`` ``write`` does so itself.
     """
 
     fuses = True  # it writes out expressions that it is given
@@ -77,8 +77,8 @@ class Program:
     graph : Expansion
     rules : mapping of op name to rule
     samples : int or None
-        The length of the batch axis, the first of inputs, which are split into lanes along it; None plans without
-        lanes.
+        The length of the batch axis, the first of inputs, which are split into lanes along it; None plans
+        without lanes.
     registers : int
         How many vectors of a block may stay in registers, beside those that are loaded.
 
@@ -95,7 +95,6 @@ class Program:
     def __init__(
         self, graph: Expansion, rules: Mapping[str, Rule], samples: int | None, registers: int
     ) -> None:
-        require_apart(samples is None or all(t.size for t in graph.order), "an array is empty")
         self.graph, self.rules, self.samples, self.registers = graph, rules, samples, registers
         self.dtype, self.lanes = graph.dtype, 64 // graph.dtype.itemsize
         self.blocks = 1 if samples is None else -(-samples // self.lanes)
@@ -148,6 +147,12 @@ class Program:
         buffer = Buffer(name, size, batch is not None, whole, role, note, self._clock, self._clock)
         self.buffers.append(buffer)
         return dense_view(buffer, tuple(shape), batch)
+
+    def add_table(self, name: str, numbers: Any, kind: str = "int") -> str:
+        """Constants that functions use; the name again."""
+        texts = [str(x) for x in np.ravel(numbers).tolist()] or ["0"]
+        self.functions[name] = f"static const {kind} {name}[{len(texts)}] = {{{', '.join(texts)}}};"
+        return name
 
     def code(self, stage: int, laned: bool) -> Code:
         """Where the lines of a stage go: of its blocks, or of what comes before them once."""
@@ -254,25 +259,30 @@ class Program:
     ) -> tuple[Any, ...]:
         """Make room for a value. The code that writes it, pointers to it and to the values ``given``.
 
-        The one place that says how an op's output gets its batch axis and its stage: the latest of ``stage`` and
-        those given. If it is ``summed`` over samples, its blocks add to it, and the next stage has it. ``dense``
-        puts all of them in row-major order.
+        The one place that says how an op's output gets its batch axis and its stage: the latest of ``stage``
+        and those given. If it is ``summed`` over samples, its blocks add to it, and the next stage has it.
+        ``dense`` puts all of them in row-major order.
         """
         views = [self.need_dense(x) if dense else self.need(x) for x in given]
         stage = max([stage, *(x.stage for x in given)])
         view = self.new_view(value.name, value.shape, batch, value.kind != "f", "sums" if summed else None)
         view.buffer.stage = stage
         strides = view.strides if dense else lane_strides(value.shape, batch)
-        self.see(value, View(view.buffer, value.shape, strides, 0, batch), stage + summed)
+        self._lay(value, batch, stage + summed)
+        value.view = View(view.buffer, value.shape, strides, 0, batch)
         code = self.code(stage, summed or value.laned)
         code.put(f"// {value.name}: {what}, {view.buffer.note}")
         return code, *(self.point(v, code) for v in (self.need(value), *views))
 
-    def see(self, value: Value, view: View, stage: int) -> None:
-        """Let a value be what lies in a view from a stage on."""
-        rows = None if view.batch is None else view.shape[view.batch]
-        require_apart(rows in (None, self.samples), f"{value.name} repeats samples")
-        value.view, value.batch, value.stage = view, view.batch, stage
+    def see(self, value: Value, view: View, of: Value) -> None:
+        """Let a value be what lies in another view of the memory of one."""
+        self._lay(value, view.batch, of.stage)
+        value.view, value.kind = view, of.kind
+
+    def _lay(self, value: Value, batch: int | None, stage: int) -> None:
+        apart = batch is None or value.shape[batch] == self.samples
+        require_apart(apart, f"{value.name} repeats samples")
+        value.batch, value.stage = batch, stage
 
     # Elements
 
@@ -285,16 +295,18 @@ class Program:
         values = [x for x in arguments if isinstance(x, Value)]
         batches = {x.batch + len(value.shape) - len(x.shape) for x in values if x.batch is not None}
         require_apart(len(batches) <= 1, f"{value.name} meets samples along two axes")
-        value.batch = batches.pop() if batches else None
-        rows = None if value.batch is None else value.shape[value.batch]
-        require_apart(rows in (None, self.samples), f"{value.name} repeats samples")
+        self._lay(value, batches.pop() if batches else None, 0)
         value.arguments = tuple(self._across(value, x) if isinstance(x, Value) else x for x in arguments)
-        value.stage = max((x.stage for x in value.arguments if isinstance(x, Value)), default=0)
+        values = [x for x in value.arguments if isinstance(x, Value)]
+        value.stage = max((x.stage for x in values), default=0)
+        for x in values:
+            if (x.stage, x.laned, x.shape) != (value.stage, value.laned, value.shape):
+                self.need(x)
         if not self._is_inlined(value):
             self.need(value)
 
     def _across(self, value: Value, x: Value) -> Value:
-        """An argument of a laned value: in lanes, the same for all samples, or rows of the caller's memory."""
+        """An argument of a laned value: in lanes, the same for all, or rows of the caller's memory."""
         if value.batch is None or x.laned:
             return x
         axis = value.batch - len(value.shape) + len(x.shape)
@@ -338,14 +350,13 @@ class Program:
         return self._write_term(value, at, code, value.laned)
 
     def _find_leaves(self, value: Value, shape: tuple[int, ...]) -> dict[Value, Sequence[int]]:
-        """The values in memory that an expression reads, each with its strides along the axes of ``shape``."""
+        """The values in memory that an expression reads, with their strides along the axes of ``shape``."""
         found: dict[Value, Sequence[int]] = {}
         for x in [x for x in value.arguments if isinstance(x, Value)]:
-            same = x.stage == value.stage and x.laned == value.laned and x.shape == value.shape
-            if x.view is None and same:
+            if x.view is None:
                 found |= self._find_leaves(x, shape)
                 continue
-            strides = [0 if n == 1 else step for n, step in zip(x.shape, self.need(x).strides, strict=True)]
+            strides = [0 if n == 1 else step for n, step in zip(x.shape, x.view.strides, strict=True)]
             found[x] = [0] * (len(shape) - len(x.shape)) + strides
         return found
 

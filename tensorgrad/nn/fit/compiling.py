@@ -12,7 +12,8 @@ import numpy as np
 
 from tensorgrad.core import Tensor
 from tensorgrad.core.checks import NDArray
-from tensorgrad.core.engine import paused, seed, walk, watching
+from tensorgrad.core.engine import paused, seed, walk
+from tensorgrad.core.listeners import watching
 from tensorgrad.graph.native.compiled import Compiled
 from tensorgrad.graph.native.record import UncompilableError
 from tensorgrad.graph.native.variant import BranchError, Variant

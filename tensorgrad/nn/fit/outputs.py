@@ -12,6 +12,7 @@ from tensorgrad.core.checks import NDArray
 from tensorgrad.nn.layers import LogSoftmax, Sigmoid, Softmax
 from tensorgrad.nn.sequential import Sequential
 from tensorgrad.ops import binary_cross_entropy, cross_entropy, sigmoid, softmax
+from tensorgrad.ops.losses import TOLERANCE
 
 __all__ = [
     "Scale", "are_classes", "are_two_classes", "bare_loss", "column", "output_scale", "probabilities",
@@ -19,8 +20,6 @@ __all__ = [
 ]  # fmt: skip
 
 Scale: TypeAlias = Literal["logits", "probabilities"] | None
-
-TOLERANCE = 1e-3  # of probabilities, whose sums are rounded
 
 
 def bare_loss(network: Sequential) -> Callable[..., Any] | None:

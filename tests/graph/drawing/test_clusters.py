@@ -152,7 +152,7 @@ def test_layers_that_return_their_input_leave_no_mark():
     assert graph.clusters == [("Network",), ("Network", "ReLU1")]
 
 
-def test_dropout_is_there_in_training_and_gone_in_use():
+def test_dropout_is_there_in_training_and_gone_in_inference():
     network = tg.Network([tg.Dense(3, 3, rng=0), tg.nn.Dropout(0.5, rng=0)])
     assert any("Dropout1" in path[-1] for path in drawn(network, input_shape=(3,)).clusters)
     network.eval()

@@ -1,4 +1,4 @@
-"""draw: what stands in the text, as a small reader of DOT sees it; no engine is needed here."""
+"""draw: what stands in the text, as a small reader of DOT sees it; Graphviz is not needed here."""
 
 import time
 

@@ -107,7 +107,7 @@ def test_every_kind_of_drawing_is_understood_without_a_warning(dot):
 # Without
 
 
-def test_without_an_engine_a_notebook_shows_the_text_and_one_hint(drawing, on_path, no_pygraphviz):
+def test_without_graphviz_a_notebook_shows_the_text_and_one_hint(drawing, on_path, no_pygraphviz):
     on_path(None)
     (text,) = drawing._repr_mimebundle_().values()
     assert text.startswith(drawing.source)
@@ -115,7 +115,7 @@ def test_without_an_engine_a_notebook_shows_the_text_and_one_hint(drawing, on_pa
     assert len(text.removeprefix(drawing.source).strip().splitlines()) == 1
 
 
-def test_without_an_engine_rendering_raises_and_says_what_to_install(drawing, on_path, no_pygraphviz):
+def test_without_graphviz_rendering_raises_and_says_what_to_install(drawing, on_path, no_pygraphviz):
     folder = on_path(None)
     with pytest.raises(RuntimeError, match=r"install Graphviz .* or pip install pygraphviz") as caught:
         drawing.render(folder / "graph.png")

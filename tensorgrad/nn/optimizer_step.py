@@ -103,7 +103,7 @@ def split_into_groups(name: str, items: list[Any]) -> Iterator[tuple[list[Any], 
 def global_norm(arrays: Sequence[NDArray]) -> float:
     """The Euclidean norm of all elements of all arrays; it neither over- nor underflows.
 
-    >>> from tensorgrad.nn.stepping import global_norm
+    >>> from tensorgrad.nn.optimizer_step import global_norm
     >>> global_norm([np.array([3.0]), np.array([[0.0, 4.0]])])
     5.0
     """

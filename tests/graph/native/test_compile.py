@@ -1,0 +1,199 @@
+"""What a user has of tg.compile: calls, steps, what is refused, what is noticed, threads and processes."""
+
+import copy
+import multiprocessing
+import os
+import pickle
+import shutil
+import threading
+
+import numpy as np
+import pytest
+
+import tensorgrad as tg
+from tensorgrad.graph.native import toolchain, variant
+
+pytestmark = pytest.mark.skipif(
+    not any(map(shutil.which, ("cc", "gcc", "clang"))), reason="there is no C compiler"
+)
+RNG = np.random.default_rng(0)
+X = RNG.random((83, 8, 8, 1), dtype=np.float32)
+LABELS = RNG.integers(0, 3, 83)
+ROWS = RNG.standard_normal((20, 6))
+
+
+@pytest.fixture(autouse=True)
+def _little_optimization(monkeypatch):
+    monkeypatch.setattr(variant, "build", lambda source: toolchain.build(source, optimize="-O1"))
+
+
+def network():
+    return tg.Network(
+        [
+            tg.Conv2D(1, 6, 3, rng=0), tg.BatchNorm(6), tg.ReLU(), tg.MaxPool2D(2), tg.Flatten(),
+            tg.Dense(54, 33, rng=1), tg.Tanh(), tg.Dense(33, 3, rng=2),
+        ]
+    )  # fmt: skip
+
+
+def weights(*shape, name="w"):
+    return tg.Parameter(np.random.default_rng(1).standard_normal(shape), name=name)
+
+
+def test_a_compiled_loss_has_value_and_gradients():
+    w = weights(6, 3)
+    loss = tg.compile(lambda x: tg.mean(tg.tanh(x @ w)))
+    out = loss(ROWS)
+    out.backward()
+    assert np.isclose(out.item(), np.tanh(ROWS @ w.numpy()).mean(), rtol=1e-13)
+    expected = ROWS.T @ (1 - np.tanh(ROWS @ w.numpy()) ** 2) / 60
+    assert np.allclose(w.grad, expected, rtol=1e-12)
+
+
+def test_a_second_backward_adds_and_a_factor_scales():
+    w = weights(6, 3)
+    loss = tg.compile(lambda x: tg.sum(x @ w))
+    (3 * loss(ROWS)).backward()
+    loss(ROWS).backward()
+    assert np.allclose(w.grad, 4 * ROWS.sum(axis=0)[:, None] * np.ones(3), rtol=1e-13)
+
+
+def test_each_shape_and_dtype_is_recorded_once():
+    w = weights(6, 3)
+    loss = tg.compile(lambda x: tg.sum(x @ w))
+    for rows in (20, 7, 20, 7, 1):
+        assert np.isclose(loss(ROWS[:rows]).item(), (ROWS[:rows] @ w.numpy()).sum())
+    assert loss.recordings == 3
+
+
+def test_results_do_not_depend_on_threads():
+    net = network()
+    losses, gradients = [], []
+    for threads in (1, 2, 3, 5, 2):
+        loss = tg.compile(lambda x, y: tg.cross_entropy(net(x), y), threads=threads)
+        out = loss(X, LABELS)
+        out.backward()
+        losses.append(out.item())
+        gradients.append([p.grad for p in net.parameters()])
+        for p in net.parameters():
+            p.zero_grad()
+    assert len(set(losses)) == 1
+    for one in gradients[1:]:
+        assert all(np.array_equal(a, b) for a, b in zip(one, gradients[0], strict=True))
+
+
+def test_many_threads_may_call_one_function():
+    w = weights(6, 3)
+    loss = tg.compile(lambda x: tg.sum(tg.sigmoid(x @ w)), threads=2)
+    expected = [loss(ROWS * k).item() for k in range(8)]
+    wrong = []
+
+    def call(k):
+        wrong.extend(k for _ in range(30) if loss(ROWS * k).item() != expected[k])
+
+    threads = [threading.Thread(target=call, args=(k,)) for k in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes cannot fork here")
+def test_a_forked_child_goes_on():
+    w = weights(6, 3)
+    loss = tg.compile(lambda x: tg.sum(x @ w), threads=2)
+    expected = loss(ROWS).item()
+    context = multiprocessing.get_context("fork")
+    child = context.Process(target=lambda: os._exit(loss(ROWS).item() != expected))
+    child.start()
+    child.join(60)
+    assert child.exitcode == 0
+
+
+def test_what_is_read_from_outside_may_change():
+    net = tg.Network([tg.Dense(6, 3, rng=0, dtype=float)])
+    scale, mask = 2.0, np.ones(6)
+    loss = tg.compile(lambda x: scale * tg.sum(net(x * mask)))
+
+    def plain():
+        return scale * tg.sum(net(ROWS * mask)).item()
+
+    assert np.isclose(loss(ROWS).item(), plain())
+    net.layers[0].weights.data = net.layers[0].weights.data * 3
+    assert np.isclose(loss(ROWS).item(), plain())
+    net.layers[0].weights = weights(6, 3)
+    assert np.isclose(loss(ROWS).item(), plain())
+    scale = 5.0
+    assert np.isclose(loss(ROWS).item(), plain())
+    mask[:3] = 0
+    assert np.isclose(loss(ROWS).item(), plain())
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        (lambda w: lambda x: tg.sum(x @ w) * x.numpy().sum(), r"numpy\(\) takes the values of x"),
+        (lambda w: lambda x: tg.sum(x @ w) * x.sum().item(), r"item\(\) takes the values of sum"),
+        (lambda w: lambda x: tg.sum(x @ w) * float(x.sum()), "takes the values of sum"),
+        (lambda w: lambda x: tg.sum(x @ w * w.data.sum()), "data takes the values of w"),
+        (lambda w: lambda x: tg.sum((x * np.random.default_rng().random(6)) @ w), "drawn anew in each call"),
+        (lambda w: lambda x: tg.sum(np.sort(x @ w)), "argsort"),
+    ],
+)  # fmt: skip
+def test_values_that_leave_the_graph_are_refused(function, words):
+    with pytest.raises(tg.UncompilableError, match=f"compile: .*{words}"):
+        tg.compile(function(weights(6, 3)))(ROWS)
+
+
+def test_a_branch_on_values_is_taken_as_the_values_are():
+    w = weights(6, 3)
+    compiled = tg.compile(lambda x: tg.sum(x @ w) if np.all(x > -10) else tg.mean(x @ w))
+    assert np.isclose(compiled(ROWS).item(), (ROWS @ w.numpy()).sum())
+    assert np.isclose(compiled(ROWS - 100).item(), ((ROWS - 100) @ w.numpy()).mean())
+    assert np.isclose(compiled(ROWS * 0.5).item(), (0.5 * ROWS @ w.numpy()).sum())
+    assert compiled.recordings == 1
+
+
+def test_a_label_outside_of_the_classes_is_refused_as_by_numpy():
+    w = weights(6, 3)
+    loss = tg.compile(lambda x, y: tg.cross_entropy(x @ w, y))
+    labels = np.zeros(20, int)
+    assert np.isfinite(loss(ROWS, labels).item())
+    labels[4] = 3
+    with pytest.raises(ValueError, match="labels from 0 to 2, got 3 in row 4"):
+        loss(ROWS, labels)
+
+
+def test_running_statistics_and_masks_are_those_of_numpy():
+    compiled, plain = network(), network()
+    compiled.layers.insert(6, tg.Dropout(0.4, rng=5))
+    plain.layers.insert(6, tg.Dropout(0.4, rng=5))
+    loss = tg.compile(lambda x, y: tg.cross_entropy(compiled(x), y))
+    for _ in range(3):
+        found, expected = loss(X, LABELS), tg.cross_entropy(plain(X), LABELS)
+        assert np.isclose(found.item(), expected.item(), rtol=1e-5)
+    for one, other in zip(compiled.named_buffers().values(), plain.named_buffers().values(), strict=True):
+        assert np.allclose(one, other, rtol=1e-4)
+
+
+def test_copies_and_pickles_compile_anew():
+    net = tg.Network([tg.Dense(6, 3, rng=0, dtype=float)])
+    compiled = tg.compile(net)
+    with tg.no_grad():
+        expected = compiled(ROWS).numpy()
+        for again in (copy.deepcopy(compiled), pickle.loads(pickle.dumps(compiled))):
+            assert np.array_equal(again(ROWS).numpy(), expected)
+
+
+def test_the_source_is_shown_and_saved(tmp_path):
+    w = weights(6, 3, name="slopes")
+    loss = tg.compile(lambda x: tg.sum(x @ w))
+    with pytest.raises(RuntimeError, match="nothing is recorded yet"):
+        _ = loss.source
+    loss(ROWS)
+    loss.save(tmp_path / "loss.c")
+    text = (tmp_path / "loss.c").read_text()
+    assert text == loss.source
+    assert "slopes" in text
+    assert "20 x 6" in text
