@@ -16,7 +16,7 @@ from pathlib import Path
 UNDER = {
     "core": set(),
     "ops": {"core"},
-    "data": {"core.checks"},
+    "data": {"core.checks", "core.refusals"},
     "graph": {"core", "ops"},
     "nn": {"core", "ops", "data", "graph"},
     "audit": {"core", "ops"},

@@ -194,6 +194,8 @@ class Tensor(Operators["Tensor"]):
     def data(self, values: Array) -> None:
         if self._op is not None:
             raise TypeError(f"only a leaf can be assigned, and {self.label()} was made by {self._op.name}")
+        if type(values) is not np.ndarray:
+            require_unmasked(values, f"assigning to {self.label()}")
         values = values._array if isinstance(values, Tensor) else np.asarray(values)
         require_like("assigning to", self, values, "same_kind")
         np.copyto(self.own(), values)
@@ -210,6 +212,7 @@ class Tensor(Operators["Tensor"]):
     def grad(self, value: Array | None) -> None:
         if value is not None:
             if not isinstance(value, Tensor):
+                require_unmasked(value, f"grad of {self.label()}")
                 value = np.array(value, dtype=self._array.dtype)
                 value.flags.writeable = False
             require_like("grad of", self, value, "no")

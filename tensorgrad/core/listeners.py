@@ -39,6 +39,10 @@ watching: ContextVar[Watch | None] = ContextVar("tensorgrad_watch", default=None
 #: The recorder that this thread or task works for.
 tracing: ContextVar[Recorder | None] = ContextVar("tensorgrad_tracing", default=None)
 
+#: Whether layers compute as at inference in this thread or task, whatever their own modes are: what was
+#: recorded in one is not what the other would do.
+inferring: ContextVar[bool] = ContextVar("tensorgrad_inferring", default=False)
+
 #: What carries out the ops that a thread (by its number) calls without Tensors, in place of their forwards,
 #: as ``lower(op, *args, **params)``: an exporter, to which formulas so dictate their ops. It is empty but
 #: while one is at work, so that ordinary calls do not pay for it.

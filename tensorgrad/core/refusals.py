@@ -22,9 +22,13 @@ __all__ = [
 
 
 def require_unmasked(data: Any, what: str) -> None:
-    """TypeError if ``data`` is a masked array, whose mask would be lost."""
-    if hasattr(data, "mask") and hasattr(data, "filled"):
+    """TypeError if ``data`` is a masked array, or a list of some, whose mask would be lost."""
+    if _is_masked(data) or (isinstance(data, (list, tuple)) and any(map(_is_masked, data))):
         raise TypeError(f"{what}: a masked array would lose its mask; pass .filled(value), or use np.where")
+
+
+def _is_masked(x: Any) -> bool:
+    return hasattr(x, "mask") and hasattr(x, "filled")
 
 
 def require_floating(dtype: np.dtype[Any], what: str) -> None:

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from tensorgrad.core.checks import NDArray, is_integer
+from tensorgrad.core.refusals import require_unmasked
 
 __all__ = ["minibatches"]
 
@@ -26,7 +27,8 @@ def minibatches(
     Raises
     ------
     TypeError
-        At the call: x or y is not an array, batch_size not an int, rng not a numpy.random.Generator.
+        At the call: x or y is not an array, or a masked one; batch_size not an int, rng not a
+        numpy.random.Generator.
     ValueError
         At the call: x and y of unequal length, no examples, batch_size below 1.
 
@@ -40,6 +42,7 @@ def minibatches(
     for name, array in (("x", x), ("y", y)):
         if not isinstance(array, np.ndarray) or array.ndim == 0:
             raise TypeError(f"minibatches: expected {name} to be an array (N, ...), got {array!r:.60}")
+        require_unmasked(array, f"minibatches, {name}")
     if len(x) != len(y):
         raise ValueError(f"minibatches: x has {len(x)} examples, y has {len(y)}")
     if len(x) == 0:

@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from tensorgrad.core import Tensor
 from tensorgrad.core.checks import NDArray
+from tensorgrad.core.refusals import require_unmasked
 from tensorgrad.estimators.modules import (
     Module,
     Shape,
@@ -25,10 +26,15 @@ from tensorgrad.estimators.modules import (
 )
 from tensorgrad.nn import Callback, EarlyStopping, Network, Optimizer, Schedule
 from tensorgrad.nn.fit.examples import Examples
+from tensorgrad.nn.fit.fingerprint import describe, describe_network
 from tensorgrad.nn.fit.metrics import Metric
 from tensorgrad.nn.sequential import History
 
 __all__ = ["Facts", "NetworkEstimator", "supports_partial_fit"]
+
+# Parameters that make a network, and those that make an optimizer.
+_NETWORK = ("module", "input_shape", "hidden_layer_sizes", "activation", "dropout", "dtype", "loss")
+_OPTIMIZER = ("optimizer", "learning_rate", "weight_decay")
 
 Facts: TypeAlias = dict[str, Any]  #: what is known of the targets, as attributes of the estimator
 
@@ -86,9 +92,6 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
         """The weights of rows, with those of their classes."""
         return weights
 
-    def _check_network(self, network: Network) -> None:
-        """Raise if the network does not fit its loss."""
-
     # Training
 
     def fit(
@@ -121,11 +124,14 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
         Raises
         ------
         ValueError, TypeError
-            If data or parameters are not as described.
+            If data or parameters are not as described; with ``warm_start`` if a parameter that makes the
+            network is another than before.
         FloatingPointError
             If the loss or a gradient is not finite; see `Network.fit`.
         """
         again = bool(self.warm_start) and hasattr(self, "module_")
+        if again:
+            self._require_as_made("with warm_start", _NETWORK)
         examples, facts = self._take(X, y, sample_weight, None, reset=not again)
         rng = self._make_generator()
         network = self.module_ if again else self._build(examples[0], facts["n_outputs_"], rng)
@@ -146,6 +152,8 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
     def _partial_fit(self, X: Any, y: Any, sample_weight: Any, facts: Facts | None) -> Self:
         """One pass over the rows. At the first call the facts may be known before y."""
         first = not hasattr(self, "module_")
+        if not first:
+            self._require_as_made("in partial_fit", (*_NETWORK, *_OPTIMIZER))
         examples, facts = self._take(X, y, sample_weight, facts, reset=first)
         rng = self._make_generator() if first else self._rng
         network = self._build(examples[0], facts["n_outputs_"], rng) if first else self.module_
@@ -178,16 +186,32 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
         finally:
             # After Ctrl-C, or an error later on, what the finished epochs made is kept.
             if network.history.get("loss"):
-                network.eval()  # for good: predictions of several threads do not change the mode
                 self.module_, self.optimizer_, self._rng = network, optimizer, rng
                 self.callbacks_ = callbacks
                 self.history_ = _join(before, network.history)
                 self.n_iter_ = len(self.history_["loss"])
                 self.loss_ = self.history_["loss"][-1]
                 self._input_shape = x.shape[1:]
+                self._made_with = self._describe_parameters()
                 self.__dict__.update(facts)
 
     # From parameters and data to what is trained
+
+    def _describe_parameters(self) -> dict[str, str]:
+        of_module = describe_network if isinstance(self.module, Network) else describe
+        return {name: describe(getattr(self, name)) for name in (*_NETWORK, *_OPTIMIZER)} | {
+            "module": str(of_module(self.module))
+        }
+
+    def _require_as_made(self, how: str, names: Sequence[str]) -> None:
+        """Refuse a parameter that would have no effect on what is there already."""
+        now = self._describe_parameters()
+        for name in names:
+            if now[name] != self._made_with[name]:
+                raise ValueError(
+                    f"{self._name}: {how} {name} must stay {self._made_with[name]}, got {now[name]}; a fit "
+                    "with warm_start=False begins anew"
+                )
 
     @property
     def _name(self) -> str:
@@ -197,6 +221,8 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
         self, X: Any, y: Any, sample_weight: Any, facts: Facts | None, *, reset: bool
     ) -> tuple[Examples, Facts]:
         """Rows, targets and weights as the network is given them, and the facts, learned if they are None."""
+        require_unmasked(y, f"{self._name}, y")
+        require_unmasked(sample_weight, f"{self._name}, sample_weight")
         kind = {} if is_classifier(self) else {"multi_output": True, "y_numeric": True}
         X, y = validate_data(
             self, self._flatten(X, self.input_shape), y, reset=reset, dtype="numeric", **kind
@@ -210,6 +236,7 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
 
     def _flatten(self, X: Any, shape: Any) -> Any:
         """Images as rows of a table."""
+        require_unmasked(X, f"{self._name}, X")
         if shape is not None and isinstance(X, np.ndarray) and X.ndim > 2 and X.shape[1:] == tuple(shape):
             return X.reshape(len(X), -1)
         return X
@@ -236,7 +263,6 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
         if self.loss is not None or network.loss is None:
             network.use(type(self)._default_loss if self.loss is None else self.loss)
         require_outputs(self._name, network, x, outputs)
-        self._check_network(network)
         return network
 
     def _split(self, examples: Examples, rng: np.random.Generator) -> tuple[Examples, Examples]:

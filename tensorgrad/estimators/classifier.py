@@ -14,8 +14,8 @@ from sklearn.utils.multiclass import check_classification_targets
 from tensorgrad.core import Tensor
 from tensorgrad.core.checks import NDArray
 from tensorgrad.estimators.base import Facts, NetworkEstimator, supports_partial_fit
-from tensorgrad.estimators.modules import Module, Shape, require_no_softmax
-from tensorgrad.nn import Callback, Network, Optimizer, Schedule
+from tensorgrad.estimators.modules import Module, Shape
+from tensorgrad.nn import Callback, Optimizer, Schedule
 from tensorgrad.nn.fit.metrics import Metric
 from tensorgrad.nn.fit.outputs import output_scale, probabilities
 from tensorgrad.ops import cross_entropy
@@ -255,6 +255,3 @@ class TensorgradClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[m
                 f"{self._name}: expected finite class weights of 0 or more, got {self.class_weight!r}"
             )
         return own[targets] if weights is None else own[targets] * weights
-
-    def _check_network(self, network: Network) -> None:
-        require_no_softmax(self._name, network)

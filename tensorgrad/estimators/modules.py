@@ -11,12 +11,9 @@ import numpy as np
 
 from tensorgrad import nn
 from tensorgrad.core.checks import NDArray
-from tensorgrad.nn.fit.outputs import bare_loss
-from tensorgrad.ops import cross_entropy
 
 __all__ = [
-    "Module", "Shape", "build_network", "make_optimizer", "read_input_shape", "require_no_softmax",
-    "require_outputs",
+    "Module", "Shape", "build_network", "make_optimizer", "read_input_shape", "require_outputs",
 ]  # fmt: skip
 
 Module: TypeAlias = nn.Network | Callable[..., nn.Network] | None
@@ -110,16 +107,6 @@ def require_outputs(name: str, network: nn.Network, x: NDArray, outputs: int) ->
         raise ValueError(
             f"{name}: expected a module with {outputs} outputs, (N, {outputs}), got one that gives (N, "
             f"{', '.join(map(str, found[1:]))})"
-        )
-
-
-def require_no_softmax(name: str, network: nn.Network) -> None:
-    """Refuse probabilities where the loss takes logits: it would train, but badly."""
-    last = network.layers[-1] if network.layers else None
-    if bare_loss(network) is cross_entropy and isinstance(last, (nn.Softmax, nn.Sigmoid)):
-        raise ValueError(
-            f"{name}: the module ends in {last}, but cross_entropy takes logits; leave this "
-            "layer away, or set another loss"
         )
 
 

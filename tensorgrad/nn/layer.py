@@ -4,19 +4,49 @@ from __future__ import annotations
 
 import re
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Self, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import copy_context
+from typing import Any, ParamSpec, Self, TypeVar
 
 import numpy as np
 
 from tensorgrad.core import Array, Parameter, Tensor
 from tensorgrad.core.checks import NDArray, flag
-from tensorgrad.core.engine import as_numeric, clock
+from tensorgrad.core.engine import as_numeric, clock, paused
+from tensorgrad.core.listeners import inferring
+from tensorgrad.core.refusals import require_unmasked
 from tensorgrad.core.trees import flatten
 
 __all__ = ["Buffer", "Layer"]
 
+P = ParamSpec("P")
 T = TypeVar("T")
+
+
+def infer(f: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    """``f(*args)``, computed as at inference and without a graph, in this thread or task alone.
+
+    It runs in a context of its own, which is then dropped: whenever Ctrl-C comes, nothing stays switched.
+    """
+    context = copy_context()
+    context.run(inferring.set, True)
+    context.run(paused.set, 1)
+    return context.run(f, *args, **kwargs)
+
+
+@contextmanager
+def learn() -> Iterator[None]:
+    """Context manager: layers compute in the modes that their owners gave them, and ops record.
+
+    Also inside of `infer` and of `no_grad`.
+    """
+    mode, recording = inferring.set(False), paused.set(0)
+    try:
+        yield
+    finally:
+        inferring.reset(mode)
+        paused.reset(recording)
 
 
 class Buffer(Tensor):
@@ -51,16 +81,38 @@ class Layer:
     ----------
     training : bool
         Whether the layer computes as in training (the default) or as at inference. `Dropout` and `BatchNorm`
-        tell the two apart; see `train` and `eval`.
+        tell the two apart; see `train` and `eval`, which set it for good. Inside `Network.predict` and
+        `Network.evaluate` it reads False, in their thread or task alone.
+
+    Raises
+    ------
+    TypeError
+        If an attribute that holds a Parameter, a Buffer or a layer is assigned an array or anything else that
+        would not be part of the layer: it would no longer be trained or saved.
     """
 
-    training: bool = True
+    @property
+    def training(self) -> bool:
+        """Whether the layer computes as in training."""
+        return bool(vars(self).get("training", True)) and not inferring.get()
+
+    @training.setter
+    def training(self, mode: bool) -> None:
+        vars(self)["training"] = flag(type(self).__name__, "training", mode)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        held = vars(self).get(name)
+        if isinstance(held, (Tensor, Layer, list, tuple, dict)) and held is not value:
+            _refuse_to_lose(f"{type(self).__name__}.{name}", held, value)
+        super().__setattr__(name, value)
 
     def forward(self, x: Array) -> Tensor:
         """Compute the output from the input. Every layer defines it."""
         raise NotImplementedError(f"{type(self).__name__} does not define forward")
 
     def __call__(self, x: Array) -> Tensor:
+        if type(x) is not Tensor:
+            require_unmasked(x, type(self).__name__)
         start = next(clock)
         out = self.forward(x)
         for part in out if isinstance(out, (tuple, list)) else (out,):  # some layers have several results
@@ -72,6 +124,10 @@ class Layer:
 
     def train(self, mode: bool = True) -> Self:
         """Set ``training`` of this layer and of every layer in it; return the layer.
+
+        `Network.fit` trains in these modes: a part that was put into inference stays there, and is frozen as
+        far as it tells the two apart. Its parameters are trained all the same, unless the optimizer is given
+        others alone.
 
         >>> network = tg.Network([tg.Dense(2, 2, rng=0), tg.ReLU()])
         >>> network.eval().training, network.layers[1].training
@@ -215,6 +271,27 @@ class Layer:
             seen.add(id(x))
             named[path] = x
         return named
+
+
+#: What a layer keeps: parts of its state, and layers that have such.
+_KEPT = (Parameter, Buffer, Layer)
+
+
+def _refuse_to_lose(what: str, held: Any, value: Any) -> None:
+    """TypeError if a Parameter, Buffer or layer in ``held`` has in ``value`` something else in its place."""
+    kept = {path: x for path, x in flatten(held) if isinstance(x, _KEPT)}
+    leaves = [*flatten(value)] or [("", value)] * isinstance(held, _KEPT)
+    for place, new in leaves if kept else ():
+        if new is None or isinstance(new, _KEPT):
+            continue
+        for path, old in kept.items():
+            if path.startswith(place) or place.startswith(path):
+                kind = "Layer" if isinstance(old, Layer) else type(old).__name__
+                new_values = "" if kind == "Layer" else f"write {what}{path}.data = ... for new values, or "
+                raise TypeError(
+                    f"{what}{path} is a {kind}, and a {type(new).__name__} in its place would be no part of "
+                    f"the layer, neither trained nor saved; {new_values}assign a {kind}"
+                )
 
 
 def _members(layer: Layer) -> Iterator[tuple[str, Any]]:

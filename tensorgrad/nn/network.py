@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tensorgrad.core import Array, Parameter, no_grad
+from tensorgrad.core import Array, Parameter
 from tensorgrad.core.checks import NDArray, positive_integer
 from tensorgrad.nn.files.archive import PathLike
 from tensorgrad.nn.fit.compiling import choose_forward, take_choice
@@ -18,9 +18,10 @@ from tensorgrad.nn.fit.outputs import output_scale
 from tensorgrad.nn.fit.prepare import prepare_training
 from tensorgrad.nn.fit.tally import evaluate
 from tensorgrad.nn.fit.training import Callback, FitOptions
+from tensorgrad.nn.layer import infer, learn
 from tensorgrad.nn.optimizers import Optimizer
 from tensorgrad.nn.schedules import Schedule
-from tensorgrad.nn.sequential import History, Sequential, mode
+from tensorgrad.nn.sequential import History, Sequential
 from tensorgrad.nn.summary import summarize
 
 __all__ = ["Network"]
@@ -92,7 +93,7 @@ class Network(Sequential):
         seed: np.random.Generator | int | None = None,
         verbose: bool = True,
     ) -> History:
-        """Train on mini-batches.
+        """Train on mini-batches, each layer in its own mode: in training, unless you called its `eval`.
 
         Parameters
         ----------
@@ -110,7 +111,8 @@ class Network(Sequential):
         learning_rate, momentum, nesterov, weight_decay
             As in `MiniBatchSGD`.
         optimizer : Optimizer or function (parameters) -> Optimizer
-            Instead of the four before. Gradients are clipped by options of the optimizer.
+            Instead of the four before. Gradients are clipped by options of the optimizer. One of some of the
+            parameters trains these alone.
         schedule : Schedule or function (optimizer) -> Schedule, optional
             Stepped after each epoch, or after each batch, as ``schedule_every`` says.
         schedule_monitor : str, optional
@@ -123,8 +125,8 @@ class Network(Sequential):
             The share of the examples, between 0 and 1, that is drawn at random and held out.
         metrics : list, optional
             See `tensorgrad.nn.fit.metrics.measures`. Each is measured on the predictions made in training, as
-            the loss is, and on validation data. By default the accuracy, on validation data, where targets
-            are classes.
+            the loss is, and on validation data, with the weights of the rows. By default the accuracy, on
+            validation data, where targets are classes.
         callbacks : list of Callback
             Such as `EarlyStopping`.
         sample_weight : array (N,), optional
@@ -142,9 +144,12 @@ class Network(Sequential):
             gone.
         resume : bool or path
             Go on from a checkpoint. True: from ``checkpoint`` if that exists, else begin. All arguments must
-            be as they were, but for ``epochs``. The result is what an uninterrupted training would have
-            given, bit by bit, ``seconds`` aside; a loss, metric or callback of your own must not keep a state
-            that a checkpoint does not hold, and batches of your own must be the same again.
+            be as they were, but for ``epochs`` and those that change no number (``checkpoint``,
+            ``checkpoint_every``, ``verbose``); so must the options of the optimizer (where a schedule has
+            moved a rate that is no difference), schedule, layers and loss, and what callbacks tell as their
+            `Callback.settings`. The result is what an uninterrupted training would have given, bit by bit,
+            ``seconds`` aside; a loss, metric or callback of your own must not keep a state that a checkpoint
+            does not hold, and batches of your own must be the same again.
         compile : bool, optional
             Whether network, loss and optimizer are compiled to C, as `tensorgrad.compile` does it. None does
             so where a compiler is found and the training is long enough to gain: where NumPy would take more
@@ -170,9 +175,11 @@ class Network(Sequential):
         Raises
         ------
         ValueError, TypeError
-            Before any training: if no loss is set, the lengths differ, the data is empty or not finite, a
-            shape does not fit a layer or the loss, a label is outside the classes, or a number is out of
-            range.
+            Before any training: if no loss is set, the lengths differ, the data is empty, masked or not
+            finite, a shape does not fit a layer or the loss, a label is outside the classes, a number is out
+            of range, a metric takes no weights where rows have some, a loss that takes logits is given what
+            `softmax` or `sigmoid` made, or a resumed training is another one. Where a function of yours is
+            around such a loss, that shows at the first step.
         FloatingPointError
             If the loss or a gradient is not finite. The network and the optimizer are as before that batch,
             and the message names the op and the line, as `detect_nan` does.
@@ -183,22 +190,22 @@ class Network(Sequential):
         """
         options = locals()  # the arguments by name, and nothing else: so this is the first line
         del options["self"]
-        prepare_training(self, FitOptions(**options)).run()
+        with learn():
+            prepare_training(self, FitOptions(**options)).run()
         return self.history
 
     def predict(self, x: Array, batch_size: int = 256, *, compile: bool | None = None) -> NDArray:
         """The network's output for ``x``, computed in batches, in inference mode and without a graph.
 
-        ``compile`` is as in `fit`; None compiles what has 1024 rows or more and would take more than four
-        seconds in NumPy.
+        It only reads: threads may predict at the same time with one network. ``compile`` is as in `fit`; None
+        compiles what has 1024 rows or more and would take more than four seconds in NumPy.
         """
         positive_integer("", "batch_size", batch_size)
         choice = take_choice("predict", compile)
         x = Intake(self).take_inputs("predict, x", x)
         forward = choose_forward(self, choice, x, batch_size)
-        with no_grad(), mode(self, training=False):
-            parts = [forward(x[i : i + batch_size]).numpy() for i in range(0, len(x), batch_size)]
-        return np.concatenate(parts)
+        rows = (x[i : i + batch_size] for i in range(0, len(x), batch_size))
+        return np.concatenate([infer(forward, part).numpy() for part in rows])
 
     def evaluate(
         self,
@@ -226,7 +233,7 @@ class Network(Sequential):
         positive_integer("", "batch_size", batch_size)
         choice = take_choice("evaluate", compile)
         measured = None if metrics is None else measures(metrics, output_scale(self))
-        intake = Intake(self)
+        intake = Intake(self, measured)
         x, y, weights = intake.take("evaluate", x, y, sample_weight)
         forward = choose_forward(self, choice, x, batch_size)
         return evaluate(intake, cut((x, y, weights), batch_size), measured, forward)

@@ -10,6 +10,7 @@ import numpy as np
 
 from tensorgrad.core import Array
 from tensorgrad.core.checks import NDArray
+from tensorgrad.core.refusals import require_unmasked
 
 __all__ = ["plot_confusion", "plot_history"]
 
@@ -99,6 +100,8 @@ def plot_confusion(
         If matplotlib is not installed.
     """
     figure_class = _figure_class("plot_confusion")
+    for labels in (target, predicted):
+        require_unmasked(labels, "plot_confusion")
     counts = _confusion(np.asarray(target), np.asarray(predicted), class_names)
     classes = len(counts)
     names = [str(i) for i in range(classes)] if class_names is None else [str(name) for name in class_names]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from tensorgrad.core.parallel import pool
 
@@ -14,7 +15,9 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHO
 _GLIBC_DEFAULT = 128 * 1024
 
 
-_inside = False  # a tuned_process block
+_lock = threading.Lock()
+_inside = 0  # blocks of all threads
+_undo = ExitStack()  # by whichever thread leaves last
 
 
 @contextmanager
@@ -31,10 +34,11 @@ def tuned_process(*, blas_threads: int | None = 1, threads: int | None = None) -
     the work of convolution and pooling, and run the formulas of large products side by side.
 
     The settings hold for all threads of the process, so they are a program's choice: `Network.fit` and the
-    command line make them while they train, your own loop may. A block inside another changes nothing, so
-    your choice around `Network.fit` holds. At the end the numbers of threads are the former ones, glibc's
-    thresholds are its defaults again (though no longer adapted to the program, as they are before the first
-    call), and free memory is returned. docs/speed.md has measurements with and without.
+    command line make them while they train, your own loop may. A block inside another, or beside that of
+    another thread, changes nothing, so your choice around `Network.fit` holds. When the last has ended the
+    numbers of threads are the former ones, glibc's thresholds are its defaults again (though no longer
+    adapted to the program, as they are before the first call), and free memory is returned. docs/speed.md has
+    measurements with and without.
 
     Parameters
     ----------
@@ -52,29 +56,40 @@ def tuned_process(*, blas_threads: int | None = 1, threads: int | None = None) -
     >>> with tg.tuned_process():
     ...     product = np.ones((64, 64)) @ np.ones((64, 64))
     """
-    from threadpoolctl import threadpool_limits
-
     global _inside
     for name, number in (("blas_threads", blas_threads), ("threads", threads)):
         if number is not None and number < 1:
             raise ValueError(f"tuned_process: expected {name} to be at least 1, got {number}")
-    if _inside:
+    with _lock:
+        if not _inside:
+            _tune(blas_threads, threads)
+        _inside += 1
+    try:
         yield
-        return
-    libc, before = _glibc(), pool.threads
+    finally:
+        with _lock:
+            _inside -= 1
+            if not _inside:
+                _undo.close()
+
+
+def _tune(blas_threads: int | None, threads: int | None) -> None:
+    from threadpoolctl import threadpool_limits
+
+    libc = _glibc()
     if libc is not None:
         libc.mallopt(_MMAP_THRESHOLD, 1 << 30)
         libc.mallopt(_TRIM_THRESHOLD, (1 << 31) - 1)
-    pool.threads, _inside = threads or before, True
-    try:
-        with threadpool_limits(blas_threads, user_api="blas"):
-            yield
-    finally:
-        pool.threads, _inside = before, False
-        if libc is not None:
-            libc.mallopt(_MMAP_THRESHOLD, _GLIBC_DEFAULT)
-            libc.mallopt(_TRIM_THRESHOLD, _GLIBC_DEFAULT)
-            libc.malloc_trim(0)
+        _undo.callback(_forget, libc)
+    _undo.callback(setattr, pool, "threads", pool.threads)
+    pool.threads = threads or pool.threads
+    _undo.enter_context(threadpool_limits(blas_threads, user_api="blas"))
+
+
+def _forget(libc: ctypes.CDLL) -> None:
+    libc.mallopt(_MMAP_THRESHOLD, _GLIBC_DEFAULT)
+    libc.mallopt(_TRIM_THRESHOLD, _GLIBC_DEFAULT)
+    libc.malloc_trim(0)
 
 
 def _glibc() -> ctypes.CDLL | None:

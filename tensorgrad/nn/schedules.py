@@ -83,6 +83,12 @@ class Schedule:
         self._set([self.rate(base, self.steps + 1) for base in self.base_rates])
         self.steps += 1
 
+    def watch(self, figure: str, mode: str | None) -> None:
+        """Learn from `Network.fit` which figure `step` will be given, and whether its "min" or "max" is best.
+
+        The mode is None if it is not known. Of use to a schedule that ``needs_metric``.
+        """
+
     def _current(self) -> list[float]:
         return [group.learning_rate for group in self.optimizer.groups]
 
@@ -350,6 +356,11 @@ class WarmUp(Schedule):
         """Whether what follows needs one; the warm-up does not read it."""
         return self.then is not None and self.then.needs_metric
 
+    def watch(self, figure: str, mode: str | None) -> None:
+        """Tell the other schedule."""
+        if self.then is not None:
+            self.then.watch(figure, mode)
+
     def rate(self, base: float, steps: int) -> float:
         """base (start + (1 - start) steps / total)."""
         return base if steps >= self.total else base * (self.start + (1 - self.start) * steps / self.total)
@@ -393,8 +404,9 @@ class ReduceOnPlateau(Schedule):
         Above 0, below 1.
     patience : int
         Steps without improvement that are tolerated.
-    mode : "min" or "max"
-        Whether lower or higher metrics are better.
+    mode : "min" or "max", optional
+        Whether lower or higher metrics are better. By default "min", and in `Network.fit` what is better of
+        the figure that is watched: of a loss, the accuracy and scikit-learn's scorers it is known.
     threshold : float
         An improvement must be larger than this, times the best metric's magnitude if ``relative``.
     relative : bool
@@ -424,18 +436,19 @@ class ReduceOnPlateau(Schedule):
         factor: float = 0.1,
         patience: int = 10,
         *,
-        mode: str = "min",
+        mode: str | None = None,
         threshold: float = 1e-4,
         relative: bool = True,
         cooldown: int = 0,
         minimum: float = 0.0,
     ) -> None:
         name = "ReduceOnPlateau"
-        if mode not in ("min", "max"):
+        if mode not in (None, "min", "max"):
             raise ValueError(f"{name}: expected mode 'min' or 'max', got {mode!r}")
         self.factor = positive(name, "factor", fraction(name, "factor", factor))
         self.patience = _count(name, "patience", patience, least=0)
-        self.mode = mode
+        self.mode = mode or "min"
+        self._chosen = mode is not None
         self.threshold = nonnegative(name, "threshold", threshold)
         self.relative = bool(relative)
         self.cooldown = _count(name, "cooldown", cooldown, least=0)
@@ -443,6 +456,23 @@ class ReduceOnPlateau(Schedule):
         self.best: float | None = None
         self.waited = self.cooling = 0  # steps without improvement, and steps of cooldown that are left
         super().__init__(optimizer)
+
+    def watch(self, figure: str, mode: str | None) -> None:
+        """Take the mode of the figure, unless one was chosen.
+
+        Raises
+        ------
+        ValueError
+            If neither is known.
+        """
+        if self._chosen:
+            return
+        if mode is None:
+            raise ValueError(
+                f"ReduceOnPlateau: give mode 'min' or 'max' for {figure!r}: which is better is known of "
+                "losses, the accuracy and scikit-learn's metrics alone"
+            )
+        self.mode = mode
 
     def rate(self, base: float, steps: int) -> float:
         """The base rate, to start with; the later ones depend on the metric."""

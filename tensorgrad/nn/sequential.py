@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -13,7 +12,7 @@ from tensorgrad.core import Array, Tensor
 from tensorgrad.core.checks import NDArray
 from tensorgrad.nn.layer import Layer
 
-__all__ = ["BatchReduction", "ForwardState", "History", "Sequential", "loss_of", "mode", "run_layers"]
+__all__ = ["BatchReduction", "ForwardState", "History", "Sequential", "loss_of", "run_layers"]
 
 BatchReduction: TypeAlias = Literal["mean", "sum"]
 History: TypeAlias = dict[str, list[float]]
@@ -135,18 +134,6 @@ def loss_of(network: Sequential) -> Callable[[Tensor, NDArray, NDArray | None], 
     return lambda prediction, y, weights: (
         loss(prediction, y) if weights is None else loss(prediction, y, weights=weights)
     )
-
-
-@contextmanager
-def mode(layer: Layer, *, training: bool) -> Iterator[None]:
-    """Context manager: put a layer and all in it into a mode; at the end each has its own again."""
-    before = [(each, each.training) for each in layer.named_layers().values()]
-    layer.train(training)
-    try:
-        yield
-    finally:
-        for each, was in before:
-            each.training = was
 
 
 class ForwardState:

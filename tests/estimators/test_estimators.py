@@ -4,6 +4,7 @@ import copy
 import functools
 import io
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import joblib
 import numpy as np
@@ -276,6 +277,86 @@ def test_warm_start_goes_on_and_a_plain_fit_begins_anew():
     cold = warm.set_params(warm_start=False).fit(X, Y)
     assert cold.module_ is not first
     assert cold.n_iter_ == 5
+
+
+def wider(shape, outputs, rng):
+    return tg.Network([tg.Dense(shape[0], 8, rng=rng), tg.Dense(8, outputs, rng=rng)])
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "name"),
+    [
+        ({}, {"hidden_layer_sizes": (50,)}, "hidden_layer_sizes"),
+        ({"hidden_layer_sizes": [20]}, {"hidden_layer_sizes": [20, 20]}, "hidden_layer_sizes"),
+        ({}, {"activation": "tanh"}, "activation"),
+        ({}, {"dropout": 0.5}, "dropout"),
+        ({}, {"dtype": "float32"}, "dtype"),
+        ({}, {"input_shape": (2, 2)}, "input_shape"),
+        ({}, {"loss": functools.partial(tg.cross_entropy, label_smoothing=0.1)}, "loss"),
+        ({"module": linear}, {"module": None}, "module"),
+        ({"module": linear}, {"module": wider}, "module"),
+        ({"module": Builder(4), "input_shape": (2, 2, 1)}, {"module": Builder(5)}, "module"),
+        (
+            {"module": tg.Network([tg.Dense(4, 3, rng=0)])},
+            {"module": tg.Network([tg.Dense(4, 4, rng=0), tg.Dense(4, 3, rng=0)])},
+            "module",
+        ),
+    ],
+)
+def test_warm_start_and_partial_fit_refuse_another_architecture(first, second, name):
+    model = TensorgradClassifier(max_epochs=1, warm_start=True, random_state=0, **first).fit(X, Y)
+    before, as_it_was = weights_of(model), model.get_params(deep=False)
+    model.set_params(**second)
+    with pytest.raises(ValueError, match=f"with warm_start {name} must stay .*; a fit with warm_start=False"):
+        model.fit(X, Y)
+    with pytest.raises(ValueError, match=f"in partial_fit {name} must stay"):
+        model.partial_fit(X, Y)
+    assert all(np.array_equal(before[path], value) for path, value in weights_of(model).items())
+    assert model.set_params(**as_it_was).fit(X, Y).n_iter_ == 2
+    if name != "input_shape":
+        assert model.set_params(warm_start=False, **second).fit(X, Y).n_iter_ == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"learning_rate": 0.1}, {"weight_decay": 0.1}, {"optimizer": "sgd"}],
+    ids=lambda change: next(iter(change)),
+)
+def test_partial_fit_refuses_what_would_not_reach_its_optimizer(change):
+    model = TensorgradClassifier(random_state=0).partial_fit(X, Y, classes=[0, 1, 2])
+    model.set_params(batch_size=20).partial_fit(X, Y)
+    with pytest.raises(ValueError, match=f"in partial_fit {next(iter(change))} must stay"):
+        model.set_params(**change).partial_fit(X, Y)
+    warm = TensorgradClassifier(random_state=0, max_epochs=1, warm_start=True).fit(X, Y)
+    assert warm.set_params(**change).fit(X, Y).n_iter_ == 2  # each fit has a new optimizer
+
+
+@pytest.mark.parametrize("how", ["pickle", "deepcopy"])
+def test_a_copy_knows_how_it_was_made(how):
+    model = TensorgradClassifier(linear, max_epochs=1, warm_start=True, random_state=0).fit(X, Y)
+    other = pickle.loads(pickle.dumps(model)) if how == "pickle" else copy.deepcopy(model)
+    assert other.fit(X, Y).n_iter_ == 2
+    with pytest.raises(ValueError, match="module must stay"):
+        other.set_params(module=wider).fit(X, Y)
+
+
+def test_threads_predict_as_one_does():
+    network = tg.Network([tg.Dense(4, 8, rng=0), tg.BatchNorm(8), tg.Dropout(0.5), tg.Dense(8, 3, rng=1)])
+    model = TensorgradClassifier(network, max_epochs=2, random_state=0).fit(X, Y)
+    expected, before = model.predict_proba(X), weights_of(model)
+    with ThreadPoolExecutor(8) as pool:
+        for found in pool.map(lambda i: model.predict_proba(X), range(100)):
+            np.testing.assert_array_equal(found, expected)
+    assert all(np.array_equal(before[path], value) for path, value in weights_of(model).items())
+
+
+def test_a_frozen_part_of_a_module_stays_frozen():
+    network = tg.Network([tg.Dense(4, 8, rng=0), tg.BatchNorm(8), tg.Dense(8, 3, rng=1)])
+    network.layers[1].eval()
+    model = TensorgradClassifier(network, max_epochs=2, warm_start=True, random_state=0)
+    for _ in range(2):
+        model.fit(X, Y)
+        np.testing.assert_array_equal(model.module_.named_buffers()["BatchNorm1.running_mean"], np.zeros(8))
 
 
 def test_a_history_has_gaps_where_a_figure_was_not_measured():

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from helpers import assert_refused, refused_calls
 
 import tensorgrad as tg
 from tensorgrad.nn import Buffer
@@ -273,6 +274,80 @@ def test_loading_between_forward_and_backward_is_noticed():
     layer.load_state(layer.state())
     with pytest.raises(RuntimeError, match="was assigned after"):
         out.backward()
+
+
+# What a layer keeps cannot get lost
+
+
+class Parts(tg.Layer):
+    def __init__(self):
+        self.weights = tg.Parameter(np.ones(2, np.float32))
+        self.mean = tg.nn.Buffer(np.zeros(2, np.float32))
+        self.head = tg.Dense(2, 1, rng=0)
+        self.blocks = [tg.ReLU(), tg.Dense(2, 2, rng=0)]
+        self.table = {"w": tg.Parameter(np.ones(2)), "rate": 0.5}
+        self.bias = None
+        self.rate = 0.1
+
+
+@refused_calls(
+    (
+        "set('weights', np.ones(2, np.float32))",
+        TypeError,
+        r"Parts.weights is a Parameter, and a ndarray .*write",
+    ),
+    ("set('weights', tg.Tensor(np.ones(2)))", TypeError, "and a Tensor in its place"),
+    ("set('weights', tg.Tensor(np.ones(2), requires_grad=True))", TypeError, "and a Tensor in its place"),
+    (
+        "set('weights', layer.weights * 2)",
+        TypeError,
+        r"Parts.weights.data = \.\.\. for new values, or assign a Parameter",
+    ),
+    ("set('weights', [1.0, 2.0])", TypeError, "and a float in its place"),
+    ("set('weights', [])", TypeError, "and a list in its place"),
+    ("set('weights', 3.0)", TypeError, "and a float in its place"),
+    ("set('weights', False)", TypeError, "and a bool in its place"),
+    ("set('mean', np.ones(2))", TypeError, "Parts.mean is a Buffer, and a ndarray"),
+    (
+        "set('head', lambda x: x)",
+        TypeError,
+        "Parts.head is a Layer, and a function in its place .*assign a Layer",
+    ),
+    ("set('head', tg.Dense)", TypeError, "and a type in its place"),
+    ("set('blocks', np.ones(2))", TypeError, r"Parts.blocks\[0\] is a Layer, and a ndarray"),
+    ("set('blocks', [tg.ReLU(), np.ones(2)])", TypeError, r"Parts.blocks\[1\] is a Layer"),
+    ("set('table', {'w': np.ones(2), 'rate': 0.5})", TypeError, r"Parts.table\['w'\] is a Parameter"),
+    ("setattr(tg.Dense(2, 1), 'bias', 0)", TypeError, "Dense.bias is a Parameter, and a int"),
+    ("setattr(tg.BatchNorm(2), 'running_mean', np.ones(2))", TypeError, "BatchNorm.running_mean is a Buffer"),
+    ("setattr(tg.Network([tg.ReLU()]), 'layers', [np.tanh])", TypeError, r"Network.layers\[0\] is a Layer"),
+)
+def test_what_a_layer_keeps_is_not_replaced_by_what_it_would_not_keep(call, error, message):
+    layer = Parts()
+    before, paths = layer.state(), list(layer.named_layers())
+    assert_refused(call, error, message, layer=layer, set=lambda name, x: setattr(layer, name, x))
+    assert list(layer.named_layers()) == paths
+    assert layer.state().keys() == before.keys()
+
+
+def test_what_a_layer_keeps_may_be_replaced_by_its_like_or_left_away():
+    layer, shared = Parts(), tg.Parameter(np.zeros(2, np.float32))
+    layer.weights = layer.weights
+    layer.weights = shared
+    layer.mean = tg.Parameter(np.zeros(2))
+    layer.head = tg.Network([tg.Dense(2, 1, rng=1)])
+    layer.blocks = [tg.Tanh()]
+    layer.blocks = []
+    layer.table = {"w": shared, "rate": 0.1}
+    layer.rate, layer.bias = np.ones(2), 3.0
+    assert list(layer.named_parameters()) == ["weights", "mean", "head.Dense0.weights", "head.Dense0.bias"]
+    layer.weights = layer.table = layer.head = None
+    del layer.mean
+    assert not layer.parameters()
+    with tg.no_grad():
+        dense = tg.Dense(2, 1, rng=0)
+        dense.weights *= 2
+        dense.weights.data = np.ones((2, 1), np.float32)
+    assert len(dense.parameters()) == 2
 
 
 # By path

@@ -88,7 +88,7 @@ def test_derivatives_pass_gradcheck_to_second_order(kind, training, shape):
 
     def f(x, scale, shift):
         # The layer's own forward, with arguments for parameters.
-        layer.scale, layer.shift = scale, shift
+        vars(layer).update(scale=scale, shift=shift)
         return layer(x)
 
     scale, shift = layer.scale.numpy(), layer.shift.numpy()

@@ -1,6 +1,7 @@
 """Settings of the process are made inside the block only, and the outer block's hold."""
 
 import ctypes
+import threading
 
 import numpy as np
 import pytest
@@ -37,6 +38,26 @@ def test_the_outer_block_holds():
         with tg.tuned_process():
             assert (blas_threads(), pool.threads) == ({2}, 3)
         assert (blas_threads(), pool.threads) == ({2}, 3)
+
+
+def test_blocks_of_two_threads_that_overlap_leave_all_as_it_was():
+    before = pool.threads, blas_threads()
+    entered, left = threading.Event(), threading.Event()
+
+    def other():
+        with tg.tuned_process(threads=3):
+            entered.set()
+            left.wait()
+            assert pool.threads == 6, "the first block's, while one is open"
+
+    thread = threading.Thread(target=other)
+    with tg.tuned_process(threads=6):
+        thread.start()
+        entered.wait()
+    assert pool.threads == 6
+    left.set()
+    thread.join()
+    assert (pool.threads, blas_threads()) == before
 
 
 @pytest.mark.parametrize("options", [{"threads": 0}, {"blas_threads": -1}])

@@ -14,6 +14,7 @@ import numpy as np
 from tensorgrad.core import Op, Tensor
 from tensorgrad.core.checks import NDArray, positive_integer
 from tensorgrad.core.engine import paused
+from tensorgrad.core.listeners import inferring
 from tensorgrad.core.parallel import pool
 from tensorgrad.graph.native.record import Recording, UncompilableError
 from tensorgrad.graph.native.snapshot import Snapshot
@@ -129,7 +130,7 @@ class Compiled:
         if self._snapshot is not None and not self._snapshot.holds():
             self._variants.clear()
             self._snapshot = None
-        key = differentiate, tuple((x.shape, x.dtype) for x in arrays)
+        key = differentiate, inferring.get(), tuple((x.shape, x.dtype) for x in arrays)
         variant = self._variants.get(key)
         if variant is None:
             names = [*self._names, *(f"x{i}" for i in range(len(self._names), len(arrays)))][: len(arrays)]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from tensorgrad.core.checks import NDArray, positive_integer
+from tensorgrad.nn.fit.metrics import Mode
 from tensorgrad.nn.fit.training import Callback, Training
 
 __all__ = ["EarlyStopping"]
@@ -17,7 +20,7 @@ class EarlyStopping(Callback):
     """Stop when a figure of the history has not improved for some epochs, and restore the best weights.
 
     The best weights are restored at the end of every training that no error or Ctrl-C ended, whether it was
-    stopped or not.
+    stopped or not. A figure that is NaN never counts as best, and is told by a RuntimeWarning.
 
     Parameters
     ----------
@@ -28,7 +31,8 @@ class EarlyStopping(Callback):
     min_delta : float
         An improvement must be larger than this.
     mode : "min" or "max", optional
-        Whether lower or higher is better. Known for figures that end in loss or accuracy.
+        Whether lower or higher is better. By default as is known of losses, of the accuracy, and of
+        scikit-learn's metrics from its scorers.
     restore_best : bool
         Whether to restore parameters and buffers of the best epoch.
 
@@ -42,7 +46,7 @@ class EarlyStopping(Callback):
     Raises
     ------
     ValueError
-        If a number is out of range, or the mode of the figure is not known.
+        If a number is out of range; when the training begins, if the mode of the figure is not known.
 
     >>> network = tg.Network([tg.Dense(1, 1, rng=0)])
     >>> network.use(tg.mse)
@@ -58,15 +62,13 @@ class EarlyStopping(Callback):
         patience: int = 5,
         *,
         min_delta: float = 0.0,
-        mode: Literal["min", "max"] | None = None,
+        mode: Mode | None = None,
         restore_best: bool = True,
     ) -> None:
         self.patience = positive_integer("EarlyStopping", "patience", patience)
         if not 0 <= min_delta < np.inf:
             raise ValueError(f"EarlyStopping: expected min_delta of at least 0, got {min_delta!r}")
-        if mode is None:
-            mode = "min" if monitor.endswith("loss") else "max" if monitor.endswith("accuracy") else None
-        if mode not in ("min", "max"):
+        if mode not in (None, "min", "max"):
             raise ValueError(f"EarlyStopping: give mode 'min' or 'max' for {monitor!r}, got {mode!r}")
         self.monitor = monitor
         self.min_delta = float(min_delta)
@@ -85,6 +87,11 @@ class EarlyStopping(Callback):
             self._forget()
         if self.monitor.startswith("validation_") and not training.validates:
             raise ValueError(f"EarlyStopping: there is no {self.monitor} without validation data")
+        if self.mode is None and training.better(self.monitor) is None:
+            raise ValueError(
+                f"EarlyStopping: give mode 'min' or 'max' for {self.monitor!r}: which is better is known of "
+                "losses, the accuracy and scikit-learn's metrics alone"
+            )
 
     def on_epoch_end(self, training: Training) -> None:
         """Compare with the best."""
@@ -93,18 +100,32 @@ class EarlyStopping(Callback):
                 f"EarlyStopping: expected {self.monitor!r} in the history, got {', '.join(training.figures)}"
             )
         value = training.figures[self.monitor]
-        sign = 1 if self.mode == "min" else -1
-        if self.best is None or sign * value < sign * self.best - self.min_delta:
+        sign = 1 if (self.mode or training.better(self.monitor)) == "min" else -1
+        if math.isnan(value):
+            told = (
+                f"EarlyStopping: {self.monitor} is NaN in epoch {training.epoch}, and does not count as best"
+            )
+            warnings.warn(told, RuntimeWarning, stacklevel=2)
+        elif self.best is None or sign * value < sign * self.best - self.min_delta:
             self.best, self.best_epoch = value, training.epoch
             if self.restore_best:
                 self._best_state = training.network.state()
-        elif training.epoch - self.best_epoch >= self.patience:
+        if training.epoch - self.best_epoch < self.patience:
+            return
+        if self.best is None:
+            training.stop(f"{self.monitor} was NaN in every epoch")
+        else:
             training.stop(f"{self.monitor} has not improved on {self.best:.6g} since epoch {self.best_epoch}")
 
     def on_train_end(self, training: Training) -> None:
         """Restore the best weights."""
         if self.restore_best and self._best_state:
             training.network.load_state(self._best_state)
+
+    def settings(self) -> dict[str, Any]:
+        """The arguments."""
+        names = ("monitor", "patience", "min_delta", "mode", "restore_best")
+        return {name: getattr(self, name) for name in names}
 
     def state(self) -> dict[str, Any]:
         """The best figure, its epoch and its weights."""

@@ -3,32 +3,21 @@
 from __future__ import annotations
 
 import time
-import zlib
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from tensorgrad.core.checks import NDArray
-from tensorgrad.data.batches import StreamedBatches
 from tensorgrad.nn.files import generator_state, load_checkpoint, save_checkpoint, set_generator_state
 from tensorgrad.nn.files.archive import PathLike
 from tensorgrad.nn.files.trees import Tree
 from tensorgrad.nn.fit.callbacks import Progress
-from tensorgrad.nn.fit.examples import Data
-from tensorgrad.nn.fit.training import Callback, FitOptions, Training
-from tensorgrad.nn.optimizers import Optimizer
-from tensorgrad.nn.schedules import Schedule
-from tensorgrad.nn.sequential import Sequential
+from tensorgrad.nn.fit.training import Callback, Training
 
 __all__ = ["CheckpointError"]
 
 _KIND = "tensorgrad training"
-_HASHED_BYTES = 64 << 20  # of an array; larger ones are hashed in slices
-_SLICES = 64
 
 # Attributes of a training that its file holds: parts with a state (the schedule may be None), and its place.
 _PARTS = ("network", "optimizer", "schedule")
@@ -126,7 +115,8 @@ class Checkpoints(Callback):
             **{name: None if part is None else part.state() for name, part in parts.items()},
             "engine": training.engine.state(),
             "callbacks": [
-                {"class": type(callback).__name__, "state": callback.state()} for callback in _kept(training)
+                {"class": type(callback).__name__, "state": callback.state()}
+                for callback in with_state(training.callbacks)
             ],
             "generators": {name: generator_state(g) for name, g in training.generators.items()},
             "epoch_start": training.epoch_start,
@@ -148,44 +138,23 @@ def find(checkpoint: PathLike | None, resume: bool | PathLike) -> PathLike | Non
     return checkpoint if Path(checkpoint).exists() else None
 
 
-def read(path: PathLike, fingerprint: Mapping[str, Any]) -> dict[str, Any]:
-    """The checkpoint, if it is one of a training with that fingerprint.
-
-    Raises
-    ------
-    ValueError
-        With all that is not as it was.
-    """
+def read(path: PathLike) -> dict[str, Any]:
+    """The checkpoint, if it is one of a training."""
     tree = load_checkpoint(path)
     if not isinstance(tree, dict) or tree.get("kind") != _KIND:
         raise ValueError(f"fit, resume: {path} is a checkpoint, but not one that fit wrote")
-    saved = tree["fingerprint"]
-    differences = [
-        f"{key}: was {saved.get(key)}, is {fingerprint.get(key)}"
-        for key in {**saved, **fingerprint}
-        if saved.get(key) != fingerprint.get(key)
-    ]
-    if differences:
-        raise ValueError(
-            f"fit, resume: this is not the training that wrote {path}; nothing was changed:\n  "
-            + "\n  ".join(differences)
-        )
     return tree
 
 
 def restore(training: Training, tree: Mapping[str, Any]) -> None:
     """Let the training go on from a checkpoint. If a part refuses its state, all parts are as they were."""
-    kept = _kept(training)
-    classes, saved = [type(each).__name__ for each in kept], [entry["class"] for entry in tree["callbacks"]]
-    if classes != saved:
-        raise ValueError(f"fit, resume: expected the callbacks {saved}, got {classes}")
     if training.generators.keys() != tree["generators"].keys():
         raise ValueError(
             f"fit, resume: expected random generators for {', '.join(map(repr, tree['generators']))}, "
             f"got {', '.join(map(repr, training.generators))}"
         )
     parts = [(getattr(training, name), tree[name]) for name in _PARTS if getattr(training, name) is not None]
-    parts += zip(kept, (entry["state"] for entry in tree["callbacks"]), strict=True)
+    parts += zip(with_state(training.callbacks), (entry["state"] for entry in tree["callbacks"]), strict=True)
     with ExitStack() as undo:
         for part, state in parts:
             undo.callback(part.load_state, part.state())
@@ -201,75 +170,6 @@ def restore(training: Training, tree: Mapping[str, Any]) -> None:
     training.resumed = True
 
 
-def _kept(training: Training) -> list[Callback]:
+def with_state(callbacks: Iterable[Callback]) -> list[Callback]:
     """The callbacks with a state: a resumed run may be more or less verbose."""
-    return [callback for callback in training.callbacks if not isinstance(callback, Progress)]
-
-
-# What a training is told by
-
-
-def take_fingerprint(
-    network: Sequential,
-    options: FitOptions,
-    data: Data,
-    held_out: Data | None,
-    metrics: Iterable[str],
-    optimizer: Optimizer,
-    schedule: Schedule | None,
-    rng: np.random.Generator,
-) -> dict[str, Any]:
-    """All that must be the same when a training is resumed, described by strings and numbers."""
-    state = ", ".join(f"{path} {x.dtype} {x.shape}" for path, x in network.state().items())
-    return {
-        "network": f"{network!r} with {state}",
-        "loss": _describe_function(network.loss),
-        "optimizer": type(optimizer).__name__,
-        "schedule": "none"
-        if schedule is None
-        else f"{type(schedule).__name__}, every {options.schedule_every}",
-        "batch_size": int(options.batch_size) if options.y is not None else None,
-        "steps_per_epoch": options.steps_per_epoch,
-        **_describe_examples("", data),
-        **_describe_examples("validation ", held_out),
-        "validation_split": options.validation_split,
-        "class_weight": None if options.class_weight is None else str(options.class_weight),
-        "metrics": list(metrics),
-        "augment": _describe_function(options.augment),
-        "generator": type(rng.bit_generator).__name__,
-    }
-
-
-def _describe_examples(prefix: str, data: Data | None) -> dict[str, str]:
-    if data is None or isinstance(data, StreamedBatches):
-        return {f"{prefix}x": "none" if data is None else "batches"}
-    names = ("x", "y", "weights")
-    return {f"{prefix}{name}": _describe_array(array) for name, array in zip(names, data, strict=True)}
-
-
-def _describe_array(array: NDArray | None) -> str:
-    """Shape, dtype and checksum; of arrays above 64 MiB, the checksum of evenly spaced parts."""
-    if array is None:
-        return "none"
-    rows = len(array)
-    if array.nbytes <= _HASHED_BYTES:
-        parts = [slice(None)]
-    else:
-        length = max(1, rows * _HASHED_BYTES // (array.nbytes * _SLICES))
-        parts = [slice(start, start + length) for start in np.linspace(0, rows - length, _SLICES).astype(int)]
-    checksum = 0
-    for part in parts:
-        flat = np.ascontiguousarray(array[part]).reshape(-1)
-        checksum = zlib.crc32(flat.data.cast("B"), checksum)
-    return f"{array.dtype} {array.shape} with checksum {checksum:08x}"
-
-
-def _describe_function(function: Any) -> str:
-    """The name of a function, or what an object with settings says of itself."""
-    if function is None:
-        return "none"
-    name = getattr(function, "__qualname__", None) or getattr(function, "name", None)
-    if isinstance(name, str):
-        return name
-    text = repr(function)
-    return type(function).__qualname__ if " at 0x" in text else text  # an address is another in each run
+    return [callback for callback in callbacks if not isinstance(callback, Progress)]

@@ -18,7 +18,9 @@ from tensorgrad.graph.native.compiled import Compiled
 from tensorgrad.graph.native.record import UncompilableError
 from tensorgrad.graph.native.variant import BranchError, Variant
 from tensorgrad.graph.recorded import ancestors
-from tensorgrad.nn.sequential import ForwardState, Sequential, loss_of, mode
+from tensorgrad.nn.fit.outputs import require_logits
+from tensorgrad.nn.layer import infer
+from tensorgrad.nn.sequential import ForwardState, Sequential, loss_of
 from tensorgrad.nn.summary import multiply_adds
 
 __all__ = [
@@ -53,12 +55,7 @@ class Cost:
     """The seconds that NumPy takes, estimated from a forward pass: its ops, products and elements."""
 
     def __init__(self, network: Sequential, row: NDArray) -> None:
-        token = paused.set(0)
-        try:
-            with mode(network, training=False), np.errstate(all="ignore"):
-                nodes = [node for node in ancestors(network(row)) if node.op is not None]
-        finally:
-            paused.reset(token)
+        nodes = [node for node in infer(_record, network, row) if node.op is not None]
         self._step = _AN_OP * len(nodes)
         self._row = _A_MULTIPLY_ADD * sum(map(multiply_adds, nodes))
         self._row += _AN_ELEMENT * sum(node.size for node in nodes)
@@ -70,6 +67,13 @@ class Cost:
     def of_predictions(self, rows: int) -> float:
         """For the predictions of so many rows."""
         return _FORWARD * self._row * rows
+
+
+def _record(network: Sequential, x: NDArray) -> list[Tensor]:
+    """What a forward pass makes, inside of `infer`, which does not record by itself."""
+    paused.set(0)
+    with np.errstate(all="ignore"):
+        return ancestors(network(x))
 
 
 class Code:
@@ -224,6 +228,7 @@ class Step:
             with np.errstate(all="ignore"):
                 result = self(*arrays)
                 loss = result[0] if self.predicts else result
+                require_logits(loss)
                 expected = {id(leaf): np.asarray(g) for leaf, g in walk([(loss, seed(loss, None, "fit"))])}
         finally:
             before.restore()

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
 from tensorgrad.core import Array, Tensor, no_grad
 from tensorgrad.core.checks import NDArray, is_integer, positive_integer
-from tensorgrad.core.engine import as_numeric
+from tensorgrad.core.engine import as_numeric, paused
+from tensorgrad.core.refusals import require_unmasked
 from tensorgrad.data.batches import ArrayBatches, Batch, StreamedBatches
-from tensorgrad.nn.fit.outputs import are_classes, bare_loss
+from tensorgrad.nn.fit.metrics import Measure
+from tensorgrad.nn.fit.outputs import are_classes, bare_loss, require_no_softmax
+from tensorgrad.nn.layer import infer, learn
 from tensorgrad.nn.layers import Embedding
-from tensorgrad.nn.sequential import BatchReduction, ForwardState, Sequential, loss_of, mode
+from tensorgrad.nn.sequential import BatchReduction, ForwardState, Sequential, loss_of
 from tensorgrad.ops import cross_entropy
 
 __all__ = [
@@ -24,6 +26,7 @@ __all__ = [
 
 Examples: TypeAlias = tuple[NDArray, NDArray, NDArray | None]  #: x, y, weights
 Data: TypeAlias = Examples | StreamedBatches
+T = TypeVar("T")
 
 _PROBED = 8  # rows among which one with a loss above 0 is looked for
 _CLOSE = 1e-3  # float32 losses of one row and of two agree better than this
@@ -36,6 +39,12 @@ class Intake:
     Inputs and targets are cast to the network's dtype, but for labels: integer targets with one axis less
     than the network's output stay as they are.
 
+    Parameters
+    ----------
+    network : Sequential
+    measures : dict, optional
+        Metrics that will be measured. One that takes no weights is refused where examples have some.
+
     Attributes
     ----------
     reduction : "mean" or "sum"
@@ -44,8 +53,9 @@ class Intake:
         The shape of what the network gives for one row; known after the first `take`.
     """
 
-    def __init__(self, network: Sequential) -> None:
+    def __init__(self, network: Sequential, measures: Mapping[str, Measure] | None = None) -> None:
         self.network = network
+        self._unweighted = [name for name, measure in (measures or {}).items() if not measure.weighted]
         self.reduction: BatchReduction | None = network.reduction
         self._looks_up = any(isinstance(layer, Embedding) for layer in network.named_layers().values())
         self.output: tuple[int, ...] | None = None
@@ -59,14 +69,12 @@ class Intake:
         weights = None if weights is None else self._take_weights(what, weights, len(x))
         try_row = try_row or self.output is None
         if try_row:
-            with self._trial(what):
-                self.output = self.network(x[:1]).shape
+            self.output = self._try(what, lambda: self._try_network(x))
         y = self._take_targets(what, y)
         if try_row:
-            with self._trial(what):
-                self._try_loss(x, y)
-            if weights is not None:
-                self.try_weights(x, y)
+            self._try(what, lambda: self._try_loss(x, y))
+        if weights is not None:
+            self.try_weights(what, x, y, try_row=try_row)
         return x, y, weights
 
     def take_inputs(self, what: str, x: Array) -> NDArray:
@@ -76,6 +84,12 @@ class Intake:
             return given
         return _take_rows(what, given, self.network.dtype)
 
+    def _try_network(self, x: NDArray) -> tuple[int, ...]:
+        paused.set(0)  # in the trial's own context
+        prediction = self.network(x[:1])
+        require_no_softmax(bare_loss(self.network), prediction)
+        return prediction.shape
+
     def _try_loss(self, x: NDArray, y: NDArray) -> None:
         loss = loss_of(self.network)
         found = loss(self.network(x[:1]), y[:1], None)
@@ -84,27 +98,33 @@ class Intake:
         if self.reduction is None:
             self.reduction = _find_reduction(loss, self.network(x[:_PROBED]), y[:_PROBED])
 
-    def try_weights(self, x: NDArray, y: NDArray) -> None:
-        """Refuse a loss that takes no weights; found out on the first row."""
-        loss = loss_of(self.network)
-        with self._trial("fit"):
-            prediction = self.network(x[:1])
-            try:
-                loss(prediction, y[:1], np.ones(1, prediction.dtype))
-            except TypeError as error:
-                raise TypeError(
-                    "weights of examples or classes need a loss that takes the keyword weights, as "
-                    f"tensorgrad's do; got {self.network.loss!r}: {error}"
-                ) from error
+    def try_weights(self, what: str, x: NDArray, y: NDArray, *, try_row: bool = True) -> None:
+        """Refuse metrics and a loss that take no weights; with the loss it is found out on the first row."""
+        if self._unweighted:
+            raise TypeError(
+                f"{what}: the examples have weights, which the metric {self._unweighted[0]} does not take; "
+                "give a function (prediction, target, weights) instead, or leave it away"
+            )
+        if try_row:
+            self._try(what, lambda: self._try_weighted_loss(x, y))
 
-    @contextmanager
-    def _trial(self, what: str) -> Iterator[None]:
-        """Compute in inference mode, without a graph and in silence; say in errors what does not fit."""
-        with no_grad(), mode(self.network, training=False), np.errstate(all="ignore"):
-            try:
-                yield
-            except (TypeError, ValueError) as error:
-                raise type(error)(f"{what}: {error}") from error
+    def _try_weighted_loss(self, x: NDArray, y: NDArray) -> None:
+        loss, prediction = loss_of(self.network), self.network(x[:1])
+        try:
+            loss(prediction, y[:1], np.ones(1, prediction.dtype))
+        except TypeError as error:
+            raise TypeError(
+                "weights of examples or classes need a loss that takes the keyword weights, as "
+                f"tensorgrad's do; got {self.network.loss!r}: {error}"
+            ) from error
+
+    def _try(self, what: str, f: Callable[[], T]) -> T:
+        """``f()`` in inference mode, without a graph and in silence; say in errors what does not fit."""
+        try:
+            with np.errstate(all="ignore"):
+                return infer(f)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"{what}: {error}") from error
 
     def _take_targets(self, what: str, y: NDArray) -> NDArray:
         assert self.output is not None
@@ -134,6 +154,7 @@ class Intake:
 
 def _take_rows(what: str, values: Array, dtype: np.dtype[Any] | None) -> NDArray:
     """``values`` as an array of finite real numbers with at least one row, of that dtype if one is given."""
+    require_unmasked(values, what)
     array = values if isinstance(values, np.ndarray) else as_numeric(values, None, what)
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{what}: expected an array of real numbers, got dtype {array.dtype}")
@@ -248,7 +269,7 @@ class Source:
         x, y, weights = data
         if class_weight is not None:
             weights = self._weigh(y, weights)
-            intake.try_weights(x, y)
+            intake.try_weights("fit, class_weight", x, y)
         if weights is not None:
             counted = weights > 0
             if not counted.any():
@@ -316,8 +337,7 @@ class Source:
         network = self._intake.network
         before = ForwardState(network)
         try:
-            with no_grad(), mode(network, training=True):
-                network(x[:1])
+            infer(self._train_on_one, x)
         except ValueError as error:
             raise ValueError(
                 f"fit: {len(x)} examples in batches of {batch_size} leave a batch of one: {error}; "
@@ -325,6 +345,10 @@ class Source:
             ) from error
         finally:
             before.restore()
+
+    def _train_on_one(self, x: NDArray) -> None:
+        with learn():
+            self._intake.network(x[:1])
 
 
 def _weigh_classes(what: str, given: Any, y: NDArray, classes: int) -> NDArray:

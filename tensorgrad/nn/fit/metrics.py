@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
 from tensorgrad.core import Array, Tensor
 from tensorgrad.core.checks import NDArray
+from tensorgrad.core.refusals import require_unmasked
 from tensorgrad.nn.fit.outputs import Scale, are_classes, are_two_classes, column, probabilities, true_values
 from tensorgrad.nn.fit.scorers import score
+from tensorgrad.ops.losses import require_loss
 
 __all__ = ["accuracy"]
 
 Metric: TypeAlias = str | Callable[..., Any]
-Measure: TypeAlias = Callable[[NDArray, NDArray], float]
+Mode: TypeAlias = Literal["min", "max"]
 
 # How scikit-learn's functions call their first two parameters.
 _PREDICTED = {("y_true", "y_pred"), ("y1", "y2")}
@@ -25,7 +28,48 @@ _SCORED = {("y_true", "y_score"), ("y_true", "y_proba"), ("y_true", "y_prob")}
 _LOG_LOSSES = {"log_loss", "d2_log_loss_score"}  # which called probabilities y_pred before version 1.8
 
 
-def accuracy(prediction: Array, target: Array, *, threshold: float | None = None) -> float:
+@dataclass(frozen=True)
+class Measure:
+    """A metric as a training measures it.
+
+    Attributes
+    ----------
+    metric : str or function
+        As it was given.
+    compute : function (prediction, target, weights or None) -> number
+    mode : "min" or "max", or None
+        Whether lower or higher values are better, where that is known.
+    weighted : bool
+        Whether it takes weights.
+    """
+
+    metric: Metric
+    name: str
+    compute: Callable[[NDArray, NDArray, NDArray | None], Any]
+    mode: Mode | None = None
+    weighted: bool = True
+
+    def __call__(self, prediction: NDArray, target: NDArray, weights: NDArray | None = None) -> float:
+        """The metric of all rows."""
+        value = _array(self.compute(prediction, target, weights))
+        if value.size != 1 or value.dtype.kind not in "fiub":
+            raise ValueError(f"metrics: expected {self.name} to give one number, got {value!r}")
+        return float(value.reshape(()))
+
+
+def better(figure: str, measures: Mapping[str, Measure] | None) -> Mode | None:
+    """Whether lower or higher values of a figure of the history are better; None if that is not known."""
+    if figure in ("loss", "validation_loss", "seconds"):
+        return "min"
+    name = figure.removeprefix("validation_")
+    if measures is None:
+        return "max" if name == "accuracy" else None
+    return measures[name].mode if name in measures else None
+
+
+def accuracy(
+    prediction: Array, target: Array, weights: Array | None = None, *, threshold: float | None = None
+) -> float:
     """The share of the targets that are predicted.
 
     Parameters
@@ -35,13 +79,15 @@ def accuracy(prediction: Array, target: Array, *, threshold: float | None = None
     target : array
         Labels (N, ...), integers; or one-hot rows of the prediction's shape. With a threshold 0 or 1, of the
         prediction's shape or (N,).
+    weights : array (N,), optional
+        One for each row, none negative: a row of weight 2 counts as two rows, as in the losses.
     threshold : float, optional
         For two classes with one output: predictions above it are class 1. Logits need 0, probabilities 0.5.
 
     Raises
     ------
     ValueError
-        If the shapes do not fit, or a target is not as above.
+        If the shapes do not fit, or a target or the weights are not as above.
 
     >>> tg.accuracy(np.array([[2.0, 1.0], [0.0, 3.0]]), np.array([0, 0]))
     0.5
@@ -58,11 +104,15 @@ def accuracy(prediction: Array, target: Array, *, threshold: float | None = None
             "accuracy: expected a prediction (N, ..., C) with integer labels (N, ...) or one-hot targets of "
             f"its shape, or a threshold for one output; got {p.shape} and {y.dtype} targets {y.shape}"
         )
-    return float(np.mean(found == true))
+    if weights is None:
+        return float(np.mean(found == true))
+    require_loss("accuracy", p, weights, "mean")
+    shares = (found == true).reshape(len(p), -1).mean(axis=1)
+    return float(np.average(shares, weights=_array(weights).astype(np.float64)))
 
 
 def measures(metrics: Iterable[Metric], scale: Scale) -> dict[str, Measure]:
-    """For each metric its name and a function (prediction, target) -> float.
+    """For each metric its name and a function (prediction, target, weights) -> float.
 
     A metric is "accuracy", the name of one of scikit-learn's scorers or metric functions, such a scorer or
     function itself, or a function of your own. Functions are told apart by the names of their parameters:
@@ -70,40 +120,69 @@ def measures(metrics: Iterable[Metric], scale: Scale) -> dict[str, Measure]:
     - ``(y_true, y_pred)``, scikit-learn's: given labels where the targets are classes, else values;
     - ``(y_true, y_score)``, or ``y_proba`` or ``y_prob``: given probabilities, of class 1 if there are two;
     - ``(prediction, target)``, tensorgrad's: given the network's outputs and the targets as they are.
+
+    Weights of rows count as in the losses: a function is given them as ``sample_weight``, one of tensorgrad's
+    kind as ``weights``. Where rows have weights, a metric without such a parameter is refused.
     """
     if isinstance(metrics, str) or callable(metrics):
         raise TypeError(f"metrics: expected a list of metrics, got {metrics!r}; put it into a list")
     found: dict[str, Measure] = {}
     for metric in metrics:
-        name, measure = _make_measure(metric, scale)
-        if name in found or name in ("loss", "seconds", "learning_rate"):
+        measure = _make_measure(metric, scale)
+        name = measure.name
+        if name in found or name in ("loss", "seconds", "learning_rate") or name.startswith("validation_"):
             raise ValueError(f"metrics: the name {name!r} is taken; rename the function")
         found[name] = measure
     return found
 
 
-def _make_measure(metric: Metric, scale: Scale) -> tuple[str, Measure]:
+def _make_measure(metric: Metric, scale: Scale) -> Measure:
     if metric == "accuracy" or metric is accuracy:
-        return "accuracy", functools.partial(_accuracy, scale=scale)
+        return Measure(metric, "accuracy", functools.partial(_accuracy, scale=scale), "max")
     if isinstance(metric, str):
-        return metric, _make_measure(_find_in_sklearn(metric), scale)[1]
+        return replace(_make_measure(_find_in_sklearn(metric), scale), metric=metric, name=metric)
     if not callable(metric):
         raise TypeError(f"metrics: expected names or functions, got {metric!r}")
     if hasattr(metric, "_score_func"):  # what make_scorer makes
-        sign, scored = "neg_" if getattr(metric, "_sign", 1) < 0 else "", metric._score_func.__name__
-        return sign + scored, lambda p, y: _to_number(scored, score(metric, p, y, scale))
+        name = ("neg_" if getattr(metric, "_sign", 1) < 0 else "") + metric._score_func.__name__
+        return Measure(
+            metric, name, lambda p, y, w: score(metric, p, y, w, scale), "max",
+            "sample_weight" in inspect.signature(metric._score_func).parameters,
+        )  # fmt: skip
     name = str(getattr(metric, "__name__", type(metric).__name__))
-    parameters = tuple(inspect.signature(metric).parameters)[:2]
-    if parameters == ("prediction", "target"):
-        return name, lambda p, y: _to_number(name, metric(p, y))
-    if parameters in _SCORED or (name in _LOG_LOSSES and metric.__module__.startswith("sklearn.")):
-        return name, lambda p, y: _to_number(name, metric(true_values(p, y), _predict_score(name, p, scale)))
-    if parameters in _PREDICTED:
-        return name, lambda p, y: _to_number(name, metric(*_predict(p, y, scale)))
-    raise TypeError(
-        f"metrics: expected {name} to take (prediction, target), (y_true, y_pred) or (y_true, y_score), "
-        f"got ({', '.join(parameters)}): the names say what it is given"
+    names = tuple(inspect.signature(metric).parameters)
+    ours = names[:2] == ("prediction", "target")
+    own = getattr(metric, "__module__", None) or ""
+    take: Callable[[NDArray, NDArray], tuple[NDArray, NDArray]]
+    if ours:
+        take = lambda p, y: (p, y)
+    elif names[:2] in _SCORED or (name in _LOG_LOSSES and own.startswith("sklearn.")):
+        take = lambda p, y: (true_values(p, y), _predict_score(name, p, scale))
+    elif names[:2] in _PREDICTED:
+        take = lambda p, y: _predict(p, y, scale)
+    else:
+        raise TypeError(
+            f"metrics: expected {name} to take (prediction, target), (y_true, y_pred) or (y_true, y_score), "
+            f"got ({', '.join(names[:2])}): the names say what it is given"
+        )
+    key = "weights" if ours else "sample_weight"
+
+    def compute(p: NDArray, y: NDArray, w: NDArray | None) -> Any:
+        return metric(*take(p, y), **({} if w is None else {key: w}))
+
+    return Measure(
+        metric, name, compute, _find_mode(metric) if own.startswith("sklearn.") else None, key in names
     )
+
+
+def _find_mode(function: Callable[..., Any]) -> Mode | None:
+    """What scikit-learn's scorer of a function says; None if it has none."""
+    from sklearn.metrics import get_scorer, get_scorer_names
+
+    for scorer in map(get_scorer, get_scorer_names()):
+        if scorer._score_func is function:
+            return "max" if getattr(scorer, "_sign", 1) > 0 else "min"
+    return None
 
 
 def _find_in_sklearn(name: str) -> Callable[..., Any]:
@@ -121,11 +200,11 @@ def _find_in_sklearn(name: str) -> Callable[..., Any]:
     )
 
 
-def _accuracy(prediction: NDArray, target: NDArray, scale: Scale) -> float:
+def _accuracy(prediction: NDArray, target: NDArray, weights: NDArray | None, scale: Scale) -> float:
     one_output = prediction.ndim == 1 or prediction.shape[-1] == 1
     if not one_output:
-        return accuracy(prediction, target)
-    return accuracy(prediction, target, threshold=_threshold("accuracy", scale))
+        return accuracy(prediction, target, weights)
+    return accuracy(prediction, target, weights, threshold=_threshold("accuracy", scale))
 
 
 def _threshold(name: str, scale: Scale) -> float:
@@ -167,11 +246,5 @@ def _predict_score(name: str, prediction: NDArray, scale: Scale) -> NDArray:
 
 
 def _array(x: Array) -> NDArray:
+    require_unmasked(x, "metrics")
     return x.data if isinstance(x, Tensor) else np.asarray(x)
-
-
-def _to_number(name: str, value: Any) -> float:
-    value = _array(value)
-    if value.size != 1 or value.dtype.kind not in "fiub":
-        raise ValueError(f"metrics: expected {name} to give one number, got {value!r}")
-    return float(value.reshape(()))

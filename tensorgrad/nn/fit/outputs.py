@@ -8,7 +8,9 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
+from tensorgrad.core import Tensor
 from tensorgrad.core.checks import NDArray
+from tensorgrad.graph.recorded import ancestors
 from tensorgrad.nn.layers import LogSoftmax, Sigmoid, Softmax
 from tensorgrad.nn.sequential import Sequential
 from tensorgrad.ops import binary_cross_entropy, cross_entropy, sigmoid, softmax
@@ -16,10 +18,12 @@ from tensorgrad.ops.losses import TOLERANCE
 
 __all__ = [
     "Scale", "are_classes", "are_two_classes", "bare_loss", "column", "output_scale", "probabilities",
-    "true_values",
+    "require_logits", "require_no_softmax", "true_values",
 ]  # fmt: skip
 
 Scale: TypeAlias = Literal["logits", "probabilities"] | None
+
+_SAME_NUMBERS = ("reshape", "transpose", "getitem", "astype", "identity")
 
 
 def bare_loss(network: Sequential) -> Callable[..., Any] | None:
@@ -28,6 +32,28 @@ def bare_loss(network: Sequential) -> Callable[..., Any] | None:
     while isinstance(loss, functools.partial):
         loss = loss.func
     return loss
+
+
+def require_no_softmax(loss: Any, given: Any) -> None:
+    """ValueError if a loss that takes logits is given probabilities: it would train, but badly.
+
+    The graph tells, whatever layers and functions the op was called from.
+    """
+    while isinstance(given, Tensor) and given.op is not None and given.op.name in _SAME_NUMBERS:
+        given = given.inputs[0]
+    takes_logits = loss is cross_entropy or loss is binary_cross_entropy
+    if takes_logits and isinstance(given, Tensor) and (given.op is softmax or given.op is sigmoid):
+        by = "".join(f", the result of a layer {call.label}" for call in given.calls[:1])
+        raise ValueError(
+            f"the loss {loss.__name__} takes logits, and was given what {given.op.name} made{by}; leave it "
+            "away, or use another loss"
+        )
+
+
+def require_logits(loss: Tensor) -> None:
+    """`require_no_softmax` for each op in the graph of a loss, which may be a function around others."""
+    for node in ancestors(loss):
+        require_no_softmax(node.op, node.inputs[0] if node.inputs else None)
 
 
 def output_scale(network: Sequential) -> Scale:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from datetime import timedelta
 
 import numpy as np
@@ -11,9 +12,10 @@ from tensorgrad.nn.files.trees import generator_state, set_generator_state
 from tensorgrad.nn.fit import checkpoints
 from tensorgrad.nn.fit.callbacks import Progress
 from tensorgrad.nn.fit.examples import Intake, Source, split, take_training, take_validation
-from tensorgrad.nn.fit.metrics import measures
+from tensorgrad.nn.fit.fingerprint import require_same, take_fingerprint
+from tensorgrad.nn.fit.metrics import Measure, better, measures
 from tensorgrad.nn.fit.outputs import output_scale
-from tensorgrad.nn.fit.training import Callback, FitOptions, Training
+from tensorgrad.nn.fit.training import Callback, FitOptions, Training, monitored
 from tensorgrad.nn.optimizers import MiniBatchSGD, Optimizer
 from tensorgrad.nn.schedules import Schedule
 from tensorgrad.nn.sequential import Sequential
@@ -25,7 +27,8 @@ def prepare_training(network: Sequential, options: FitOptions) -> Training:
     """The training that `Network.fit` runs; see there."""
     _check_optimizer_options(options)
     positive_integer("", "epochs", options.epochs)
-    intake = Intake(network)
+    measured = None if options.metrics is None else measures(options.metrics, output_scale(network))
+    intake = Intake(network, measured)
     data = take_training(intake, options.x, options.y, options.sample_weight, options.steps_per_epoch)
     held_out = take_validation(intake, options.validation)
     positive_integer("", "batch_size", options.batch_size)
@@ -35,18 +38,21 @@ def prepare_training(network: Sequential, options: FitOptions) -> Training:
     for callback in callbacks:
         if not isinstance(callback, Callback):
             raise TypeError(f"fit: expected callbacks to be Callbacks, got {callback!r}")
-    measured = None if options.metrics is None else measures(options.metrics, output_scale(network))
     rng = np.random.default_rng(options.seed)
     optimizer = _make_optimizer(network, options)
     schedule = _make_schedule(options, optimizer)
+    _watch(options, schedule, held_out is not None or options.validation_split is not None, measured)
     _check_checkpoint(options)
     resumed = checkpoints.find(options.checkpoint, options.resume)
     if options.checkpoint is not None or resumed is not None:
-        fingerprint = checkpoints.take_fingerprint(
-            network, options, data, held_out, measured or {}, optimizer, schedule, rng
-        )
-    tree = None if resumed is None else checkpoints.read(resumed, fingerprint)
-    if tree is not None:
+        fingerprint = take_fingerprint(
+            network, options, data, held_out, measured or {}, optimizer, schedule,
+            checkpoints.with_state(callbacks), rng,
+        )  # fmt: skip
+    tree = None if resumed is None else checkpoints.read(resumed)
+    if resumed is not None and tree is not None:
+        require_same(resumed, tree, fingerprint, optimizer, schedule is not None)
+        fingerprint = tree["fingerprint"]
         set_generator_state(rng, tree["start"])
     start = generator_state(rng)
     if options.validation_split is not None:
@@ -62,6 +68,14 @@ def prepare_training(network: Sequential, options: FitOptions) -> Training:
     training.prepare_engine()
     if tree is not None:
         checkpoints.restore(training, tree)
+    if not network.training and (network.buffers() or network.named_generators()):
+        warnings.warn(
+            "fit: the network was put into inference by eval(), and is trained as it is: batch normalization "
+            "takes its running statistics, dropout keeps all. Call train() first, then eval() of the layers "
+            "that are to stay so",
+            RuntimeWarning,
+            stacklevel=3,
+        )
     return training
 
 
@@ -109,6 +123,17 @@ def _make_schedule(options: FitOptions, optimizer: Optimizer) -> Schedule | None
             f"fit: {type(made).__name__} watches a figure of an epoch; expected schedule_every='epoch'"
         )
     return made
+
+
+def _watch(
+    options: FitOptions, schedule: Schedule | None, validates: bool, measured: dict[str, Measure] | None
+) -> None:
+    if schedule is not None and schedule.needs_metric:
+        monitor = monitored(options, validates)
+        schedule.watch(monitor, better(monitor, measured))
+    elif options.schedule_monitor is not None:
+        name = "no schedule" if schedule is None else type(schedule).__name__
+        raise ValueError(f"fit: schedule_monitor is for ReduceOnPlateau, got it with {name}")
 
 
 def _check_checkpoint(options: FitOptions) -> None:

@@ -12,14 +12,17 @@ from tensorgrad.nn.fit import outputs
 __all__ = ["score"]
 
 
-def score(scorer: Any, prediction: NDArray, target: NDArray, scale: outputs.Scale) -> Any:
+def score(
+    scorer: Any, prediction: NDArray, target: NDArray, weights: NDArray | None, scale: outputs.Scale
+) -> Any:
     """What a scorer gives for the outputs of a network."""
     model = Regression()
     if outputs.are_classes(prediction, target):
         model = Classes(prediction.shape[-1], scale)
     elif outputs.are_two_classes(prediction, target, scale):
         model = Classes(2, scale)
-    return scorer(model, prediction, outputs.true_values(prediction, target))
+    options = {} if weights is None else {"sample_weight": weights}
+    return scorer(model, prediction, outputs.true_values(prediction, target), **options)
 
 
 class Regression:

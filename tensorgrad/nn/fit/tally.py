@@ -7,14 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from tensorgrad.core import Tensor, no_grad
+from tensorgrad.core import Tensor
 from tensorgrad.core.checks import NDArray
 from tensorgrad.nn.fit.examples import Examples, Intake
 from tensorgrad.nn.fit.metrics import Measure, accuracy
 from tensorgrad.nn.fit.outputs import are_classes
-from tensorgrad.nn.sequential import loss_of, mode
+from tensorgrad.nn.layer import infer
+from tensorgrad.nn.sequential import loss_of
 
 __all__ = ["Tally", "evaluate"]
+
+_KEPT = ("predictions", "targets", "weights")  # of an epoch, for its metrics
 
 
 class Tally:
@@ -24,9 +27,9 @@ class Tally:
     ----------
     intake : Intake
         That has taken the batches, and knows whether their losses are sums.
-    measures : dict of functions (prediction, target) -> float, or None
-        For each, an epoch's predictions and targets are kept. None stands for the accuracy, if the targets
-        turn out to be labels or one-hot.
+    measures : dict of functions (prediction, target, weights) -> float, or None
+        For each, an epoch's predictions, targets and weights are kept. None stands for the accuracy, if the
+        targets turn out to be labels or one-hot.
     """
 
     def __init__(self, intake: Intake, measures: Mapping[str, Measure] | None) -> None:
@@ -38,8 +41,7 @@ class Tally:
         """Begin anew."""
         self.total = self.weight = 0.0
         self.rows = 0
-        self._predictions: list[NDArray] = []
-        self._targets: list[NDArray] = []
+        self._kept: dict[str, list[NDArray]] = {name: [] for name in _KEPT}
 
     def add(self, loss: float, prediction: Tensor | None, target: NDArray, weights: NDArray | None) -> float:
         """Count a batch; its loss per example. The prediction is needed for measures only."""
@@ -51,19 +53,28 @@ class Tally:
         self.weight += weight
         self.rows += rows
         if prediction is not None and (self.measures is None or self.measures):
-            self._predictions.append(prediction.numpy())
-            self._targets.append(target)
+            self._keep(prediction.numpy(), target, weights)
         return loss / weight if summed else loss
+
+    def _keep(self, prediction: NDArray, target: NDArray, weights: NDArray | None) -> None:
+        before = sum(map(len, self._kept["targets"]))
+        if weights is not None and not self._kept["weights"] and before:
+            self._kept["weights"].append(np.ones(before))  # of the batches that had none
+        if weights is None and self._kept["weights"]:
+            weights = np.ones(len(target))
+        for name, array in zip(_KEPT, (prediction, target, weights), strict=True):
+            if array is not None:
+                self._kept[name].append(array)
 
     def figures(self) -> dict[str, float]:
         """The loss per example, and the metrics."""
         figures = {"loss": self.total / self.weight}
-        if self._predictions:
-            prediction, target = np.concatenate(self._predictions), np.concatenate(self._targets)
-            measures = self.measures
+        if self._kept["predictions"]:
+            prediction, target, *weights = (np.concatenate(x) for x in self._kept.values() if x)
+            measures: Mapping[str, Callable[..., float]] | None = self.measures
             if measures is None:
                 measures = {"accuracy": accuracy} if are_classes(prediction, target) else {}
-            figures |= {name: measure(prediction, target) for name, measure in measures.items()}
+            figures |= {name: measure(prediction, target, *weights) for name, measure in measures.items()}
         return figures
 
     def state(self) -> dict[str, Any]:
@@ -72,17 +83,15 @@ class Tally:
             "total": self.total,
             "weight": self.weight,
             "rows": self.rows,
-            "predictions": [np.concatenate(self._predictions)] if self._predictions else [],
-            "targets": [np.concatenate(self._targets)] if self._targets else [],
+            **{name: [np.concatenate(arrays)] if arrays else [] for name, arrays in self._kept.items()},
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state` gave."""
         self.total, self.weight, self.rows = state["total"], state["weight"], state["rows"]
-        self._predictions, self._targets = list(state["predictions"]), list(state["targets"])
+        self._kept = {name: list(state[name]) for name in _KEPT}
 
 
-@no_grad()
 def evaluate(
     intake: Intake,
     batches: Iterable[Examples],
@@ -95,8 +104,11 @@ def evaluate(
     """
     loss = loss_of(intake.network)
     tally = Tally(intake, measures)
-    with mode(intake.network, training=False):
-        for x, y, weights in batches:
-            prediction = forward(x)
-            tally.add(loss(prediction, y, weights).item(), prediction, y, weights)
+
+    def add(x: NDArray, y: NDArray, weights: NDArray | None) -> None:
+        prediction = forward(x)
+        tally.add(loss(prediction, y, weights).item(), prediction, y, weights)
+
+    for batch in batches:
+        infer(add, *batch)
     return tally.figures()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -11,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tensorgrad.core import Array, Parameter, Tensor, detect_nan, no_grad
+from tensorgrad.core import Array, Parameter, Tensor, detect_nan
 from tensorgrad.core.checks import NDArray
 from tensorgrad.data.batches import StreamedBatches
 from tensorgrad.nn.files.archive import PathLike
@@ -20,12 +21,14 @@ from tensorgrad.nn.fit.compiling import take_choice
 from tensorgrad.nn.fit.engine import Engine
 from tensorgrad.nn.fit.examples import EVALUATED, Data, Examples, Intake, Source, validation_batches
 from tensorgrad.nn.fit.interrupts import Interrupts
-from tensorgrad.nn.fit.metrics import Measure, Metric
+from tensorgrad.nn.fit.metrics import Measure, Metric, Mode, better
+from tensorgrad.nn.fit.outputs import require_logits
 from tensorgrad.nn.fit.tally import Tally, evaluate
+from tensorgrad.nn.layer import infer
 from tensorgrad.nn.optimizers import Optimizer
 from tensorgrad.nn.process import tuned_process
 from tensorgrad.nn.schedules import Schedule
-from tensorgrad.nn.sequential import ForwardState, History, loss_of, mode
+from tensorgrad.nn.sequential import ForwardState, History, loss_of
 
 __all__ = ["Callback", "Training"]
 
@@ -69,6 +72,10 @@ class Callback:
     def close(self) -> None:
         """At the very end, after an error or Ctrl-C too."""
 
+    def settings(self) -> dict[str, Any]:
+        """What must be the same when a training is resumed, or it is refused: numbers, strings, functions."""
+        return {}
+
     def state(self) -> dict[str, Any]:
         """What a resumed run needs: dicts, lists, arrays, strings and numbers."""
         return {}
@@ -107,6 +114,11 @@ class FitOptions:
     compile: bool | None
     seed: np.random.Generator | int | None
     verbose: bool
+
+
+def monitored(options: FitOptions, validates: bool) -> str:
+    """The figure that a schedule watches which needs one."""
+    return options.schedule_monitor or ("validation_loss" if validates else "loss")
 
 
 class Training:
@@ -178,9 +190,12 @@ class Training:
         self.generators |= {f"network {path}": g for path, g in network.named_generators().items()}
         self.epoch_start = generator_state(rng)
         self._options, self._source, self._held_out, self._measures = options, source, held_out, measures
+        self.monitor = monitored(options, held_out is not None)
         # Found once: the search goes through everything.
         self._forward_state = ForwardState(network)
         self._named = network.named_parameters()
+        stepped = {id(p) for p in optimizer.parameters}
+        self._frozen = [p for p in self._named.values() if id(p) not in stepped]
         self._compute_loss = loss_of(network)
         choice = take_choice("fit", options.compile)
         rows = None if held_out is None or isinstance(held_out, StreamedBatches) else len(held_out[0])
@@ -204,22 +219,27 @@ class Training:
         """Epochs that are in the history."""
         return len(self.history.get("loss", ()))
 
+    def better(self, figure: str) -> Mode | None:
+        """Whether lower or higher values of a figure of the history are better, "min" or "max".
+
+        None if that is not known: of figures that are neither a loss, the accuracy nor scikit-learn's.
+        """
+        return better(figure, self._measures)
+
     def stop(self, reason: str) -> None:
         """Let this epoch be the last. Called between epochs or in one, which is finished first."""
         self.stopped = str(reason)
 
     def prepare_engine(self) -> None:
         """Compile what the training and its validation need, where that pays."""
-        with mode(self.network, training=True):
-            self.engine.prepare(self._source.samples(self.epochs))
+        self.engine.prepare(self._source.samples(self.epochs))
         if self._held_out is not None and not isinstance(self._held_out, StreamedBatches):
-            with no_grad(), mode(self.network, training=False):
-                self.engine.forward.prepare(self._held_out[0][:EVALUATED])
+            infer(self.engine.forward.prepare, self._held_out[0][:EVALUATED])
         self.engine.tell()
 
     def run(self) -> None:
         """Train all epochs that are left."""
-        with mode(self.network, training=True), tuned_process(), Interrupts() as interrupts:
+        with tuned_process(), Interrupts() as interrupts:
             try:
                 self._tell("on_train_begin")
                 self.checkpoints.on_train_begin(self)
@@ -291,12 +311,19 @@ class Training:
     def _step_schedule(self) -> None:
         if self.schedule is None or self._options.schedule_every == "batch":
             return
-        monitor = self._options.schedule_monitor or ("validation_loss" if self.validates else "loss")
-        if self.schedule.needs_metric and monitor not in self.figures:
+        if not self.schedule.needs_metric:
+            self.schedule.step()
+            return
+        if self.monitor not in self.figures:
             raise ValueError(
-                f"fit: expected schedule_monitor to be one of {', '.join(self.figures)}, got {monitor!r}"
+                f"fit: expected schedule_monitor to be one of {', '.join(self.figures)}, got {self.monitor!r}"
             )
-        self.schedule.step(self.figures[monitor] if self.schedule.needs_metric else None)
+        if math.isnan(self.figures[self.monitor]):
+            name = type(self.schedule).__name__
+            told = f"fit: {self.monitor} is NaN in epoch {self.epoch}, so that {name} makes no step"
+            warnings.warn(told, RuntimeWarning, stacklevel=2)
+            return
+        self.schedule.step(self.figures[self.monitor])
 
     # A step
 
@@ -350,7 +377,11 @@ class Training:
         value = loss.item()
         if not np.isfinite(value):
             return value, prediction, f"the loss became {value}"
+        if not self.step:
+            require_logits(loss)
         self.optimizer.zero_grad()
+        for p in self._frozen:  # or their gradients would add up
+            p.zero_grad()
         loss.backward()
         return value, prediction, self._find_wrong_gradient()
 

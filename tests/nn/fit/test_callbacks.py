@@ -138,7 +138,6 @@ class Scripted(tg.Callback):
         ({"patience": 2, "min_delta": 0.5}, [5, 4.6, 4.6, 1], 3, 1),
         ({"patience": 2, "min_delta": 0.3}, [5, 4.6, 4.6, 4.7, 1], 4, 2),
         ({"patience": 2, "mode": "max"}, [5, 6, 4, 4, 9], 4, 2),
-        ({"patience": 2}, [5, float("nan"), float("nan"), 1], 3, 1),
     ],
 )
 def test_training_stops_when_nothing_improves_and_the_best_is_restored(options, values, epochs, best):
@@ -148,6 +147,38 @@ def test_training_stops_when_nothing_improves_and_the_best_is_restored(options, 
     assert len(history["loss"]) == epochs
     assert network.layers[0].bias.data[0] == best
     assert (stopping.best_epoch, stopping.best) == (best, values[best - 1])
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("values", "mode", "epochs", "best", "wrong"),
+    [
+        ([5, NAN, NAN, 1], "min", 3, 1, [2, 3]),
+        ([NAN, 5, 7, 4], "min", 4, 4, [1]),
+        ([NAN, 5, 7, 4], "max", 4, 3, [1]),
+        ([5, NAN, 4, NAN, NAN, 1], "min", 5, 3, [2, 4, 5]),
+        ([float("inf"), 5, NAN], "min", 3, 2, [3]),
+    ],
+)
+def test_a_figure_that_is_nan_never_counts_as_best_and_is_told(values, mode, epochs, best, wrong):
+    network, stopping = linear(), tg.EarlyStopping("loss", 2, mode=mode)
+    with pytest.warns(RuntimeWarning, match="EarlyStopping: loss is NaN in epoch") as told:
+        history = network.fit(X, Y, len(values), 0.1, callbacks=[Scripted("loss", values), stopping], **QUIET)
+    assert [int(str(w.message).split("epoch ")[1].split(",")[0]) for w in told] == wrong
+    assert len(history["loss"]) == epochs
+    assert network.layers[0].bias.data[0] == best
+    assert (stopping.best_epoch, stopping.best) == (best, values[best - 1])
+
+
+def test_a_figure_that_is_always_nan_stops_the_training_and_nothing_is_restored(capsys):
+    network, stopping = linear(), tg.EarlyStopping("loss", 2)
+    with pytest.warns(RuntimeWarning, match=r"NaN in epoch [12]"):
+        network.fit(X, Y, 5, 0.1, callbacks=[Scripted("loss", [NAN] * 5), stopping], seed=0)
+    assert (stopping.best, stopping.best_epoch) == (None, 0)
+    assert network.layers[0].bias.data[0] == 2
+    assert "stopped: loss was NaN in every epoch" in capsys.readouterr().out
 
 
 def test_the_best_may_be_left_unrestored_and_is_restored_without_a_stop():
@@ -186,11 +217,32 @@ def test_buffers_are_restored_with_the_weights():
 @refused_calls(
     ("tg.EarlyStopping(patience=0)", ValueError, "patience to be a positive integer, got 0"),
     ("tg.EarlyStopping(min_delta=-1.0)", ValueError, "min_delta of at least 0"),
-    ("tg.EarlyStopping(monitor='f1')", ValueError, "give mode 'min' or 'max' for 'f1'"),
     ("tg.EarlyStopping(mode='auto')", ValueError, "got 'auto'"),
 )
 def test_early_stopping_refuses_what_makes_no_sense(call, error, message):
     assert_refused(call, error, message)
+
+
+def own(prediction, target):
+    return float(np.mean(prediction))
+
+
+def own_loss(prediction, target):
+    return float(np.mean(prediction))
+
+
+def test_which_way_a_figure_of_ones_own_is_better_must_be_said_whatever_its_name():
+    for metric in (own, own_loss):
+        name = f"validation_{metric.__name__}"
+        network = linear()
+        before = network.state()
+        options = {"metrics": [metric], "validation": (X, Y), **QUIET}
+        with pytest.raises(ValueError, match=f"EarlyStopping: give mode 'min' or 'max' for '{name}'"):
+            network.fit(X, Y, 2, 0.1, callbacks=[tg.EarlyStopping(name)], **options)
+        with pytest.raises(ValueError, match=f"ReduceOnPlateau: give mode 'min' or 'max' for '{name}'"):
+            network.fit(X, Y, 2, 0.1, schedule=tg.ReduceOnPlateau, schedule_monitor=name, **options)
+        np.testing.assert_array_equal(network.state()["Dense0.weights"], before["Dense0.weights"])
+        network.fit(X, Y, 2, 0.1, callbacks=[tg.EarlyStopping(name, mode="max")], **options)
 
 
 def test_a_figure_that_is_not_there_is_refused():

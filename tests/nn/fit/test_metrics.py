@@ -1,5 +1,6 @@
 """Metrics: against scikit-learn on predictions made outside of the training."""
 
+import inspect
 import subprocess
 import sys
 
@@ -11,6 +12,7 @@ from scipy.special import expit
 from scipy.special import softmax as scipy_softmax
 
 import tensorgrad as tg
+from tensorgrad.nn.fit.metrics import better, measures
 
 QUIET = {"verbose": False, "seed": 0}
 RNG = np.random.default_rng(0)
@@ -236,3 +238,221 @@ def test_scikit_learn_is_imported_for_its_metrics_alone():
         "assert not {'sklearn', 'scipy', 'matplotlib'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+# Which way is better
+
+
+@pytest.mark.parametrize("name", sklearn.metrics.get_scorer_names())
+def test_of_every_scorer_the_higher_value_is_better(name):
+    """scikit-learn's rule for scorers, which turn the sign of losses."""
+    assert measures([name], "logits")[name].mode == "max"
+    assert better(f"validation_{name}", measures([name], "logits")) == "max"
+
+
+def functions():
+    every = {name: getattr(sklearn.metrics, name) for name in sklearn.metrics.__all__}
+    return [name for name, f in every.items() if inspect.isfunction(f) and takes_predictions(f)]
+
+
+def takes_predictions(f):
+    return tuple(inspect.signature(f).parameters)[:2] in [
+        ("y_true", predicted) for predicted in ("y_pred", "y_score", "y_proba")
+    ]
+
+
+@pytest.mark.parametrize("name", functions())
+def test_of_a_function_its_scorer_says_what_is_better_and_never_its_name(name):
+    """scikit-learn's rule of its functions: maximize a _score; minimize an _error, _loss or _deviance."""
+    function = getattr(sklearn.metrics, name)
+    found = measures([function], "logits")[name].mode
+    assert found == measures([name], "logits")[name].mode
+    scored = {sklearn.metrics.get_scorer(s)._score_func for s in sklearn.metrics.get_scorer_names()}
+    if function not in scored:
+        assert found is None
+    elif name.endswith("_score"):
+        assert found == "max"
+    elif name.endswith(("_error", "_loss", "_deviance", "_percentage_error")):
+        assert found == "min"
+
+
+def test_a_scorer_of_ones_own_says_what_is_better():
+    def my_loss(y_true, y_pred):
+        return np.mean(abs(y_true - y_pred))
+
+    lower = sklearn.metrics.make_scorer(my_loss, greater_is_better=False)
+    assert better("validation_neg_my_loss", measures([lower], None)) == "max"
+    assert better("validation_my_loss", measures([sklearn.metrics.make_scorer(my_loss)], None)) == "max"
+    assert better("validation_my_loss", measures([my_loss], None)) is None
+    assert [better(name, None) for name in ("loss", "validation_loss")] == ["min", "min"]
+    assert [better(name, None) for name in ("accuracy", "validation_accuracy")] == ["max", "max"]
+
+
+MEASURED = {
+    "classes": (3, tg.cross_entropy, LABELS),
+    "two classes": (1, tg.binary_cross_entropy, BINARY),
+    "values": (1, tg.mse, VALUES),
+}
+
+
+SOME = ["accuracy", "neg_log_loss", "neg_brier_score", "r2", "neg_max_error"]
+
+
+@pytest.mark.parametrize("kind", MEASURED)
+@pytest.mark.parametrize(
+    "names", [SOME, pytest.param(sklearn.metrics.get_scorer_names(), marks=pytest.mark.slow)],
+    ids=["some", "all"],
+)  # fmt: skip
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_early_stopping_restores_the_best_epoch_by_its_scorer(names, kind):
+    """A training that goes well, then badly: the weights that come back are those of the largest value."""
+    outputs, loss, y = MEASURED[kind]
+    tried = 0
+    for name in names:
+        try:
+            network(outputs, loss).evaluate(X, y, metrics=[name])
+        except (ValueError, TypeError, AttributeError):
+            continue  # it is none of such targets
+        tried += 1
+        made, stopping = network(outputs, loss), tg.EarlyStopping(f"validation_{name}", 9)
+        schedule = lambda o: Jumping(o)
+        history = made.fit(
+            X,
+            y,
+            6,
+            0.3,
+            60,
+            validation=(X, y),
+            metrics=[name],
+            callbacks=[stopping],
+            schedule=schedule,
+            **QUIET,
+        )
+        values = history[f"validation_{name}"]
+        assert stopping.best == max(values), name
+        assert made.evaluate(X, y, metrics=[name])[name] == pytest.approx(max(values), rel=1e-6), name
+    assert tried > (1 if names is SOME else 8)
+
+
+class Jumping(tg.Schedule):
+    """A small step forward, and then steps that are far too large."""
+
+    def rate(self, base, steps):
+        return base if steps < 3 else 30 * base
+
+
+# Weights
+
+
+COUNTS = np.random.default_rng(2).integers(0, 4, 60)
+
+
+def repeated(values):
+    return np.repeat(values, COUNTS, axis=0)
+
+
+@pytest.mark.parametrize("kind", MEASURED)
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_row_of_weight_two_counts_as_two_rows_in_every_metric(kind):
+    outputs, loss, y = MEASURED[kind]
+    made, tried = network(outputs, loss), []
+    functions = [f for f in sklearn.metrics.__all__ if inspect.isfunction(getattr(sklearn.metrics, f))]
+    for name in ["accuracy", *sklearn.metrics.get_scorer_names(), *functions]:
+        try:
+            expected = made.evaluate(repeated(X), repeated(y), metrics=[name])
+        except (ValueError, TypeError, AttributeError):
+            continue  # it is none of such targets
+        if not measures([name], None)[name].weighted:
+            with pytest.raises(TypeError, match=f"the metric {name} does not take"):
+                made.evaluate(X, y, 7, metrics=[name], sample_weight=COUNTS)
+            continue
+        if "roc_auc_ovo" in name:
+            continue  # scikit-learn has it for rows without weights alone
+        found = made.evaluate(X, y, 7, metrics=[name], sample_weight=COUNTS)
+        tried.append(name)
+        assert found == pytest.approx(expected, rel=1e-4, nan_ok=True), name
+    assert len(tried) > 8
+
+
+def counted(prediction, target, weights=None):
+    return np.average(prediction[:, 0], weights=weights)
+
+
+def test_weights_count_in_training_validation_and_evaluate_alike():
+    made = network(3, tg.cross_entropy)
+    weights = np.where(COUNTS, COUNTS, 1)  # rows of weight 0 are left out of a training
+    options = {"metrics": ["accuracy", "f1_macro", counted], **QUIET}
+    history = made.fit(
+        X, LABELS, 1, 0.0, 16, sample_weight=weights, validation=(X, LABELS, weights), **options
+    )
+    figures = {key: values[0] for key, values in history.items()}
+    found = made.evaluate(X, LABELS, metrics=options["metrics"], sample_weight=weights)
+    again = np.repeat(X, weights, axis=0), np.repeat(LABELS, weights, axis=0)
+    expected = made.evaluate(*again, metrics=options["metrics"])
+    plain = made.evaluate(X, LABELS, metrics=options["metrics"])
+    assert list(expected) == ["loss", "accuracy", "f1_macro", "counted"]
+    for name, value in expected.items():
+        assert figures[name] == pytest.approx(value, rel=1e-5)
+        assert figures[f"validation_{name}"] == found[name] == pytest.approx(value, rel=1e-5)
+        assert plain[name] != pytest.approx(value, rel=1e-3)
+
+
+def test_weights_of_classes_count_in_the_metrics_of_training():
+    by_class, by_row = (network(3, tg.cross_entropy) for _ in range(2))
+    weights = np.array([1.0, 5.0, 0.5])
+    one = by_class.fit(X, LABELS, 1, 0.1, 16, class_weight=weights, metrics=["accuracy"], **QUIET)
+    two = by_row.fit(X, LABELS, 1, 0.1, 16, sample_weight=weights[LABELS], metrics=["accuracy"], **QUIET)
+    assert one["accuracy"] == two["accuracy"] == [pytest.approx(one["accuracy"][0])]
+
+
+def test_batches_with_weights_and_without_go_together():
+    made = network(3, tg.cross_entropy)
+    batches = [(X[:20], LABELS[:20]), (X[20:40], LABELS[20:40], COUNTS[20:40]), (X[40:], LABELS[40:])]
+    weights = np.concatenate([np.ones(20), COUNTS[20:40], np.ones(20)])
+    history = made.fit(X, LABELS, 1, 0.0, validation=batches, metrics=["accuracy", counted], **QUIET)
+    expected = made.evaluate(X, LABELS, metrics=["accuracy", counted], sample_weight=weights)
+    for name in ("loss", "accuracy", "counted"):
+        assert history[f"validation_{name}"][0] == pytest.approx(expected[name], rel=1e-6)
+
+
+@refused_calls(
+    ("fit(sample_weight=W)", TypeError, "fit: the examples have weights, which the metric own does not take"),
+    ("fit(class_weight='balanced')", TypeError, "fit, class_weight: .*the metric own does not take"),
+    ("fit(validation=(X, Y, W))", TypeError, "fit, validation: .*the metric own does not take"),
+    ("evaluate(X, Y, metrics=[own], sample_weight=W)", TypeError, "evaluate: .*function .*weights. instead"),
+)
+def test_a_metric_that_takes_no_weights_is_refused_where_rows_have_some(call, error, message):
+    def own(prediction, target):
+        return 1.0
+
+    made = network(3, tg.cross_entropy)
+    before = made.state()
+    fit = lambda **options: made.fit(X, LABELS, 1, 0.1, metrics=[own], **options, **QUIET)
+    assert_refused(
+        call, error, message, fit=fit, evaluate=made.evaluate, own=own, W=COUNTS + 1.0, X=X, Y=LABELS
+    )
+    assert made.state()["Dense0.weights"].tolist() == before["Dense0.weights"].tolist()
+    with pytest.raises(TypeError, match=r"batch 1 of epoch 1: .*the metric own does not take"):
+        made.fit([(X, LABELS, COUNTS)], epochs=1, learning_rate=0.1, metrics=[own], **QUIET)
+    assert made.state()["Dense0.weights"].tolist() == before["Dense0.weights"].tolist()
+
+
+def test_accuracy_weighs_rows():
+    prediction, target = np.array([[0.1, 0.9], [0.8, 0.2], [0.3, 0.7]]), np.array([1, 0, 0])
+    assert tg.accuracy(prediction, target, np.array([1, 2, 1])) == 0.75
+    assert tg.accuracy(prediction[:, :1], np.array([0, 1, 1]), [3, 0, 1], threshold=0.5) == 0.75
+    places = np.zeros((2, 3, 2))
+    places[..., 1] = 1
+    labels = np.array([[1, 1, 0], [0, 0, 0]])
+    assert tg.accuracy(places, labels, np.array([3, 1])) == 0.5
+    for wrong in (np.ones(2), np.ones((3, 1)), -np.ones(3), np.zeros(3)):
+        with pytest.raises(ValueError, match="accuracy: "):
+            tg.accuracy(prediction, target, wrong)
+
+
+def test_a_name_that_a_figure_has_is_taken():
+    def validation_loss(prediction, target):
+        return 1.0
+
+    with pytest.raises(ValueError, match="the name 'validation_loss' is taken"):
+        network(3, tg.cross_entropy).evaluate(X, LABELS, metrics=[validation_loss])
