@@ -28,6 +28,7 @@ from tensorgrad.estimators import TensorgradClassifier, TensorgradRegressor
 from tensorgrad.graph.native import variant
 from tensorgrad.graph.native.toolchain import build
 from tensorgrad.nn.fit import compiling, engine
+from tensorgrad.nn.layer import infer
 
 pytestmark = pytest.mark.skipif(
     not (os.environ.get("CC") or any(map(shutil.which, ("cc", "gcc", "clang")))),
@@ -323,6 +324,43 @@ def test_a_callback_may_change_the_network():
     x, make = NETWORKS["dropout"]
     network = assert_compiles(make, x, LABELS, callbacks=[Quieter()])
     assert network.layers[1].rate == 0
+
+
+def test_what_was_recorded_in_training_is_not_what_is_inferred():
+    dropout = tg.Dropout(0.5, rng=0)
+    total = tg.compile(lambda x: tg.sum(dropout(x)))
+    for _ in range(2):
+        assert total(X).item() != pytest.approx(X.sum())
+        assert infer(total, X).item() == pytest.approx(X.sum())
+        dropout.eval()
+        assert total(X).item() == pytest.approx(X.sum())
+        dropout.train()
+
+
+def test_recording_draws_nothing():
+    dropouts = [tg.Dropout(0.5, rng=0) for _ in range(2)]
+    compiled, plain = (lambda x, d=d: tg.sum(d(x)) for d in dropouts)
+    compiled = tg.compile(compiled)
+    for _ in range(3):
+        assert compiled(X).item() == pytest.approx(plain(X).item())
+
+
+def test_probabilities_are_refused_where_the_loss_takes_logits():
+    make = layered(lambda o: tg.Dense(4, 3, **o), lambda _: tg.Softmax())
+    for choice in (True, None, False):
+        with pytest.raises(ValueError, match="takes logits, and was given what softmax made"):
+            make().fit(X, LABELS, 1, 0.1, 8, compile=choice, **QUIET)
+
+
+def test_layers_that_were_put_into_inference_stay_there():
+    x, make = NETWORKS["dropout"]
+
+    def frozen():
+        network = make()
+        network.layers[1].eval()
+        return network
+
+    assert_compiles(frozen, x, LABELS)
 
 
 def test_compiled_steps_leave_no_gradients_and_callbacks_are_told_of_the_engine():
@@ -756,6 +794,7 @@ def test_a_training_that_cannot_go_on_in_its_code_says_why(tmp_path, monkeypatch
     path = tmp_path / "c.npz"
     die("plain", path, 3, compile=True)
     network, data, options = arguments("plain")
+    options["callbacks"] = [Dies()]
     before = network.state()
     with monkeypatch.context() as patch:
         patch.setattr(variant, "build", functools.partial(build, optimize="-O1"))
@@ -765,14 +804,14 @@ def test_a_training_that_cannot_go_on_in_its_code_says_why(tmp_path, monkeypatch
             ):
                 network.fit(*data, **options, checkpoint=path, resume=True, compile=choice)
     assert_identical((network.state(), network.history), (before, {}))
-    network, data, options = arguments("plain")
+    network, data, _ = arguments("plain")
     with monkeypatch.context() as patch:
         patch.setenv("PATH", str(tmp_path))
         patch.delenv("CC", raising=False)
         with pytest.raises(ValueError, match=r"no C compiler.*With compile=False it goes on in NumPy"):
             network.fit(*data, **options, checkpoint=path, resume=True)
     assert_identical((network.state(), network.history), (before, {}))
-    network.fit(*data, **options, callbacks=[Dies()], checkpoint=path, resume=True, compile=False)
+    network.fit(*data, **options, checkpoint=path, resume=True, compile=False)
     assert network.engine == "NumPy: compile=False, though the training began in compiled code"
     assert len(network.history["loss"]) == 4
 
