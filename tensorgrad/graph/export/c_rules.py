@@ -264,4 +264,4 @@ def _contract(
         factors.append(Factor(x, view, dict(zip(letters, steps, strict=True))))
         for letter, n in zip(letters, x.shape, strict=True):
             lengths[letter] = max(lengths.get(letter, 1), n) if n else 0
-    Product(program, value, factors[0], factors[1], lengths, result)
+    Product(program, value, factors, lengths, result)

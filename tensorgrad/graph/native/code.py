@@ -50,6 +50,9 @@ class Code:
         yield
         self._depth -= 1
         inside = self.lines[start + 1 :]
+        if not inside:
+            del self.lines[start:]
+            return
         if len(inside) == 1 and not head.startswith("INLINE") and len(head + inside[0]) < WIDTH:
             self.lines[start:] = ["  " * self._depth + f"{head} {inside[0].lstrip()}".lstrip()]
         else:

@@ -1,6 +1,6 @@
 // How products are summed up; words in capitals are replaced for each product by its numbers and loops.
 
-// Samples in a and out: ROWS outputs by COLUMNS places in registers.
+// rows: samples in a and out; ROWS outputs by COLUMNS places in registers.
 INLINE void NAME(const V *restrict a, const real *restrict b, V *restrict out, const real *restrict first) {
   V sums[ROWS][COLUMNS];
   for (int q = 0; q < ROWS; q++) for (int p = 0; p < COLUMNS; p++) sums[q][p] = START;
@@ -16,7 +16,7 @@ INLINE void NAME(const V *restrict a, const real *restrict b, V *restrict out, c
   for (int q = 0; q < ROWS; q++) for (int p = 0; p < COLUMNS; p++) out[STEP_OUT] = sums[q][p];
 }
 
-// Samples in a and b, summed over: ROWS by COLUMNS vectors in registers, added up across at the end.
+// windows: samples in a and b, summed over; ROWS by COLUMNS vectors in registers, added up across at the end.
 INLINE void NAME(const V *restrict a, const V *restrict b, real *restrict out, int p0, int q0, W valid) {
   const V *xs[ROWS], *ys[COLUMNS];
   V sums[ROWS][COLUMNS];
@@ -37,7 +37,7 @@ INLINE void NAME(const V *restrict a, const V *restrict b, real *restrict out, i
       out[TO_A[p0 + p] + TO_B[q0 + q]] += total(v_keep(valid, sums[p][q]));
 }
 
-// The same without more to sum over: rows of b turned, ROWS by COLUMNS vectors of the result in registers.
+// outer: the same without more to sum over, and b turned; ROWS by COLUMNS vectors of the result in registers.
 INLINE void NAME(const V *restrict a, const real *restrict b, real *restrict out) {
   U sums[ROWS][COLUMNS];
   for (int p = 0; p < ROWS; p++) for (int q = 0; q < COLUMNS; q++) sums[p][q] = (U){0};
