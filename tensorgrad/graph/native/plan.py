@@ -12,11 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from tensorgrad.core import Tensor
-
-Role = Literal["argument", "arena", "kept", "plain", "sums"]
 
 
 class UnbatchableError(Exception):
@@ -62,7 +60,7 @@ class Buffer:
     size: int
     laned: bool
     whole: bool
-    role: Role
+    role: str
     note: str
     first: int = 0
     last: int = 0

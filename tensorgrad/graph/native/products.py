@@ -9,7 +9,8 @@ of loops it gets depends on where the samples are:
 - the same without r (the gradient of a matrix): ``b`` turned, so that its elements lie along a vector;
 - elsewhere: plain loops.
 
-The innermost loops of the first three stand in ``products.c``.
+The innermost loops of the first three stand in ``rows.c``, ``windows.c`` and ``outer.c``, with words in capitals
+for what differs.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ import itertools
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
-from tensorgrad.graph.native.code import Code, read_template
+from tensorgrad.graph.native.code import Code, Pointer, read_template
 from tensorgrad.graph.native.plan import (
     Value,
     View,
@@ -54,6 +55,8 @@ class Loop(NamedTuple):
 
 
 NOTHING = Loop("", 1, "", 0, 0, 0)
+Starts: TypeAlias = Mapping[str, str]  # where some loops are, by their names
+NOWHERE: Starts = {}
 
 
 class Product:
@@ -93,17 +96,13 @@ class Product:
         self.batch = result.index(samples) if samples and samples in result else None
         strides = lane_strides([lengths[x] for x in result], self.batch)
         steps = {"a": self.a.steps, "b": self.b.steps, "o": dict(zip(result, strides, strict=True))}
-        self.loops = [
-            Loop(
-                x, n, "".join(y for y in steps if x in steps[y]), *(its.get(x) or 0 for its in steps.values())
-            )
-            for x, n in lengths.items()
-            if n != 1 and x != samples
-        ]
-        self.r, self.p, self.q = (
-            [x for x in self.loops if x.of in of] for of in (("a", "b", "ab"), ["ao"], ["bo"])
-        )
-        self.g = [x for x in self.loops if x.of in ("o", "abo")]
+        self.loops: list[Loop] = []
+        for x, n in lengths.items():
+            if n != 1 and x != samples:
+                of = "".join(side for side, its in steps.items() if x in its)
+                self.loops.append(Loop(x, n, of, *(its.get(x) or 0 for its in steps.values())))
+        kinds = (["ao"], ["bo"], ["o", "abo"], ["a", "b", "ab"])
+        self.p, self.q, self.g, self.r = ([x for x in self.loops if x.of in kind] for kind in kinds)
         self.channels = {"g": lengths.get("f", 1), "f": 1}
         if samples and self.batch is None:
             simple = not self.r and not self.g and len(self.p) <= 1 and len(self.q) <= 1
@@ -136,9 +135,10 @@ class Product:
                 code.put(f"sum += {product};")
             code.put(f"{element} = sum;")
 
-    def _place_channel(self, loops: Sequence[Loop]) -> str:
+    def _place_channel(self, loops: Sequence[Loop], starts: Starts = NOWHERE) -> str:
         """Which element of the bias the loops are at: the channels of all groups lie behind one another."""
-        return add(*(times(x.name, self.channels[x.name]) for x in loops if x.name in self.channels))
+        names = [x.name for x in loops if x.name in self.channels]
+        return place([starts.get(x, x) for x in names], [self.channels[x] for x in names])
 
     def _begin(self, summed: bool = False) -> tuple[Any, ...]:
         what = f"sums of {math.prod(x.length for x in self.r)} products" + " over samples" * summed
@@ -146,23 +146,27 @@ class Product:
         code, out = self.program.begin(self.value, what, batch=self.batch, stage=stage, summed=summed)
         return code, out, self.program.point(self.a.view, code), self.program.point(self.b.view, code)
 
+    def _advance(
+        self, pointers: Sequence[Pointer], loops: Sequence[Loop], starts: Starts = NOWHERE
+    ) -> list[str]:
+        """Pointers to the output and both factors where loops are."""
+        return [x.plus(_place(loops, side, starts)) for x, side in zip(pointers, "oab", strict=True)]
+
     def _call(self, kind: str, rows: int, columns: int, arguments: Sequence[str], **words: str) -> str:
-        """A call of one of the functions in ``products.c``, of which a copy is made for this product."""
+        """A call of a function in one of the C files, of which a copy is made for this product."""
         name = f"{self.value.name}{kind}_{rows}_{columns}"
         heads = [f"for (int {x.name} = 0; {x.name} < {x.length}; {x.name}++)" for x in self.r]
         words |= {"NAME": name, "ROWS": str(rows), "COLUMNS": str(columns), "LOOPS": "\n  ".join(heads)}
         words |= {"AT_A": _place(self.r, "a"), "AT_B": _place(self.r, "b")}
-        template = re.split(r"^// (?=\w+: )", read_template("products"), flags=re.MULTILINE)
-        (text,) = (part.partition("\n")[2] for part in template if part.startswith(kind))
-        words_in_text = re.compile(rf"\b({'|'.join(words)})\b")
-        self.program.functions[name] = words_in_text.sub(lambda match: words[match[0]], text).strip()
+        pattern = re.compile(rf"\b({'|'.join(words)})\b")
+        self.program.functions[name] = pattern.sub(lambda word: words[word[0]], read_template(kind))
         return f"{name}({', '.join(arguments)});"
 
     def _multiply_rows(self) -> None:
         """Samples in ``a`` and the output: blocks of outputs q by places p in registers."""
-        code, out, x, w = self._begin()
+        code, *pointers = self._begin()
         p, q = [NOTHING, *self.p][-1], [NOTHING, *self.q][-1]
-        outer = [*self.g, *self.q[:-1], *self.p[:-1]]
+        loops = [*self.g, *self.q, *self.p]
         width = 3 if p.length > 8 else next(n for n in (3, 2, 4, 1) if p.length % n == 0)
         height = _share_evenly(q.length, self.program.registers // width)
         first = self.bias and self.program.point(self.program.need_dense(self.bias), code)
@@ -170,15 +174,14 @@ class Product:
         words |= {"STEP_A": times("p", p.a), "STEP_B": times("q", q.b)}
         words["STEP_OUT"] = add(times("q", q.o), times("p", p.o))
         blocks = ("to", q.length, height), ("at", p.length, width)
-        with code.loops(**_ranges(outer)):
+        with code.loops(**_ranges([x for x in loops if x not in (p, q)])):
             for (rows, q0), (columns, p0) in _in_blocks(code, *blocks):
-                arguments = [
-                    x.plus(_place(outer, "a"), times(p0, p.a)),
-                    w.plus(_place(outer, "b"), times(q0, q.b)),
-                    out.plus(_place(outer, "o"), times(q0, q.o), times(p0, p.o)),
-                    first.plus(self._place_channel(outer), q0) if first else "0",
-                ]
-                code.put(self._call("rows", rows, columns, arguments, **words))
+                starts = {p.name: p0, q.name: q0}
+                out, x, w = (
+                    of.plus(_place(loops, side, starts)) for of, side in zip(pointers, "oab", strict=True)
+                )
+                channels = first.plus(self._place_channel(loops, starts)) if first else "0"
+                code.put(self._call("rows", rows, columns, [x, w, out, channels], **words))
 
     def _add_up_windows(self) -> None:
         """Samples in both factors, summed over with others: vectors in registers, added up across at last."""
@@ -190,7 +193,7 @@ class Product:
         }
         rows, columns = (math.prod(x.length for x in loops) for loops in (self.p, self.q))
         height, width = _choose_blocks(rows, columns, self.program.registers)
-        out, *factors = (x.plus(_place(self.g, side)) for x, side in zip(pointers, "oab", strict=True))
+        out, *factors = self._advance(pointers, self.g)
         with code.loops(**_ranges(self.g)):
             for (high, p0), (wide, q0) in _in_blocks(code, ("at", rows, height), ("to", columns, width)):
                 code.put(self._call("windows", high, wide, [*factors, out, p0, q0, "valid"], **words))
@@ -210,36 +213,31 @@ class Product:
         matrix = program.new_view(value.name, (p.length, width), None)
         turned = program.new_view(f"{value.name}turned", (program.blocks * program.lanes, width), None)
         code = program.code(stage, True)
-        to, of = (
-            program.point(turned, code).plus(f"(long)block * {program.lanes * width}"),
-            program.point(b.view, code),
-        )
+        of, start = program.point(b.view, code).plus(), f"(long)block * {program.lanes * width}"
+        to = program.point(turned, code).plus(start)
         code.put(f"// {value.name}: {b.value.name} with a row a sample, {turned.buffer.note}")
-        code.put(f"turn({to}, {of.plus()}, {q.length}, {q.b}, {width});")
+        code.put(f"turn({to}, {of}, {q.length}, {q.b}, {width});")
         steps = {p.o: width, q.o: 1}
         strides = tuple(steps.get(step, 0) for step in dense_strides(value.shape, None)[0])
         value.view, value.stage = View(matrix.buffer, value.shape, strides), stage + 1
         a.view.buffer.role = "kept"
         full, left = divmod(p.length, rows)
         after = program.share(stage, value.name, full + (left > 0))
-        x, y, out = (program.point(view, after) for view in (a.view, turned, matrix))
+        pointers = [program.point(view, after) for view in (a.view, turned, matrix)]
         after.put(f"// {value.name}: sums over all samples of outer products, {matrix.buffer.note}")
         words = {"WIDTH": str(width), "STEP_A": times("p", p.a), "BLOCK": str(a.view.buffer.size)}
         for height, test in ((rows if full else 0, f"unit < {full}"), (left, f"unit == {full}")):
             with after.block(f"if ({test})" if height else ""):
                 for ((many, q0),) in _in_blocks(after, ("to", vectors if height else 0, columns)):
                     at = times(q0, program.lanes)
-                    arguments = [
-                        x.plus(times("unit", rows * p.a)),
-                        y.plus(at),
-                        out.plus(times("unit", rows * width), at),
-                    ]
+                    places = [times("unit", rows * p.a)], [at], [times("unit", rows * width), at]
+                    arguments = [of.plus(*its) for of, its in zip(pointers, places, strict=True)]
                     after.put(self._call("outer", height, many, arguments, **words))
 
 
-def _place(loops: Sequence[Loop], side: str) -> str:
-    """Where the loops are in one of the arrays."""
-    return place([x.name for x in loops], [getattr(x, side) for x in loops])
+def _place(loops: Sequence[Loop], side: str, starts: Starts = NOWHERE) -> str:
+    """Where the loops are in one of the arrays, those of ``starts`` there."""
+    return place([starts.get(x.name, x.name) for x in loops], [getattr(x, side) for x in loops])
 
 
 def _list_places(loops: Sequence[Loop], side: str) -> list[int]:

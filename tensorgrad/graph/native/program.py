@@ -20,7 +20,6 @@ from tensorgrad.graph.native.code import INDICES, Code, Pointer, Term, Words
 from tensorgrad.graph.native.expansions import Expansion
 from tensorgrad.graph.native.plan import (
     Buffer,
-    Role,
     UnwritableError,
     Value,
     View,
@@ -133,12 +132,7 @@ class Program:
         return f"{base}_" if number == 1 else f"{base}_{number}"
 
     def new_view(
-        self,
-        name: str,
-        shape: Sequence[int],
-        batch: int | None,
-        whole: bool = False,
-        role: Role | None = None,
+        self, name: str, shape: Sequence[int], batch: int | None, whole: bool = False, role: str = ""
     ) -> View:
         """New memory for an array in row-major order."""
         inside = [n for k, n in enumerate(shape) if k != batch]
@@ -265,7 +259,7 @@ class Program:
         """
         views = [self.need_dense(x) if dense else self.need(x) for x in given]
         stage = max([stage, *(x.stage for x in given)])
-        view = self.new_view(value.name, value.shape, batch, value.kind != "f", "sums" if summed else None)
+        view = self.new_view(value.name, value.shape, batch, value.kind != "f", "sums" * summed)
         view.buffer.stage = stage
         strides = view.strides if dense else lane_strides(value.shape, batch)
         self._lay(value, batch, stage + summed)
