@@ -58,14 +58,15 @@ def nan_to_num(words: Words, x: Term, nan: float, posinf: Any, neginf: Any) -> s
 
 #: Functions of the prelude, and those that have another name there.
 CALLED = (
-    "cbrt ceil copysign cos cosh elu erf erfc exp exp2 expm1 floor floor_divide fmax fmin fmod heaviside hypot "
-    "leaky_relu log log10 log1p log2 logaddexp logaddexp2 reciprocal relu remainder rint sigmoid sign silu sin sinc "
-    "sinh softplus sqrt square tan tanh trunc"
+    "cbrt ceil copysign cos cosh elu erf erfc exp exp2 expm1 floor floor_divide fmax fmin fmod heaviside "
+    "hypot leaky_relu log log10 log1p log2 logaddexp logaddexp2 reciprocal relu remainder rint sigmoid sign "
+    "silu sin sinc sinh softplus sqrt square tan tanh trunc"
 )
 RENAMED = {
     "absolute": "fabs", "arccos": "acos", "arccosh": "acosh", "arcsin": "asin", "arcsinh": "asinh",
     "arctan": "atan", "arctan2": "atan2", "arctanh": "atanh", "deg2rad": "deg2rad", "degrees": "rad2deg",
-    "fabs": "fabs", "maximum": "max", "minimum": "min", "power": "pow", "rad2deg": "rad2deg", "radians": "deg2rad",
+    "fabs": "fabs", "maximum": "max", "minimum": "min", "power": "pow", "rad2deg": "rad2deg",
+    "radians": "deg2rad",
 }  # fmt: skip
 
 ELEMENTWISE: dict[str, Elementwise] = {

@@ -1,7 +1,8 @@
 """The rules of C for ops that move, add up and multiply; those on elements and on windows stand beside.
 
-A rule is ``rule(program, value, *arguments, **options)``. It asks the `Program` for the memory of its arguments
-(`need`), says where its result lies (`see`: in that memory, `begin`: in new memory), and puts lines into code.
+A rule is ``rule(program, value, *arguments, **options)``. It asks the `Program` for the memory of its
+arguments (`need`), says where its result lies (`see`: in that memory, `begin`: in new memory), and puts
+lines into code.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ FAR = 1 << 40  # the step of the batch axis in an array that is only looked at
 
 
 def view_as(look: Callable[..., NDArray]) -> Callable[..., None]:
-    """As a view: NumPy says, of an array that stands in for the memory and is not read, where elements lie."""
+    """As a view: NumPy says, of an array that stands in for memory and is not read, where elements lie."""
 
     def rule(program: Program, value: Value, x: Value, **options: Any) -> None:
         view = program.need(x)

@@ -21,8 +21,8 @@ Index: TypeAlias = tuple[str, str, str, str]  # of images: sample, row, column, 
 class Convolution:
     """How filters lie over images, as letters of a product.
 
-    These are samples s, groups g, filters f and channels c of a group, rows y and columns x of the output, k and l
-    of the filters.
+    These are samples s, groups g, filters f and channels c of a group, rows y and columns x of the output, k
+    and l of the filters.
     """
 
     def __init__(
@@ -55,8 +55,8 @@ class Convolution:
     def see_cotangent(self, y: Value) -> Factor:
         """The factor of a cotangent over which filters go that are turned around.
 
-        It has a margin, and zeros between where a stride skips. With more padding than a window is long there are
-        rows that it never sees.
+        It has a margin, and zeros between where a stride skips. With more padding than a window is long
+        there are rows that it never sees.
         """
         lasts = [(axis.size - 1) * axis.dilation for axis in self.axes]  # taps of a window
         margins, start = [], 0
@@ -183,7 +183,7 @@ def _lay_windows(
 
 @contextmanager
 def _loop_over_windows(code: Code, images: Value, axes: Axes) -> Iterator[tuple[Index, Iterator[Index]]]:
-    """Loops over samples, if they are not in lanes, windows and channels: the window, and the pixels in it."""
+    """Loops over samples, if they are not in lanes, windows and channels: the window and its pixels."""
     (rows, columns), (samples, *_, channels) = axes, images.shape
     ranges = {"y": rows.count, "x": columns.count}
     ranges = {"c": channels, **ranges} if images.laned else {"b": samples, **ranges, "c": channels}

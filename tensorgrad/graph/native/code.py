@@ -62,7 +62,8 @@ class Code:
     def loops(self, **ranges: int) -> Iterator[list[str]]:
         """What is put inside is repeated for every index of all ranges; the texts of the indices.
 
-        A range of one is no loop, its index "0". Names inside are the block's own where there is no loop, too.
+        A range of one is no loop, its index "0". Names inside are the block's own where there is no loop,
+        too.
         """
         many = {name: length for name, length in ranges.items() if length != 1}
         with ExitStack() as stack:

@@ -139,8 +139,8 @@ class Compiled:
             self.recordings += 1
             if self.recordings == MANY:
                 warnings.warn(
-                    f"compile: recorded {MANY} times; is the function called with ever new shapes, or does something "
-                    "that it reads change from call to call?",
+                    f"compile: recorded {MANY} times; is the function called with ever new shapes, or does "
+                    "something that it reads change from call to call?",
                     stacklevel=3,
                 )
         return variant
@@ -180,7 +180,7 @@ def _read_arguments(arguments: Sequence[Any]) -> list[NDArray]:
     for x in arguments:
         if isinstance(x, Tensor) and x.requires_grad:
             raise UncompilableError(
-                f"compile: {x.label()} requires grad; let the function read it from outside, arguments are data"
+                f"compile: {x.label()} requires grad; arguments are data: let the function reach for it"
             )
     arrays = [x.data if isinstance(x, Tensor) else x for x in arguments]
     dtypes = {x.dtype for x in arrays if isinstance(x, np.ndarray) and x.dtype.kind == "f"}
@@ -203,7 +203,7 @@ def _scale_gradients(
 def compile(
     function: Callable[..., Any], *, optimizer: Stepper | None = None, threads: int | None = None
 ) -> Compiled:
-    """A function that computes in C what ``function`` computes: it is recorded, written and compiled when first called.
+    """A function that computes in C what ``function`` computes: it is compiled when it is first called.
 
     Parameters
     ----------
@@ -211,8 +211,8 @@ def compile(
         Of arrays, to a Tensor or several; it is called with tensors of its arguments. What else it reads,
         such as the layers of a network, may change between calls.
     optimizer : Optimizer, optional
-        Then each call is a whole training step: the loss, its gradients, and the step that the optimizer makes
-        of them. The gradients are not kept in ``.grad``.
+        Then each call is a whole training step: the loss, its gradients, and the step that the optimizer
+        makes of them. The gradients are not kept in ``.grad``.
     threads : int, optional
         By default as many as `tuned_process` or the variable OMP_NUM_THREADS say, else the number of cores.
 

@@ -112,8 +112,8 @@ def dense_strides(shape: Sequence[int], batch: int | None) -> tuple[tuple[int, .
 def lane_strides(shape: Sequence[int], batch: int | None) -> tuple[int, ...]:
     """The strides of a laned value: row-major, but images (N, H, W, C) a channel after the other.
 
-    The pixels that a window slides over are neighbours then. With the channels innermost they would be powers of
-    two apart, and a cache keeps such in few of its places.
+    The pixels that a window slides over are neighbours then. With the channels innermost they would be
+    powers of two apart, and a cache keeps such in few of its places.
     """
     if batch != 0 or len(shape) < 4:
         return dense_strides(shape, batch)[0]

@@ -1,7 +1,7 @@
 """The whole text of a compiled program in C: constants, memory, functions, and the order of stages.
 
-What is the same in every program stands in C files beside this one: ``prelude.c``, vectors and functions of them;
-``workers.c``, threads; ``update.c``, what is done with gradients.
+What is the same in every program stands in C files beside this one: ``prelude.c``, vectors and functions of
+them; ``workers.c``, threads; ``update.c``, what is done with gradients.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ MOST_UNITS = 16  # that the work on one gradient is shared in
 def write_c(program: Program, title: str) -> str:
     """The text.
 
-    Arguments of its function ``step`` are the outputs, then the leaves in the order of ``program.arguments``. Then
-    come the gradients; for an update what is clipped, and for each gradient its parameter, three arrays of the
-    optimizer and its options, which may all be null.
+    Arguments of its function ``step`` are the outputs, then the leaves in the order of
+    ``program.arguments``. Then come the gradients; for an update what is clipped, and for each gradient its
+    parameter, three arrays of the optimizer and its options, which may all be null.
     """
     sources = [_find_source(program, k) for k in range(len(program.gradients))]
     _store_outputs(program)
@@ -81,7 +81,7 @@ def _find_source(program: Program, k: int) -> View:
 
 
 def _store_outputs(program: Program) -> None:
-    """Write outputs into the caller's memory, of each block or at the end, and look whether the guards held."""
+    """Write outputs into the caller's memory, of each block or at the end; see whether the guards held."""
     views = [program.need_dense(value) for value in program.outputs]
     end = program.code(max((stage + laned for stage, laned in program.stages), default=0), False)
     for k, (value, view) in enumerate(zip(program.outputs, views, strict=True)):
@@ -114,20 +114,21 @@ def _declare(buffer: Buffer, stage: int | None) -> str:
     slot = "slot" if buffer.stage == stage else "0"
     start = {
         "argument": f"arg[{buffer.offset}]", "arena": f"({kind} *)(arena + {buffer.offset})",
-        "kept": f"{buffer.name}_all[{'0' if stage is None else 'block'}]", "sums": f"{buffer.name}_all[{slot}]",
+        "kept": f"{buffer.name}_all[{'0' if stage is None else 'block'}]",
+        "sums": f"{buffer.name}_all[{slot}]",
     }  # fmt: skip
     const = "const " if buffer.role == "argument" else ""
     return f"{const}{kind} *const {buffer.name} = {start[buffer.role]};  // {buffer.note}"
 
 
 def _write_stages(program: Program) -> Iterator[str]:
-    """The functions of every stage: what comes before its blocks, a block, and what threads share after it."""
+    """The functions of every stage: what comes before its blocks, a block, what threads share after it."""
     for (stage, laned), code in sorted(program.stages.items(), key=lambda item: item[0]):
         head = f"blocks_{stage}(int block, int slot, V *arena)" if laned else f"plain_{stage}(void)"
         text = "\n".join(code.lines)
         start = {
             "count": "const int count = SAMPLES - block * LANES < LANES ? SAMPLES - block * LANES : LANES;",
-            "valid": "W valid; for (int l = 0; l < LANES; l++) valid[l] = block * LANES + l < SAMPLES ? -1 : 0;",
+            "valid": "W valid; for (int l = 0; l < LANES; l++) valid[l] = -(block * LANES + l < SAMPLES);",
         }
         names = [line for word, line in start.items() if laned and word in text]
         yield _write_function(head, names, code.buffers, code.lines, stage if laned else None)
@@ -143,8 +144,8 @@ def _write_function(
 
 
 def _write_work(program: Program, sources: Sequence[Buffer]) -> Iterator[str]:
-    """The function of a thread: stage by stage. Sums that later stages read are added up over slots at once."""
-    yield "// All of a step. Blocks are dealt to slots by their number alone, so no sum depends on the threads."
+    """The function of a thread: stage by stage. Sums that are read later are added up over slots at once."""
+    yield "// All of a step. Blocks are dealt to slots by their number alone: no sum depends on the threads."
     yield "static void work(int thread) {"
     last = max(program.stages)
     for stage in range(last[0] + 1):
@@ -157,7 +158,8 @@ def _write_work(program: Program, sources: Sequence[Buffer]) -> Iterator[str]:
         sums = [b for b in program.buffers if b.role == "sums" and b.stage == stage]
         yield "  for (int slot = thread; slot < SLOTS; slot += using) {"
         yield from (f"    memset({b.name}_all[slot], 0, sizeof *{b.name}_all);" for b in sums)
-        yield f"    for (int block = slot; block < BLOCKS; block += SLOTS) blocks_{stage}(block, slot, arenas[thread]);"
+        yield "    for (int block = slot; block < BLOCKS; block += SLOTS)"
+        yield f"      blocks_{stage}(block, slot, arenas[thread]);"
         yield "  }"
         yield "  meet();"
         after = []
@@ -190,7 +192,7 @@ def _list_gradients(program: Program, sources: Sequence[View]) -> tuple[str, int
         fields: dict[str, Any] = {
             "name": f'"{value.name}"', "source": memory, "leaf": buffer.offset,
             "slots": "SLOTS" if alone else 1, "slot_step": -(-buffer.size // 16) * 16,
-            "offset": view.offset, "row_step": view.strides[0] if value.shape else 0, "steps": f"{{{step}, {last}}}",
+            "offset": view.offset, "row_step": [*view.strides, 0][0], "steps": f"{{{step}, {last}}}",
             "rows": length, "lengths": f"{{{n}, {m}}}", "at": at,
             "first_unit": first, "units": min(length, MOST_UNITS),
         }  # fmt: skip

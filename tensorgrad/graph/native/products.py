@@ -1,16 +1,17 @@
 """Sums of products: matrix products, einsum and convolution are all this, in four kinds of loops.
 
 A product is out[p, q] = sum over r of a[p, r] b[q, r], where p, q and r stand for any number of letters, each
-with its steps in both factors; windows of images are such steps too, so no matrix of windows is made. Which kind
-of loops it gets depends on where the samples are:
+with its steps in both factors; windows of images are such steps too, so no matrix of windows is made. Which
+kind of loops it gets depends on where the samples are:
 
-- in ``a`` and the output (a layer's output, the cotangent of its input): some q times some p are in registers;
+- in ``a`` and the output (a layer's output, the cotangent of its input): some q times some p are in
+  registers;
 - in ``a`` and ``b``, and summed over (the gradient of filters): the same, of vectors that are added up last;
 - the same without r (the gradient of a matrix): ``b`` turned, so that its elements lie along a vector;
 - elsewhere: plain loops.
 
-The innermost loops of the first three stand in ``rows.c``, ``windows.c`` and ``outer.c``, with words in capitals
-for what differs.
+The innermost loops of the first three stand in ``rows.c``, ``windows.c`` and ``outer.c``, with words in
+capitals for what differs.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class Factor(NamedTuple):
 
 
 class Loop(NamedTuple):
-    """A loop variable of a product: its name and length, the arrays that it is a letter of, its steps in them."""
+    """A loop variable of a product: name, length, the arrays that it is a letter of, and steps in them."""
 
     name: str
     length: int
@@ -113,7 +114,7 @@ class Product:
             self._multiply_plainly()
 
     def _multiply_plainly(self) -> None:
-        """Loops without blocks: the sum inside of the outputs, but along the last output if it steps by one."""
+        """Loops without blocks: sums inside of the outputs, but along the last output if it steps by one."""
         code, out, x, y = self._begin()
         outer = [x for x in self.loops if "o" in x.of]
         element = out.at(_place(outer, "o"))
@@ -251,7 +252,7 @@ def _ranges(loops: Sequence[Loop]) -> dict[str, int]:
 
 
 def _in_blocks(code: Code, *axes: tuple[str, int, int]) -> Iterator[tuple[tuple[int, str], ...]]:
-    """Loops over axes, each of a name and a length, in blocks of a size: the sizes and beginnings of blocks."""
+    """Loops over axes of a name and a length, in blocks of a size: the sizes and beginnings of blocks."""
     if not axes:
         yield ()
         return

@@ -1,7 +1,7 @@
 """A recorded graph as a program of loops: what each op's rule is given to write with.
 
-The rules of C (`tensorgrad.graph.export.c_rules`) are asked op by op, in the order of computation. They say what
-an element is, or what moves; this says in which loops, over which memory, in which stage.
+The rules of C (`tensorgrad.graph.export.c_rules`) are asked op by op, in the order of computation. They say
+what an element is, or what moves; this says in which loops, over which memory, in which stage.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ Rule = Callable[..., None]
 class Elementwise:
     """The rule of an op on elements: the text of one element of the result, from those of its arguments.
 
-    ``write(words, *terms, **options)`` gives it. Terms are converted to the kind of the result first, which must
-    be one of ``kinds``; without ``kinds`` ``write`` does so itself.
+    ``write(words, *terms, **options)`` gives it. Terms are converted to the kind of the result first, which
+    must be one of ``kinds``; without ``kinds`` ``write`` does so itself.
     """
 
     fuses = True  # it writes out expressions that it is given
@@ -76,8 +76,8 @@ class Program:
     graph : Expansion
     rules : mapping of op name to rule
     samples : int or None
-        The length of the batch axis, the first of inputs, which are split into lanes along it; None plans without
-        lanes.
+        The length of the batch axis, the first of inputs, which are split into lanes along it; None plans
+        without lanes.
     registers : int
         How many vectors of a block may stay in registers, beside those that are loaded.
 
@@ -253,9 +253,9 @@ class Program:
     ) -> tuple[Any, ...]:
         """Make room for a value. The code that writes it, pointers to it and to the values ``given``.
 
-        The one place that says how an op's output gets its batch axis and its stage: the latest of ``stage`` and
-        those given. If it is ``summed`` over samples, its blocks add to it, and the next stage has it. ``dense``
-        puts all of them in row-major order.
+        The one place that says how an op's output gets its batch axis and its stage: the latest of ``stage``
+        and those given. If it is ``summed`` over samples, its blocks add to it, and the next stage has it.
+        ``dense`` puts all of them in row-major order.
         """
         views = [self.need_dense(x) if dense else self.need(x) for x in given]
         stage = max([stage, *(x.stage for x in given)])
@@ -300,7 +300,7 @@ class Program:
             self.need(value)
 
     def _across(self, value: Value, x: Value) -> Value:
-        """An argument of a laned value: in lanes, the same for all samples, or rows of the caller's memory."""
+        """An argument of a laned value: in lanes, the same for all samples, or rows of the caller's."""
         if value.batch is None or x.laned:
             return x
         axis = value.batch - len(value.shape) + len(x.shape)
@@ -344,7 +344,7 @@ class Program:
         return self._write_term(value, at, code, value.laned)
 
     def _find_leaves(self, value: Value, shape: tuple[int, ...]) -> dict[Value, Sequence[int]]:
-        """The values in memory that an expression reads, each with its strides along the axes of ``shape``."""
+        """The values in memory that an expression reads, with their strides along the axes of ``shape``."""
         found: dict[Value, Sequence[int]] = {}
         for x in [x for x in value.arguments if isinstance(x, Value)]:
             if x.view is None:

@@ -1,7 +1,7 @@
 """Recording a function for a compiler: all that it does to its arguments, and what else a call needs.
 
-Everything that is made of an argument stays in the graph, truth values and integers too. Values that would leave
-it unseen are refused; a decision by values becomes a guard, which every later call checks.
+Everything that is made of an argument stays in the graph, truth values and integers too. Values that would
+leave it unseen are refused; a decision by values becomes a guard, which every later call checks.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def find_tensors(tensor: Tensor) -> list[Tensor]:
 
 
 def sort_graph(outputs: Iterable[Tensor], known: Container[int] = ()) -> list[Tensor]:
-    """The outputs and all they were made of, in the order of computation, but for those ``known`` by identity."""
+    """The outputs and all they were made of, in the order of computation, without those ``known``."""
     found: dict[int, Tensor] = {}
     stack = list(outputs)
     while stack:
@@ -143,8 +143,8 @@ def compare(first: Recording, second: Recording) -> None:
     facts = [[(t.op, t.shape, t.dtype) for t in graph] for graph in made]
     if facts[0] != facts[1] or len(leaves[0]) != len(leaves[1]):
         raise UncompilableError(
-            "compile: with other values the function does other things, which no guard tells; is there a branch "
-            "on values that left the graph?"
+            "compile: with other values the function does other things, which no guard tells; is there a "
+            "branch on values that left the graph?"
         )
     for a, b in zip(*leaves, strict=True):
         if a is not b and not _are_equal(a.data, b.data):
@@ -156,8 +156,8 @@ def compare(first: Recording, second: Recording) -> None:
 
 def _refuse_disguise(name: str) -> None:
     raise UncompilableError(
-        f"compile: {name} is made of the arguments outside of the graph, or drawn anew in each call, and would stay "
-        "as it is now; compute it with tensors, or pass it as an argument"
+        f"compile: {name} is made of the arguments outside of the graph, or drawn anew in each call, and "
+        "would stay as it is now; compute it with tensors, or pass it as an argument"
     )
 
 
