@@ -73,7 +73,7 @@ ELEMENTWISE: dict[str, Elementwise] = {
     **{name: call(name) for name in CALLED.split()},
     **{op: call(name) for op, name in RENAMED.items()},
     "add": write_as("({} + {})", "fi"), "subtract": write_as("({} - {})", "fi"),
-    "multiply": write_as("({} * {})", "fi"), "divide": write_as("({} / {})"),
+    "multiply": write_as("({} * {})"), "divide": write_as("({} / {})"),
     "negative": write_as("(-{})", "fi"), "positive": write_as("{}", "fi"), "identity": write_as("{}", "fib"),
     "normalize": write_as("(({} - {}) * {} + {})"),
     "equal": compare("=="), "not_equal": compare("!="), "less": compare("<"), "less_equal": compare("<="),

@@ -16,7 +16,7 @@ from numpy.lib.stride_tricks import as_strided
 
 from tensorgrad.core import Tensor
 from tensorgrad.core.checks import NDArray
-from tensorgrad.graph.native.code import INDICES, Words
+from tensorgrad.graph.native.code import INDICES, Term, Words
 from tensorgrad.graph.native.plan import (
     UnbatchableError,
     UnwritableError,
@@ -203,13 +203,17 @@ class Reduction:
         index = ["0" if n == 1 or k == x.batch else INDICES[k] for k, n in enumerate(x.shape)]
         outer, inner = ({INDICES[k]: x.shape[k] for k in own if k != x.batch} for own in (kept, axes))
         kind, prefix = ("V", "v") if x.laned else ("real", "s")
+        words, out = Words(program.dtype, x.laned, "f"), to[[index[k] if k in kept else "0" for k in of]]
         with code.loops(**outer):
-            code.put(f"{kind} sum = {'all' if x.laned else ''}({self.start});")
-            with code.loops(**inner):
-                term = Words(program.dtype, x.laned, "f").convert(program.element(x, index, code), "f")
-                code.put(self.update.format("sum", term, prefix))
-            out = to[[index[k] if k in kept else "0" for k in of]]
-            code.put(f"{out} += total(v_keep(valid, sum));" if across else f"{out} = sum;")
+            if all(n == 1 for n in inner.values()):
+                total = words.convert(program.element(x, index, code), "f")
+            else:
+                total = Term("sum", x.laned, "f")
+                code.put(f"{kind} sum = {words.spread(Term(self.start, False, 'f'))};")
+                with code.loops(**inner):
+                    term = words.convert(program.element(x, index, code), "f")
+                    code.put(self.update.format(total, term, prefix))
+            code.put(f"{out} += total(v_keep(valid, {total}));" if across else f"{out} = {total};")
 
     @staticmethod
     def _find_axes(

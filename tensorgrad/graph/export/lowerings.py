@@ -6,7 +6,7 @@ forward: it takes the same arguments, of which some are `Traced`, and gives what
 C needs a rule for everything that is not made of other ops. It is ``rule(program, value, *arguments,
 **options)``, which writes the result of an op, ``value``, into a `Program`. To add one:
 
-- for an op on elements write a line into the table of ``c_elementwise``: ``write_as("({0} / (1 + {1}))")``, or
+- for an op on elements write a line into the table of ``c_elementwise``: ``write_as("({0} / {1})")``, or
   ``call("softsign")`` and two C functions, of a number and of a vector, in ``graph/native/prelude.c``;
 - for any other write a function: `Program.begin` makes room for the result and gives the code that writes
   it, with pointers to what is read; loops and lines are put into that code. ``c_windows.max_pool`` is a

@@ -1,4 +1,4 @@
-// The same without more to sum over, and b turned; ROWS by COLUMNS vectors of the result in registers.
+// Samples in a and b, and nothing else summed over; b is turned, ROWS by COLUMNS of its vectors are in registers.
 INLINE void NAME(const V *restrict a, const real *restrict b, real *restrict out) {
   U sums[ROWS][COLUMNS];
   for (int p = 0; p < ROWS; p++) for (int q = 0; q < COLUMNS; q++) sums[p][q] = (U){0};

@@ -103,7 +103,7 @@ def _name_type(buffer: Buffer) -> str:
 
 def _reserve(buffer: Buffer) -> str:
     """Memory of the program's own: of all blocks, of slots to which blocks add up sums, or alone."""
-    many = {"kept": "_all[BLOCKS]", "sums": "_all[SLOTS]", "plain": ""}[buffer.role]
+    many = {"kept": "all[BLOCKS]", "sums": "all[SLOTS]", "plain": ""}[buffer.role]
     size = -(-buffer.size // 16) * 16 if buffer.role != "kept" else buffer.size
     return f"static {_name_type(buffer)} {buffer.name}{many}[{size}] ALIGNED;  // {buffer.note}"
 
@@ -114,8 +114,8 @@ def _declare(buffer: Buffer, stage: int | None) -> str:
     slot = "slot" if buffer.stage == stage else "0"
     start = {
         "argument": f"arg[{buffer.offset}]", "arena": f"({kind} *)(arena + {buffer.offset})",
-        "kept": f"{buffer.name}_all[{'0' if stage is None else 'block'}]",
-        "sums": f"{buffer.name}_all[{slot}]",
+        "kept": f"{buffer.name}all[{'0' if stage is None else 'block'}]",
+        "sums": f"{buffer.name}all[{slot}]",
     }  # fmt: skip
     const = "const " if buffer.role == "argument" else ""
     return f"{const}{kind} *const {buffer.name} = {start[buffer.role]};  // {buffer.note}"
@@ -157,7 +157,7 @@ def _write_work(program: Program, sources: Sequence[Buffer]) -> Iterator[str]:
             continue
         sums = [b for b in program.buffers if b.role == "sums" and b.stage == stage]
         yield "  for (int slot = thread; slot < SLOTS; slot += using) {"
-        yield from (f"    memset({b.name}_all[slot], 0, sizeof *{b.name}_all);" for b in sums)
+        yield from (f"    memset({b.name}all[slot], 0, sizeof *{b.name}all);" for b in sums)
         yield "    for (int block = slot; block < BLOCKS; block += SLOTS)"
         yield f"      blocks_{stage}(block, slot, arenas[thread]);"
         yield "  }"
@@ -168,7 +168,7 @@ def _write_work(program: Program, sources: Sequence[Buffer]) -> Iterator[str]:
             after.append(f"  for (int unit = {first}; unit < {end}; unit++) {share.name}shared(unit);")
         for buffer in [b for b in sums if not _is_collected(program, b, sources)]:
             after.append(
-                f"  add_up_slots({buffer.name}_all[0], sizeof *{buffer.name}_all / sizeof(real), thread);"
+                f"  add_up_slots({buffer.name}all[0], sizeof *{buffer.name}all / sizeof(real), thread);"
             )
         yield from [*after, "  meet();"] if after else []
     yield "  finish(thread);"
@@ -188,7 +188,7 @@ def _list_gradients(program: Program, sources: Sequence[View]) -> tuple[str, int
         loops = [(1, [0])] * 2 + merge_axes(view.shape[1:], [view.strides[1:]])
         (n, (step,)), (m, (last,)) = loops[-2:]
         alone = buffer.role == "sums" and _is_collected(program, buffer, [v.buffer for v in sources])
-        memory = {"sums": f"{buffer.name}_all[0]", "plain": buffer.name}.get(buffer.role, "0")
+        memory = {"sums": f"{buffer.name}all[0]", "plain": buffer.name}.get(buffer.role, "0")
         fields: dict[str, Any] = {
             "name": f'"{value.name}"', "source": memory, "leaf": buffer.offset,
             "slots": "SLOTS" if alone else 1, "slot_step": -(-buffer.size // 16) * 16,

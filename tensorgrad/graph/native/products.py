@@ -155,9 +155,9 @@ class Product:
 
     def _call(self, kind: str, rows: int, columns: int, arguments: Sequence[str], **words: str) -> str:
         """A call of a function in one of the C files, of which a copy is made for this product."""
-        name = f"{self.value.name}{kind}_{rows}_{columns}"
-        heads = [f"for (int {x.name} = 0; {x.name} < {x.length}; {x.name}++)" for x in self.r]
-        words |= {"NAME": name, "ROWS": str(rows), "COLUMNS": str(columns), "LOOPS": "\n  ".join(heads)}
+        name = f"{self.value.name}{kind}_{rows}x{columns}"
+        loops = [f"for (int {x.name} = 0; {x.name} < {x.length}; {x.name}++)" for x in self.r]
+        words |= {"NAME": name, "ROWS": str(rows), "COLUMNS": str(columns), "LOOPS": " ".join(loops)}
         words |= {"AT_A": _place(self.r, "a"), "AT_B": _place(self.r, "b")}
         pattern = re.compile(rf"\b({'|'.join(words)})\b")
         self.program.functions[name] = pattern.sub(lambda word: words[word[0]], read_template(kind))

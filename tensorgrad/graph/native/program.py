@@ -219,7 +219,9 @@ class Program:
         if view.is_dense():
             return view
         dense = self.new_view(self.name(f"{value.name}rows"), view.shape, view.batch, view.buffer.whole)
-        self.copy(self.code(value.stage, value.laned), view, dense)
+        code = self.code(value.stage, value.laned)
+        code.put(f"// {dense.buffer.name}: {value.name} in rows, {dense.buffer.note}")
+        self.copy(code, view, dense)
         return dense
 
     def copy(self, code: Code, source: View, target: View) -> None:
@@ -235,8 +237,8 @@ class Program:
 
     @contextmanager
     def _loop(self, code: Code, view: View, *strides: Sequence[int]) -> Iterator[list[str]]:
-        """Loops over the elements of a view; the places in arrays of some strides."""
-        axes = view.axes()
+        """Loops over the elements of a view, in the order of the first strides; the places in all arrays."""
+        axes = sorted(view.axes(), key=lambda k: -strides[0][k])
         loops = merge_axes([view.shape[k] for k in axes], [[array[k] for k in axes] for array in strides])
         with code.loops(**{INDICES[k]: n for k, (n, _) in enumerate(loops)}) as index:
             yield [place(index, [steps[k] for _, steps in loops]) for k in range(len(strides))]
@@ -365,7 +367,8 @@ class Program:
     def _write_op(self, x: Value, at: Mapping[Value, str], code: Code, laned: bool) -> Term:
         terms = [self._write_term(y, at, code, laned) for y in x.arguments]
         rule: Any = self.rules[x.tensor.op.name] if x.tensor.op else None
-        return Term(rule.write(Words(self.dtype, laned, x.kind), *terms, **x.tensor.params), laned, x.kind)
+        text = rule.write(Words(self.dtype, laned, x.kind), *terms, **x.tensor.params)
+        return text if isinstance(text, Term) else Term(text, laned, x.kind)
 
 
 def _find_kind(tensor: Tensor) -> str:

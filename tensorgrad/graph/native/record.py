@@ -110,6 +110,9 @@ def record(
             one = Tensor(np.ones(loss.shape, loss.dtype), name="one")
             found = walk([(loss, one)], create_graph=True) if loss.requires_grad else []
             recording.gradients = [(leaf, g if isinstance(g, Tensor) else Tensor(g)) for leaf, g in found]
+            for leaf, g in recording.gradients:
+                if g.op is not None and g.name is None:
+                    g.name = f"gradient of {leaf.name or 'a leaf'}"
     finally:
         tracing.reset(token)
     return recording
