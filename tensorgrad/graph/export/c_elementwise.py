@@ -59,9 +59,8 @@ def nan_to_num(words: Words, x: Term, nan: float, posinf: Any, neginf: Any) -> s
 #: Functions of the prelude, and those that have another name there.
 CALLED = (
     "cbrt ceil copysign cos cosh elu erf erfc exp exp2 expm1 floor floor_divide fmax fmin fmod heaviside "
-    "hypot leaky_relu log log10 log1p log2 logaddexp logaddexp2 reciprocal relu remainder rint sigmoid "
-    "sign silu sin "
-    "sinc sinh softplus sqrt square tan tanh trunc"
+    "hypot leaky_relu log log10 log1p log2 logaddexp logaddexp2 reciprocal relu remainder rint sigmoid sign "
+    "silu sin sinc sinh softplus sqrt square tan tanh trunc"
 )
 RENAMED = {
     "absolute": "fabs", "arccos": "acos", "arccosh": "acosh", "arcsin": "asin", "arcsinh": "asinh",
@@ -74,7 +73,7 @@ ELEMENTWISE: dict[str, Elementwise] = {
     **{name: call(name) for name in CALLED.split()},
     **{op: call(name) for op, name in RENAMED.items()},
     "add": write_as("({} + {})", "fi"), "subtract": write_as("({} - {})", "fi"),
-    "multiply": write_as("({} * {})", "fi"), "divide": write_as("({} / {})"),
+    "multiply": write_as("({} * {})"), "divide": write_as("({} / {})"),
     "negative": write_as("(-{})", "fi"), "positive": write_as("{}", "fi"), "identity": write_as("{}", "fib"),
     "normalize": write_as("(({} - {}) * {} + {})"),
     "equal": compare("=="), "not_equal": compare("!="), "less": compare("<"), "less_equal": compare("<="),

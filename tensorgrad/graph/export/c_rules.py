@@ -1,8 +1,8 @@
 """The rules of C for ops that move, add up and multiply; those on elements and on windows stand beside.
 
 A rule is ``rule(program, value, *arguments, **options)``. It asks the `Program` for the memory of its
-arguments (`need`), says where its result lies (`see`: in that memory, `begin`: in new memory), and puts lines
-into code.
+arguments (`need`), says where its result lies (`see`: in that memory, `begin`: in new memory), and puts
+lines into code.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.lib.stride_tricks import as_strided
 
 from tensorgrad.core import Tensor
 from tensorgrad.core.checks import NDArray
-from tensorgrad.graph.native.code import INDICES, Words
+from tensorgrad.graph.native.code import INDICES, Term, Words
 from tensorgrad.graph.native.plan import (
     UnbatchableError,
     UnwritableError,
@@ -35,7 +35,7 @@ FAR = 1 << 40  # the step of the batch axis in an array that is only looked at
 
 
 def view_as(look: Callable[..., NDArray]) -> Callable[..., None]:
-    """As a view: NumPy says, of an array in place of the memory, which is not read, where elements lie."""
+    """As a view: NumPy says, of an array that stands in for memory and is not read, where elements lie."""
 
     def rule(program: Program, value: Value, x: Value, **options: Any) -> None:
         view = program.need(x)
@@ -203,13 +203,17 @@ class Reduction:
         index = ["0" if n == 1 or k == x.batch else INDICES[k] for k, n in enumerate(x.shape)]
         outer, inner = ({INDICES[k]: x.shape[k] for k in own if k != x.batch} for own in (kept, axes))
         kind, prefix = ("V", "v") if x.laned else ("real", "s")
+        words, out = Words(program.dtype, x.laned, "f"), to[[index[k] if k in kept else "0" for k in of]]
         with code.loops(**outer):
-            code.put(f"{kind} sum = {'all' if x.laned else ''}({self.start});")
-            with code.loops(**inner):
-                term = Words(program.dtype, x.laned, "f").convert(program.element(x, index, code), "f")
-                code.put(self.update.format("sum", term, prefix))
-            out = to[[index[k] if k in kept else "0" for k in of]]
-            code.put(f"{out} += total(v_keep(valid, sum));" if across else f"{out} = sum;")
+            if all(n == 1 for n in inner.values()):
+                total = words.convert(program.element(x, index, code), "f")
+            else:
+                total = Term("sum", x.laned, "f")
+                code.put(f"{kind} sum = {words.spread(Term(self.start, False, 'f'))};")
+                with code.loops(**inner):
+                    term = words.convert(program.element(x, index, code), "f")
+                    code.put(self.update.format(total, term, prefix))
+            code.put(f"{out} += total(v_keep(valid, {total}));" if across else f"{out} = {total};")
 
     @staticmethod
     def _find_axes(
@@ -265,4 +269,4 @@ def _contract(
         factors.append(Factor(x, view, dict(zip(letters, steps, strict=True))))
         for letter, n in zip(letters, x.shape, strict=True):
             lengths[letter] = max(lengths.get(letter, 1), n) if n else 0
-    Product(program, value, factors[0], factors[1], lengths, result)
+    Product(program, value, factors, lengths, result)

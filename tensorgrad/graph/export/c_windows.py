@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -18,120 +18,106 @@ Axes: TypeAlias = tuple[Windows, Windows]
 Index: TypeAlias = tuple[str, str, str, str]  # of images: sample, row, column, channel
 
 
-class Layout(NamedTuple):
-    """How filters lie over images: along rows and columns, and the length of each letter of the product.
+class Convolution:
+    """How filters lie over images, as letters of a product.
 
-    Letters are samples s, groups g, filters f and channels c of a group, rows y and columns x of the output,
-    k and l of the filters.
+    These are samples s, groups g, filters f and channels c of a group, rows y and columns x of the output, k
+    and l of the filters.
     """
 
-    axes: Axes
-    lengths: dict[str, int]
+    def __init__(
+        self,
+        program: Program,
+        value: Value,
+        images: Sequence[int],
+        filters: Sequence[int],
+        groups: int,
+        **how: Any,
+    ) -> None:
+        self.program, self.value = program, value
+        self.axes = slide("compile", (images[1], images[2]), filters[2:], **how, shapes="")
+        counts = (axis.count for axis in self.axes)
+        each = (images[0], groups, filters[0] // groups, *filters[1:], *counts)
+        self.lengths = dict(zip("sgfcklyx", each, strict=True))
+
+    def see_filters(self, w: Value) -> Factor:
+        """The factor of filters."""
+        view = self.program.need(w)
+        steps = dict(zip("fckl", view.steps(), strict=True))
+        return Factor(w, view, {"g": self.lengths["f"] * view.strides[0], **steps})
+
+    def see_images(self, x: Value) -> Factor:
+        """The factor of images, with their padding."""
+        rows, columns = self.axes
+        view = self._add_margin(x, [(axis.before, axis.after) for axis in self.axes])
+        return self.see(x, view, "c", y=rows.stride, x=columns.stride, k=rows.dilation, l=columns.dilation)
+
+    def see_cotangent(self, y: Value) -> Factor:
+        """The factor of a cotangent over which filters go that are turned around.
+
+        It has a margin, and zeros between where a stride skips. With more padding than a window is long
+        there are rows that it never sees.
+        """
+        lasts = [(axis.size - 1) * axis.dilation for axis in self.axes]  # taps of a window
+        margins, start = [], 0
+        for last, axis in zip(lasts, self.axes, strict=True):
+            after = axis.length + axis.before - 1 - (axis.count - 1) * axis.stride
+            margins.append((max(last - axis.before, 0), max(after, 0)))
+        view = self._add_margin(y, margins, [axis.stride for axis in self.axes])
+        for last, axis, step in zip(lasts, self.axes, view.strides[1:3], strict=True):
+            start += max(last, axis.before) * step
+        view = View(view.buffer, view.shape, view.strides, view.offset + start, view.batch)
+        rows, columns = self.axes
+        self.lengths |= {"y": rows.length, "x": columns.length}
+        return self.see(y, view, "f", y=1, x=1, k=-rows.dilation, l=-columns.dilation)
+
+    def see(self, image: Value, view: View, channel: str, /, **pixels: int) -> Factor:
+        """The factor of images; ``pixels`` says how many of them some letters go at a time."""
+        sample, *_, each = view.steps()
+        steps = {letter: n * view.strides[1 if letter in "yk" else 2] for letter, n in pixels.items()}
+        group = self.lengths[channel] * view.strides[3]
+        return Factor(image, view, {"s": sample, "g": group, channel: each, **steps})
+
+    def _add_margin(self, x: Value, margins: Sequence[Sequence[int]], spread: Sequence[int] = (1, 1)) -> View:
+        """Images with zeros around them and, ``spread`` by more than 1, between them."""
+        view = self.program.need(x)
+        if not any(map(any, margins)) and max(spread) == 1:
+            return view
+        pixels = zip(x.shape[1:3], spread, margins, strict=True)
+        lengths = [before + (n - 1) * step + 1 + after for n, step, (before, after) in pixels]
+        shape = (x.shape[0], *lengths, x.shape[3])
+        buffer = self.program.new_view(f"{self.value.name}margin", shape, x.batch).buffer
+        sample, down, across, channel = strides = lane_strides(shape, x.batch)
+        padded = View(buffer, shape, strides, 0, x.batch)
+        code = self.program.code(x.stage, x.laned)
+        code.put(f"// {self.value.name}: {x.name} with a margin, {buffer.note}")
+        code.clear(self.program.point(padded, code))
+        start = margins[0][0] * down + margins[1][0] * across
+        inside = (sample, down * spread[0], across * spread[1], channel)
+        self.program.copy(code, view, View(buffer, x.shape, inside, start, x.batch))
+        return padded
+
+    def multiply(self, factors: Sequence[Factor], order: str, result: str, bias: Any = None) -> None:
+        """Write the product, in loops of some order."""
+        bias = None if bias is None else self.program.constant(bias)
+        lengths = {letter: self.lengths[letter] for letter in order}
+        Product(self.program, self.value, factors, lengths, result, bias)
 
 
 def conv2d(program: Program, value: Value, x: Value, w: Value, bias: Any = None, **options: Any) -> None:
-    layout = _lay_filters(x.shape, w.shape, **options)
-    bias = program.constant(bias) if bias is not None else None
-    factors = _see_images(program, value, x, layout), _see_filters(program, w, layout)
-    _convolve(program, value, *factors, layout, "sgfyxckl", "syxgf", bias)
-
-
-def conv2d_filters(program: Program, value: Value, x: Value, y: Value, *, shape: Any, **options: Any) -> None:
-    layout = _lay_filters(x.shape, shape, **options)
-    view = program.need(y)
-    cotangents = Factor(y, view, _find_steps(view, "f", layout, y=1, x=1))
-    _convolve(program, value, cotangents, _see_images(program, value, x, layout), layout, "sgfcklyx", "gfckl")
+    how = Convolution(program, value, x.shape, w.shape, **options)
+    how.multiply([how.see_images(x), how.see_filters(w)], "sgfyxckl", "syxgf", bias)
 
 
 def conv2d_images(program: Program, value: Value, y: Value, w: Value, *, shape: Any, **options: Any) -> None:
-    """Filters, turned around, go over the cotangent with a margin, and zeros between where a stride skips."""
-    layout = _lay_filters(shape, w.shape, **options)
-    rows, columns = layout.axes
-    lasts = [(axis.size - 1) * axis.dilation for axis in layout.axes]  # taps of a window
-    margins = [
-        (max(last - axis.before, 0), max(axis.length + axis.before - 1 - (axis.count - 1) * axis.stride, 0))
-        for last, axis in zip(lasts, layout.axes, strict=True)
-    ]
-    view = _add_margin(program, value, y, margins, (rows.stride, columns.stride))
-    # With more padding than a window there are rows that it never saw.
-    starts = [max(last, axis.before) for last, axis in zip(lasts, layout.axes, strict=True)]
-    start = sum(n * step for n, step in zip(starts, view.strides[1:3], strict=True))
-    view = View(view.buffer, view.shape, view.strides, view.offset + start, view.batch)
-    steps = _find_steps(view, "f", layout, y=1, x=1, k=-rows.dilation, l=-columns.dilation)
-    layout.lengths.update(y=rows.length, x=columns.length)
-    factors = Factor(y, view, steps), _see_filters(program, w, layout)
-    _convolve(program, value, *factors, layout, "sgcyxfkl", "syxgc")
+    how = Convolution(program, value, shape, w.shape, **options)
+    how.multiply([how.see_cotangent(y), how.see_filters(w)], "sgcyxfkl", "syxgc")
 
 
-def _lay_filters(
-    images: Sequence[int], filters: Sequence[int], *, stride: Any, padding: Any, dilation: Any, groups: int
-) -> Layout:
-    axes = slide("compile", (images[1], images[2]), filters[2:], stride, padding, dilation, shapes="")
-    each = (images[0], groups, filters[0] // groups, *filters[1:], *(axis.count for axis in axes))
-    return Layout(axes, dict(zip("sgfcklyx", each, strict=True)))
-
-
-def _find_steps(view: View, channel: str, layout: Layout, **pixels: int) -> dict[str, int | None]:
-    """Of images along each letter; ``pixels`` says how many of them some go at a time."""
-    sample, *_, each = view.steps()
-    steps = {letter: n * view.strides[1 if letter in "yk" else 2] for letter, n in pixels.items()}
-    return {"s": sample, "g": layout.lengths[channel] * view.strides[3], channel: each, **steps}
-
-
-def _see_images(program: Program, value: Value, x: Value, layout: Layout) -> Factor:
-    rows, columns = layout.axes
-    view = _add_margin(program, value, x, [(axis.before, axis.after) for axis in layout.axes])
-    pixels = {"y": rows.stride, "x": columns.stride, "k": rows.dilation, "l": columns.dilation}
-    return Factor(x, view, _find_steps(view, "c", layout, **pixels))
-
-
-def _see_filters(program: Program, w: Value, layout: Layout) -> Factor:
-    view = program.need(w)
-    return Factor(
-        w, view, dict(zip("fckl", view.steps(), strict=True)) | {"g": layout.lengths["f"] * view.strides[0]}
-    )
-
-
-def _add_margin(
-    program: Program,
-    value: Value,
-    x: Value,
-    margins: Sequence[tuple[int, int]],
-    spread: Sequence[int] = (1, 1),
-) -> View:
-    """Images with zeros around them and, ``spread`` by more than 1, between them."""
-    view = program.need(x)
-    if not any(map(any, margins)) and tuple(spread) == (1, 1):
-        return view
-    pixels = zip(x.shape[1:3], spread, margins, strict=True)
-    shape = (
-        x.shape[0],
-        *(before + (n - 1) * step + 1 + after for n, step, (before, after) in pixels),
-        x.shape[3],
-    )
-    buffer = program.new_view(f"{value.name}margin", shape, x.batch).buffer
-    sample, down, across, channel = strides = lane_strides(shape, x.batch)
-    code = program.code(x.stage, x.laned)
-    code.put(f"// {value.name}: {x.name} with a margin, {buffer.note}")
-    code.clear(program.point(padded := View(buffer, shape, strides, 0, x.batch), code))
-    inside = (sample, down * spread[0], across * spread[1], channel)
-    program.copy(
-        code, view, View(buffer, x.shape, inside, margins[0][0] * down + margins[1][0] * across, x.batch)
-    )
-    return padded
-
-
-def _convolve(
-    program: Program,
-    value: Value,
-    a: Factor,
-    b: Factor,
-    layout: Layout,
-    order: str,
-    result: str,
-    bias: Any = None,
-) -> None:
-    Product(program, value, a, b, {letter: layout.lengths[letter] for letter in order}, result, bias)
+def conv2d_filters(program: Program, value: Value, x: Value, y: Value, *, shape: Any, **options: Any) -> None:
+    how = Convolution(program, value, x.shape, shape, **options)
+    cotangent = how.see(y, program.need(y), "f", y=1, x=1)
+    how.multiply([cotangent, how.see_images(x)], "sgfcklyx", "gfckl")
 
 
 # Pooling
@@ -197,7 +183,7 @@ def _lay_windows(
 
 @contextmanager
 def _loop_over_windows(code: Code, images: Value, axes: Axes) -> Iterator[tuple[Index, Iterator[Index]]]:
-    """Loops over samples, if not in lanes, windows and channels: the window, and the pixels in it."""
+    """Loops over samples, if they are not in lanes, windows and channels: the window and its pixels."""
     (rows, columns), (samples, *_, channels) = axes, images.shape
     ranges = {"y": rows.count, "x": columns.count}
     ranges = {"c": channels, **ranges} if images.laned else {"b": samples, **ranges, "c": channels}

@@ -6,17 +6,15 @@ forward: it takes the same arguments, of which some are `Traced`, and gives what
 C needs a rule for everything that is not made of other ops. It is ``rule(program, value, *arguments,
 **options)``, which writes the result of an op, ``value``, into a `Program`. To add one:
 
-- for an op on elements write a line into the table of ``c_elementwise``: ``"softsign": write_as("({0} / (1 +
-...))")``,
-  or ``call("softsign")`` and two C functions, of a number and of a vector, in ``graph/native/prelude.c``;
-- for any other write a function: `Program.begin` makes room for the result and gives the code that writes it,
-with
-  pointers to what is read; loops and lines are put into that code. ``c_windows.max_pool`` is a short example.
-  A rule that cannot follow raises `UnbatchableError` (then there are no lanes) or `UnwritableError` (then no
-  C);
-- or write nothing: an op without a rule is written as what its forward is made of, if that is made of ops, or
-as
-  ``graph/native/expansions.py`` says.
+- for an op on elements write a line into the table of ``c_elementwise``: ``write_as("({0} / {1})")``, or
+  ``call("softsign")`` and two C functions, of a number and of a vector, in ``graph/native/prelude.c``;
+- for any other write a function: `Program.begin` makes room for the result and gives the code that writes
+  it, with pointers to what is read; loops and lines are put into that code. ``c_windows.max_pool`` is a
+  short example. A rule that cannot follow raises `UnbatchableError` (then there are no lanes) or
+  `UnwritableError` (then no C);
+- or write nothing: an op without a rule is written as what its forward is made of, if that is made of ops,
+  or as ``graph/native/expansions.py`` says.
+
 `lower` and `lower_ops` are given the table, so that one of another language can be asked in the same way.
 """
 

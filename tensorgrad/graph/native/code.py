@@ -50,7 +50,10 @@ class Code:
         yield
         self._depth -= 1
         inside = self.lines[start + 1 :]
-        if len(inside) == 1 and not head.startswith("INLINE") and len(head + inside[0]) < WIDTH:
+        if not inside:
+            del self.lines[start:]
+            return
+        if len(inside) == 1 and (not head or len(head + inside[0]) < WIDTH):
             self.lines[start:] = ["  " * self._depth + f"{head} {inside[0].lstrip()}".lstrip()]
         else:
             self.put("}")
@@ -91,15 +94,25 @@ class Pointer:
 
 
 class Term(str):
-    """The text of an element, and what it is: of a sample or of all lanes, of which kind, of which number."""
+    """The text of an element, and what it is.
+
+    Attributes
+    ----------
+    laned : bool
+        Whether it is a vector, or the same for all lanes.
+    kind : str
+        "f", "i" or "b", as a value's.
+    origin : Term, number or None
+        What was converted to it; of a constant the number.
+    """
 
     laned: bool
-    kind: str  # "f", "i" or "b", as a value's
-    number: int | float | None
+    kind: str
+    origin: Any
 
-    def __new__(cls, text: str, laned: bool, kind: str, number: int | float | None = None) -> Term:
+    def __new__(cls, text: str, laned: bool, kind: str, origin: Any = None) -> Term:
         term = super().__new__(cls, text)
-        term.laned, term.kind, term.number = laned, kind, number
+        term.laned, term.kind, term.origin = laned, kind, origin
         return term
 
 
@@ -130,8 +143,11 @@ class Words:
         """A term as another kind of element."""
         if term.kind == kind:
             return term
-        if kind == "f" and term.number is not None:
-            return self.real(float(term.number))
+        if isinstance(term.origin, Term):
+            if term.origin.kind == "b":  # it keeps its two values in every kind
+                return self.convert(term.origin, kind)
+        elif kind == "f" and term.origin is not None:
+            return self.real(float(term.origin))
         minus = "-" if term.kind == "b" else ""
         if kind == "f":
             text = f"{minus}to_real({term})" if term.laned else f"{minus}(real){term}"
@@ -139,7 +155,7 @@ class Words:
             text = f"{term} != 0" if term.laned else f"-({term} != 0)"
         else:
             text = f"-{term}" if minus else f"to_whole({term})" if term.laned else f"(whole){term}"
-        return Term(f"({text})", term.laned, kind)
+        return Term(f"({text})", term.laned, kind, term)
 
     def spread(self, term: Term) -> Term:
         """A term that is the same for all samples as a vector, if vectors are written."""

@@ -140,9 +140,8 @@ class Compiled:
             self.recordings += 1
             if self.recordings == MANY:
                 warnings.warn(
-                    f"compile: recorded {MANY} times; is the function called with ever new shapes, or "
-                    "does something "
-                    "that it reads change from call to call?",
+                    f"compile: recorded {MANY} times; is the function called with ever new shapes, or does "
+                    "something that it reads change from call to call?",
                     stacklevel=3,
                 )
         return variant
@@ -182,8 +181,7 @@ def _read_arguments(arguments: Sequence[Any]) -> list[NDArray]:
     for x in arguments:
         if isinstance(x, Tensor) and x.requires_grad:
             raise UncompilableError(
-                f"compile: {x.label()} requires grad; let the function read it from outside, arguments "
-                "are data"
+                f"compile: {x.label()} requires grad; arguments are data: let the function reach for it"
             )
     arrays = [x.data if isinstance(x, Tensor) else x for x in arguments]
     dtypes = {x.dtype for x in arrays if isinstance(x, np.ndarray) and x.dtype.kind == "f"}
@@ -206,8 +204,7 @@ def _scale_gradients(
 def compile(
     function: Callable[..., Any], *, optimizer: Stepper | None = None, threads: int | None = None
 ) -> Compiled:
-    """A function that computes in C what ``function`` computes: it is recorded, written and compiled when
-    first called.
+    """A function that computes in C what ``function`` computes: it is compiled when it is first called.
 
     Parameters
     ----------

@@ -144,19 +144,14 @@ class Expansion:
         return made
 
     def _find_dtype(self) -> np.dtype[Any]:
-        """The one of the results, which all others must have that are not only read to be converted."""
+        """The one of the results, which all others must have."""
         dtypes = {t.dtype for t in self.recording.results() if t.dtype.kind not in "biu"}
         if len(dtypes) != 1 or not dtypes <= {np.dtype(np.float32), np.dtype(np.float64)}:
             found = ", ".join(sorted(map(str, dtypes))) or "none"
             raise UncompilableError(f"compile: expected float32 or float64 throughout, got {found}")
         (dtype,) = dtypes
         for t in self.order:
-            if t.dtype.kind in "biu" or t.dtype == dtype:
-                continue
-            users = [
-                u for u in self.order if any(isinstance(x, Tensor) and self.find(x) is t for x in u.inputs)
-            ]
-            if t.op is not None or t.dtype.kind != "f" or any(u.op and u.op.name != "astype" for u in users):
+            if t.dtype.kind not in "biu" and t.dtype != dtype:
                 name = t.name or (t.op.name if t.op is not None else "a constant")
                 raise UncompilableError(f"compile: expected {dtype} throughout, got {t.dtype} in {name}")
         return dtype

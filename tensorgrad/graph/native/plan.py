@@ -12,11 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from tensorgrad.core import Tensor
-
-Role = Literal["argument", "arena", "kept", "plain", "sums"]
 
 
 class UnbatchableError(Exception):
@@ -62,7 +60,7 @@ class Buffer:
     size: int
     laned: bool
     whole: bool
-    role: Role
+    role: str
     note: str
     first: int = 0
     last: int = 0
@@ -114,8 +112,8 @@ def dense_strides(shape: Sequence[int], batch: int | None) -> tuple[tuple[int, .
 def lane_strides(shape: Sequence[int], batch: int | None) -> tuple[int, ...]:
     """The strides of a laned value: row-major, but images (N, H, W, C) a channel after the other.
 
-    The pixels that a window slides over are neighbours then. With the channels innermost they would be powers
-    of two apart, and a cache keeps such in few of its places.
+    The pixels that a window slides over are neighbours then. With the channels innermost they would be
+    powers of two apart, and a cache keeps such in few of its places.
     """
     if batch != 0 or len(shape) < 4:
         return dense_strides(shape, batch)[0]
@@ -212,32 +210,37 @@ def merge_axes(lengths: Sequence[int], strides: Sequence[Sequence[int]]) -> list
 def times(x: str, n: int) -> str:
     """A product as text.
 
-    >>> times("i", 3), times("i * 3", 4), times("i + 1", 4), times("i", 1), times("0", 5), times("i", -2)
-    ('i * 3', 'i * 12', '(i + 1) * 4', 'i', '0', '-i * 2')
+    >>> times("i", 3), times("1 + i * 3", 4), times("i", 1), times("0", 5), times("i - 1", -2), times("t[i]", 2)
+    ('i * 3', '4 + i * 12', 'i', '0', '2 - i * 2', 't[i] * 2')
     """
-    if n < 0:
-        return f"-{times(x, -n)}" if x != "0" else x
-    if n == 0 or n == 1:
-        return x if n else "0"
-    if x.isdigit():
-        return str(int(x) * n)
-    name, _, factor = x.rpartition(" * ")
-    if name.isidentifier() and factor.isdigit():
-        return f"{name} * {int(factor) * n}"
-    return f"{x} * {n}" if x.isidentifier() else f"({x}) * {n}"
+    terms = []
+    for term in _split(x):
+        name, _, factor = term.rpartition(" * ") if term[-1].isdigit() and " * " in term else (term, "", "1")
+        number = int(factor) * n * (-1 if name[0] == "-" else 1)
+        name = name.lstrip("-")
+        text = f"{name} * {abs(number)}" if abs(number) != 1 else name
+        terms.append(
+            str(number * int(name)) if name.isdigit() else f"{'-' * (number < 0)}{text}" if number else "0"
+        )
+    return add(*terms)
 
 
 def add(*terms: str | int) -> str:
     """A sum as text.
 
-    >>> add("i * 3", "0", 2, "j"), add("i", "-k * 4"), add("0", 0)
-    ('2 + i * 3 + j', 'i - k * 4', '0')
+    >>> add("i * 3", "0", 2, "j + 5"), add("i", "-k * 4"), add("0", 0)
+    ('7 + i * 3 + j', 'i - k * 4', '0')
     """
-    texts = [str(term) for term in terms]
+    texts = [text for term in terms for text in _split(str(term))]
     numbers = [text for text in texts if text.lstrip("-").isdigit()]
     words = [text for text in texts if text not in numbers]
     known = sum(map(int, numbers))
     return " + ".join([str(known), *words] if known or not words else words).replace("+ -", "- ")
+
+
+def _split(x: str) -> list[str]:
+    """The terms of a sum; what has brackets is one."""
+    return [x] if "[" in x or "(" in x else x.replace(" - ", " + -").split(" + ")
 
 
 def place(index: Sequence[str], strides: Sequence[int], offset: int = 0) -> str:

@@ -24,9 +24,9 @@ MOST_UNITS = 16  # that the work on one gradient is shared in
 def write_c(program: Program, title: str) -> str:
     """The text.
 
-    Arguments of its function ``step`` are the outputs, then the leaves in the order of ``program.arguments``.
-    Then come the gradients; for an update what is clipped, and for each gradient its parameter, three arrays
-    of the optimizer and its options, which may all be null.
+    Arguments of its function ``step`` are the outputs, then the leaves in the order of
+    ``program.arguments``. Then come the gradients; for an update what is clipped, and for each gradient its
+    parameter, three arrays of the optimizer and its options, which may all be null.
     """
     sources = [_find_source(program, k) for k in range(len(program.gradients))]
     _store_outputs(program)
@@ -81,7 +81,7 @@ def _find_source(program: Program, k: int) -> View:
 
 
 def _store_outputs(program: Program) -> None:
-    """Write outputs into the caller's memory, of each block or at the end, and see whether guards held."""
+    """Write outputs into the caller's memory, of each block or at the end; see whether the guards held."""
     views = [program.need_dense(value) for value in program.outputs]
     end = program.code(max((stage + laned for stage, laned in program.stages), default=0), False)
     for k, (value, view) in enumerate(zip(program.outputs, views, strict=True)):
@@ -103,7 +103,7 @@ def _name_type(buffer: Buffer) -> str:
 
 def _reserve(buffer: Buffer) -> str:
     """Memory of the program's own: of all blocks, of slots to which blocks add up sums, or alone."""
-    many = {"kept": "_all[BLOCKS]", "sums": "_all[SLOTS]", "plain": ""}[buffer.role]
+    many = {"kept": "all[BLOCKS]", "sums": "all[SLOTS]", "plain": ""}[buffer.role]
     size = -(-buffer.size // 16) * 16 if buffer.role != "kept" else buffer.size
     return f"static {_name_type(buffer)} {buffer.name}{many}[{size}] ALIGNED;  // {buffer.note}"
 
@@ -114,15 +114,15 @@ def _declare(buffer: Buffer, stage: int | None) -> str:
     slot = "slot" if buffer.stage == stage else "0"
     start = {
         "argument": f"arg[{buffer.offset}]", "arena": f"({kind} *)(arena + {buffer.offset})",
-        "kept": f"{buffer.name}_all[{'0' if stage is None else 'block'}]",
-        "sums": f"{buffer.name}_all[{slot}]",
+        "kept": f"{buffer.name}all[{'0' if stage is None else 'block'}]",
+        "sums": f"{buffer.name}all[{slot}]",
     }  # fmt: skip
     const = "const " if buffer.role == "argument" else ""
     return f"{const}{kind} *const {buffer.name} = {start[buffer.role]};  // {buffer.note}"
 
 
 def _write_stages(program: Program) -> Iterator[str]:
-    """The functions of each stage: what comes before its blocks, a block, and what threads share after."""
+    """The functions of every stage: what comes before its blocks, a block, what threads share after it."""
     for (stage, laned), code in sorted(program.stages.items(), key=lambda item: item[0]):
         head = f"blocks_{stage}(int block, int slot, V *arena)" if laned else f"plain_{stage}(void)"
         text = "\n".join(code.lines)
@@ -144,8 +144,8 @@ def _write_function(
 
 
 def _write_work(program: Program, sources: Sequence[Buffer]) -> Iterator[str]:
-    """The function of a thread: stage by stage. Sums that later stages read are added up at once."""
-    yield "// All of a step. A block's number alone says its slot, so no sum depends on the threads."
+    """The function of a thread: stage by stage. Sums that are read later are added up over slots at once."""
+    yield "// All of a step. Blocks are dealt to slots by their number alone: no sum depends on the threads."
     yield "static void work(int thread) {"
     last = max(program.stages)
     for stage in range(last[0] + 1):
@@ -157,7 +157,7 @@ def _write_work(program: Program, sources: Sequence[Buffer]) -> Iterator[str]:
             continue
         sums = [b for b in program.buffers if b.role == "sums" and b.stage == stage]
         yield "  for (int slot = thread; slot < SLOTS; slot += using) {"
-        yield from (f"    memset({b.name}_all[slot], 0, sizeof *{b.name}_all);" for b in sums)
+        yield from (f"    memset({b.name}all[slot], 0, sizeof *{b.name}all);" for b in sums)
         yield "    for (int block = slot; block < BLOCKS; block += SLOTS)"
         yield f"      blocks_{stage}(block, slot, arenas[thread]);"
         yield "  }"
@@ -168,7 +168,7 @@ def _write_work(program: Program, sources: Sequence[Buffer]) -> Iterator[str]:
             after.append(f"  for (int unit = {first}; unit < {end}; unit++) {share.name}shared(unit);")
         for buffer in [b for b in sums if not _is_collected(program, b, sources)]:
             after.append(
-                f"  add_up_slots({buffer.name}_all[0], sizeof *{buffer.name}_all / sizeof(real), thread);"
+                f"  add_up_slots({buffer.name}all[0], sizeof *{buffer.name}all / sizeof(real), thread);"
             )
         yield from [*after, "  meet();"] if after else []
     yield "  finish(thread);"
@@ -188,12 +188,11 @@ def _list_gradients(program: Program, sources: Sequence[View]) -> tuple[str, int
         loops = [(1, [0])] * 2 + merge_axes(view.shape[1:], [view.strides[1:]])
         (n, (step,)), (m, (last,)) = loops[-2:]
         alone = buffer.role == "sums" and _is_collected(program, buffer, [v.buffer for v in sources])
-        memory = {"sums": f"{buffer.name}_all[0]", "plain": buffer.name}.get(buffer.role, "0")
+        memory = {"sums": f"{buffer.name}all[0]", "plain": buffer.name}.get(buffer.role, "0")
         fields: dict[str, Any] = {
             "name": f'"{value.name}"', "source": memory, "leaf": buffer.offset,
             "slots": "SLOTS" if alone else 1, "slot_step": -(-buffer.size // 16) * 16,
-            "offset": view.offset, "row_step": view.strides[0] if value.shape else 0,
-            "steps": f"{{{step}, {last}}}",
+            "offset": view.offset, "row_step": [*view.strides, 0][0], "steps": f"{{{step}, {last}}}",
             "rows": length, "lengths": f"{{{n}, {m}}}", "at": at,
             "first_unit": first, "units": min(length, MOST_UNITS),
         }  # fmt: skip

@@ -4,14 +4,14 @@ A product is out[p, q] = sum over r of a[p, r] b[q, r], where p, q and r stand f
 with its steps in both factors; windows of images are such steps too, so no matrix of windows is made. Which
 kind of loops it gets depends on where the samples are:
 
-- in ``a`` and the output (a layer's output, the cotangent of its input): some q times some p stay in
-registers;
-- in ``a`` and ``b``, and summed over (the gradient of filters): the same, each a vector that is added up
-last;
+- in ``a`` and the output (a layer's output, the cotangent of its input): some q times some p are in
+  registers;
+- in ``a`` and ``b``, and summed over (the gradient of filters): the same, of vectors that are added up last;
 - the same without r (the gradient of a matrix): ``b`` turned, so that its elements lie along a vector;
 - elsewhere: plain loops.
 
-The innermost loops of the first three stand in ``products.c``.
+The innermost loops of the first three stand in ``rows.c``, ``windows.c`` and ``outer.c``, with words in
+capitals for what differs.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ import itertools
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
-from tensorgrad.graph.native.code import Code, read_template
+from tensorgrad.graph.native.code import Code, Pointer, read_template
 from tensorgrad.graph.native.plan import (
     Value,
     View,
@@ -32,7 +32,7 @@ from tensorgrad.graph.native.plan import (
     place,
     require_apart,
     times,
-)
+)  # fmt: skip
 from tensorgrad.graph.native.program import Program
 
 
@@ -45,19 +45,19 @@ class Factor(NamedTuple):
 
 
 class Loop(NamedTuple):
-    """A loop variable of a product: its name, length, and steps in both factors and the output.
-
-    None: in a factor it is not one of its letters; in the output it is summed over.
-    """
+    """A loop variable of a product: name, length, the arrays that it is a letter of, and steps in them."""
 
     name: str
     length: int
-    a: int | None
-    b: int | None
-    out: int | None
+    of: str  # some of "a", "b" and "o", the output
+    a: int
+    b: int
+    o: int
 
 
-NOTHING = Loop("", 1, None, None, None)
+NOTHING = Loop("", 1, "", 0, 0, 0)
+Starts: TypeAlias = Mapping[str, str]  # where some loops are, by their names
+NOWHERE: Starts = {}
 
 
 class Product:
@@ -70,8 +70,8 @@ class Product:
     batch : int or None
         Where the samples are in the result.
     loops : list of Loop
-        All but the samples'. By where they are: ``p``, ``q``: in the result, and in ``a`` or ``b`` alone;
-        ``g``: in the result otherwise; ``r``: summed over.
+        All but the samples'. Of the output are ``p`` with ``a`` alone, ``q`` with ``b`` alone and the others,
+        ``g``; ``r`` is summed over.
     bias : Value or None
         A vector along the letters f and, before it, g.
     """
@@ -80,58 +80,51 @@ class Product:
         self,
         program: Program,
         value: Value,
-        a: Factor,
-        b: Factor,
+        factors: Sequence[Factor],
         lengths: Mapping[str, int],
         result: str,
         bias: Value | None = None,
     ) -> None:
         self.program, self.value, self.bias = program, value, bias
-        along = {letter for factor in (a, b) for letter, step in factor.steps.items() if step is None}
+        along = {letter for factor in factors for letter, step in factor.steps.items() if step is None}
         require_apart(len(along) <= 1, f"{value.name} multiplies samples with one another")
         samples = along.pop() if along else ""
-        lanes = [factor.steps.get(samples, 0) is None for factor in (a, b)]
-        self.a, self.b = (b, a) if lanes == [False, True] else (a, b)
-        one = lanes.count(True) == 1
-        alone = not one or (samples in result and not self.b.steps.get(samples))
+        self.a, self.b = sorted(factors, key=lambda factor: factor.steps.get(samples, 0) is not None)
+        both = self.b.steps.get(samples, 0) is None
+        alone = not samples or both or (samples in result and not self.b.steps.get(samples))
         require_apart(alone, f"{value.name} sums over samples of one factor, or multiplies them with rows")
         require_apart(not samples or 0 not in lengths.values(), f"{value.name} multiplies empty arrays")
         self.batch = result.index(samples) if samples and samples in result else None
-        steps = dict(zip(result, lane_strides([lengths[x] for x in result], self.batch), strict=True))
+        strides = lane_strides([lengths[x] for x in result], self.batch)
+        steps = {"a": self.a.steps, "b": self.b.steps, "o": dict(zip(result, strides, strict=True))}
+        self.loops: list[Loop] = []
+        for x, n in lengths.items():
+            if n != 1 and x != samples:
+                of = "".join(side for side, its in steps.items() if x in its)
+                self.loops.append(Loop(x, n, of, *(its.get(x) or 0 for its in steps.values())))
+        kinds = (["ao"], ["bo"], ["o", "abo"], ["a", "b", "ab"])
+        self.p, self.q, self.g, self.r = ([x for x in self.loops if x.of in kind] for kind in kinds)
         self.channels = {"g": lengths.get("f", 1), "f": 1}
-        self.loops = [
-            Loop(x, n, self.a.steps.get(x), self.b.steps.get(x), steps.get(x))
-            for x, n in lengths.items()
-            if n != 1 and x != samples
-        ]
-        self.r = [x for x in self.loops if x.out is None]
-        self.p = [x for x in self.loops if x.out is not None and x.a is not None and x.b is None]
-        self.q = [x for x in self.loops if x.out is not None and x.a is None and x.b is not None]
-        self.g = [x for x in self.loops if x not in (*self.r, *self.p, *self.q)]
         if samples and self.batch is None:
             simple = not self.r and not self.g and len(self.p) <= 1 and len(self.q) <= 1
             (self._add_up_outer if simple else self._add_up_windows)()
-        elif one:
+        elif samples and not both:
             self._multiply_rows()
         else:
             self._multiply_plainly()
 
     def _multiply_plainly(self) -> None:
-        """Loops without blocks: the sum inside of the outputs, but along the last output where it steps by
-        one.
-        """
-        outer = [x for x in self.loops if x.out is not None]
+        """Loops without blocks: sums inside of the outputs, but along the last output if it steps by one."""
         code, out, x, y = self._begin()
-        element = out.at(_place(outer, "out"))
+        outer = [x for x in self.loops if "o" in x.of]
+        element = out.at(_place(outer, "o"))
         product = f"{x.at(_place(self.loops, 'a'))} * {y.at(_place(self.loops, 'b'))}"
         kind, start = ("V", "zero") if self.value.laned else ("real", "0")
         if self.bias is not None:
-            first = self.program.point(self.program.need_dense(self.bias), code).at(
-                self._place_channel(outer)
-            )
-            start = f"all({first})" if self.value.laned else first
+            first = self.program.point(self.program.need_dense(self.bias), code)
+            start = f"{'all' if self.value.laned else ''}({first.at(self._place_channel(outer))})"
         last = outer[-1] if outer else NOTHING
-        if self.r and not self.value.laned and (last.out, {last.a, last.b}) == (1, {1, None}):
+        if self.r and not self.value.laned and last.o == 1 and last.a + last.b == 1:
             with code.loops(**_ranges(outer)):
                 code.put(f"{element} = {start};")
             with code.loops(**_ranges([*outer[:-1], *self.r, last])):
@@ -143,9 +136,10 @@ class Product:
                 code.put(f"sum += {product};")
             code.put(f"{element} = sum;")
 
-    def _place_channel(self, loops: Sequence[Loop]) -> str:
+    def _place_channel(self, loops: Sequence[Loop], starts: Starts = NOWHERE) -> str:
         """Which element of the bias the loops are at: the channels of all groups lie behind one another."""
-        return add(*(times(x.name, self.channels[x.name]) for x in loops if x.name in self.channels))
+        names = [x.name for x in loops if x.name in self.channels]
+        return place([starts.get(x, x) for x in names], [self.channels[x] for x in names])
 
     def _begin(self, summed: bool = False) -> tuple[Any, ...]:
         what = f"sums of {math.prod(x.length for x in self.r)} products" + " over samples" * summed
@@ -153,118 +147,112 @@ class Product:
         code, out = self.program.begin(self.value, what, batch=self.batch, stage=stage, summed=summed)
         return code, out, self.program.point(self.a.view, code), self.program.point(self.b.view, code)
 
-    def _call(self, kind: int, rows: int, columns: int, arguments: Sequence[str], **words: str) -> str:
-        """A call of one of the functions in ``products.c``, of which a copy is made for this product."""
-        name = f"{self.value.name}{('rows', 'windows', 'outer')[kind]}_{rows}_{columns}"
-        heads = [f"for (int {x.name} = 0; {x.name} < {x.length}; {x.name}++)" for x in self.r]
-        words |= {"NAME": name, "ROWS": str(rows), "COLUMNS": str(columns), "LOOPS": "\n  ".join(heads)}
+    def _advance(
+        self, pointers: Sequence[Pointer], loops: Sequence[Loop], starts: Starts = NOWHERE
+    ) -> list[str]:
+        """Pointers to the output and both factors where loops are."""
+        return [x.plus(_place(loops, side, starts)) for x, side in zip(pointers, "oab", strict=True)]
+
+    def _call(self, kind: str, rows: int, columns: int, arguments: Sequence[str], **words: str) -> str:
+        """A call of a function in one of the C files, of which a copy is made for this product."""
+        name = f"{self.value.name}{kind}_{rows}x{columns}"
+        loops = [f"for (int {x.name} = 0; {x.name} < {x.length}; {x.name}++)" for x in self.r]
+        words |= {"NAME": name, "ROWS": str(rows), "COLUMNS": str(columns), "LOOPS": " ".join(loops)}
         words |= {"AT_A": _place(self.r, "a"), "AT_B": _place(self.r, "b")}
-        template = read_template("products").split("\n\n")[kind + 1].partition("\n")[2]
-        text = re.sub(rf"\b({'|'.join(words)})\b", lambda match: words[match[0]], template)
-        self.program.functions[name] = text
+        pattern = re.compile(rf"\b({'|'.join(words)})\b")
+        self.program.functions[name] = pattern.sub(lambda word: words[word[0]], read_template(kind))
         return f"{name}({', '.join(arguments)});"
 
     def _multiply_rows(self) -> None:
         """Samples in ``a`` and the output: blocks of outputs q by places p in registers."""
-        code, out, x, w = self._begin()
-        p, q = (self.p or [NOTHING])[-1], (self.q or [NOTHING])[-1]
-        outer = [*self.g, *self.q[:-1], *self.p[:-1]]
+        code, *pointers = self._begin()
+        p, q = [NOTHING, *self.p][-1], [NOTHING, *self.q][-1]
+        loops = [*self.g, *self.q, *self.p]
         width = 3 if p.length > 8 else next(n for n in (3, 2, 4, 1) if p.length % n == 0)
         height = _share_evenly(q.length, self.program.registers // width)
         first = self.bias and self.program.point(self.program.need_dense(self.bias), code)
-        words = {"START": "all(first[q])" if first else "zero", "STEP_A": times("p", p.a or 0)}
-        words["STEP_B"] = times("q", q.b or 0)
-        words["STEP_OUT"] = add(times("q", q.out or 0), times("p", p.out or 0))
-        with code.loops(**_ranges(outer)):
-            for (rows, q0), (columns, p0) in _in_blocks(
-                code, ("to", q.length, height), ("at", p.length, width)
-            ):
-                arguments = [
-                    x.plus(_place(outer, "a"), times(p0, p.a or 0)),
-                    w.plus(_place(outer, "b"), times(q0, q.b or 0)),
-                    out.plus(_place(outer, "out"), times(q0, q.out or 0), times(p0, p.out or 0)),
-                    first.plus(self._place_channel(outer), q0) if first else "0",
-                ]
-                code.put(self._call(0, rows, columns, arguments, **words))
+        words = {"START": "all(first[q])" if first else "zero"}
+        words |= {"STEP_A": times("p", p.a), "STEP_B": times("q", q.b)}
+        words["STEP_OUT"] = add(times("q", q.o), times("p", p.o))
+        blocks = ("to", q.length, height), ("at", p.length, width)
+        with code.loops(**_ranges([x for x in loops if x not in (p, q)])):
+            for (rows, q0), (columns, p0) in _in_blocks(code, *blocks):
+                starts = {p.name: p0, q.name: q0}
+                out, x, w = (
+                    of.plus(_place(loops, side, starts)) for of, side in zip(pointers, "oab", strict=True)
+                )
+                channels = first.plus(self._place_channel(loops, starts)) if first else "0"
+                code.put(self._call("rows", rows, columns, [x, w, out, channels], **words))
 
     def _add_up_windows(self) -> None:
         """Samples in both factors, summed over with others: vectors in registers, added up across at last."""
-        code, out, x, y = self._begin(summed=True)
-        words = {}
-        for word, loops, side in (
-            ("OF_A", self.p, "a"), ("OF_B", self.q, "b"), ("TO_A", self.p, "out"), ("TO_B", self.q, "out"),
-        ):  # fmt: skip
-            words[word] = self.program.add_table(
-                f"{self.value.name}{word.lower()}", _list_places(loops, side)
-            )
+        code, *pointers = self._begin(summed=True)
+        tables = {"OF_A": (self.p, "a"), "OF_B": (self.q, "b"), "TO_A": (self.p, "o"), "TO_B": (self.q, "o")}
+        words = {
+            word: self.program.add_table(f"{self.value.name}{word.lower()}", _list_places(*table))
+            for word, table in tables.items()
+        }
         rows, columns = (math.prod(x.length for x in loops) for loops in (self.p, self.q))
         height, width = _choose_blocks(rows, columns, self.program.registers)
+        out, *factors = self._advance(pointers, self.g)
         with code.loops(**_ranges(self.g)):
-            starts = [
-                pointer.plus(_place(self.g, side)) for pointer, side in ((x, "a"), (y, "b"), (out, "out"))
-            ]
             for (high, p0), (wide, q0) in _in_blocks(code, ("at", rows, height), ("to", columns, width)):
-                code.put(self._call(1, high, wide, [*starts, p0, q0, "valid"], **words))
+                code.put(self._call("windows", high, wide, [*factors, out, p0, q0, "valid"], **words))
 
     def _add_up_outer(self) -> None:
         """Samples in both factors and nothing else summed over: the gradient of a matrix.
 
         Both factors are kept for all samples, ``b`` turned so that its elements lie along a vector. When all
-        blocks are done, threads share the rows of the result: each element is added up over all samples in a
-        register.
+        blocks are done, threads share the rows of the result; each element is added up in a register.
         """
         program, value, a, b = self.program, self.value, self.a, self.b
-        p, q = (self.p or [NOTHING])[0], (self.q or [NOTHING])[0]
+        p, q = [NOTHING, *self.p][-1], [NOTHING, *self.q][-1]
         vectors = -(-q.length // program.lanes)
-        width, samples = vectors * program.lanes, program.blocks * program.lanes
-        columns = _share_evenly(vectors, 6)
+        width, columns = vectors * program.lanes, _share_evenly(vectors, 6)
         rows = min(max(program.registers // columns, 1), 8, p.length)
         stage = max(a.value.stage, b.value.stage)
         matrix = program.new_view(value.name, (p.length, width), None)
-        turned = program.new_view(f"{value.name}turned", (samples, width), None)
-        code, after = program.code(stage, True), program.share(stage, value.name, -(-p.length // rows))
-        into = program.point(turned, code).plus(f"(long)block * {program.lanes * width}")
+        turned = program.new_view(f"{value.name}turned", (program.blocks * program.lanes, width), None)
+        code = program.code(stage, True)
+        of, start = program.point(b.view, code).plus(), f"(long)block * {program.lanes * width}"
+        to = program.point(turned, code).plus(start)
         code.put(f"// {value.name}: {b.value.name} with a row a sample, {turned.buffer.note}")
-        code.put(f"turn({into}, {program.point(b.view, code).plus()}, {q.length}, {q.b or 0}, {width});")
-        steps = {p.out: width, q.out: 1}
+        code.put(f"turn({to}, {of}, {q.length}, {q.b}, {width});")
+        steps = {p.o: width, q.o: 1}
         strides = tuple(steps.get(step, 0) for step in dense_strides(value.shape, None)[0])
         value.view, value.stage = View(matrix.buffer, value.shape, strides), stage + 1
         a.view.buffer.role = "kept"
-        left, right, out = (program.point(view, after) for view in (a.view, turned, matrix))
+        full, left = divmod(p.length, rows)
+        after = program.share(stage, value.name, full + (left > 0))
+        pointers = [program.point(view, after) for view in (a.view, turned, matrix)]
         after.put(f"// {value.name}: sums over all samples of outer products, {matrix.buffer.note}")
-        full = p.length // rows
-        for height, test in ((rows, f"unit < {full}"), (p.length % rows, f"unit == {full}")):
-            if not height or (height == rows and not full):
-                continue
-            with after.block(f"if ({test})"):
-                for ((many, q0),) in _in_blocks(after, ("to", vectors, columns)):
+        words = {"WIDTH": str(width), "STEP_A": times("p", p.a), "BLOCK": str(a.view.buffer.size)}
+        for height, test in ((rows if full else 0, f"unit < {full}"), (left, f"unit == {full}")):
+            with after.block(f"if ({test})" if height else ""):
+                for ((many, q0),) in _in_blocks(after, ("to", vectors if height else 0, columns)):
                     at = times(q0, program.lanes)
-                    arguments = [left.plus(times("unit", rows * (p.a or 0))), right.plus(at)]
-                    arguments.append(out.plus(times("unit", rows * width), at))
-                    words = {
-                        "WIDTH": str(width),
-                        "STEP_A": times("p", p.a or 0),
-                        "BLOCK": str(a.view.buffer.size),
-                    }
-                    after.put(self._call(2, height, many, arguments, **words))
+                    places = [times("unit", rows * p.a)], [at], [times("unit", rows * width), at]
+                    arguments = [of.plus(*its) for of, its in zip(pointers, places, strict=True)]
+                    after.put(self._call("outer", height, many, arguments, **words))
 
 
-def _place(loops: Sequence[Loop], side: str) -> str:
-    """Where the loops are in one of the arrays."""
-    return place([x.name for x in loops], [getattr(x, side) or 0 for x in loops])
+def _place(loops: Sequence[Loop], side: str, starts: Starts = NOWHERE) -> str:
+    """Where the loops are in one of the arrays, those of ``starts`` there."""
+    return place([starts.get(x.name, x.name) for x in loops], [getattr(x, side) for x in loops])
+
+
+def _list_places(loops: Sequence[Loop], side: str) -> list[int]:
+    """All places in one of the arrays."""
+    axes = [[i * getattr(x, side) for i in range(x.length)] for x in loops]
+    return [sum(places) for places in itertools.product(*axes)]
 
 
 def _ranges(loops: Sequence[Loop]) -> dict[str, int]:
     return {x.name: x.length for x in loops}
 
 
-def _list_places(loops: Sequence[Loop], side: str) -> list[int]:
-    axes = [[i * (getattr(x, side) or 0) for i in range(x.length)] for x in loops]
-    return [sum(places) for places in itertools.product(*axes)]
-
-
 def _in_blocks(code: Code, *axes: tuple[str, int, int]) -> Iterator[tuple[tuple[int, str], ...]]:
-    """Loops over axes, each of a name and a length, in blocks of a size: sizes and beginnings of blocks."""
+    """Loops over axes of a name and a length, in blocks of a size: the sizes and beginnings of blocks."""
     if not axes:
         yield ()
         return
@@ -285,10 +273,10 @@ def _share_evenly(length: int, most: int) -> int:
 def _choose_blocks(p: int, q: int, registers: int) -> tuple[int, int]:
     """How many p by q to keep in registers: the least loads and multiplications for all of them."""
 
-    def cost(pair: tuple[int, int]) -> tuple[float, int]:
+    def cost(pair: tuple[int, int]) -> tuple[int, int]:
         rows, columns = pair
-        loads = -(-p // rows) * -(-q // columns) * max(rows * columns, rows + columns + 1)
-        return loads, -rows * columns
+        each = max(rows * columns, rows + columns + 1)
+        return -(-p // rows) * -(-q // columns) * each, -rows * columns
 
-    pairs = [(m, n) for m in range(1, min(p, 8) + 1) for n in range(1, min(q, 12) + 1)]
+    pairs = itertools.product(range(1, min(p, 8) + 1), range(1, min(q, 12) + 1))
     return min((pair for pair in pairs if math.prod(pair) <= registers), key=cost)

@@ -20,7 +20,6 @@ from tensorgrad.graph.native.code import INDICES, Code, Pointer, Term, Words
 from tensorgrad.graph.native.expansions import Expansion
 from tensorgrad.graph.native.plan import (
     Buffer,
-    Role,
     UnwritableError,
     Value,
     View,
@@ -133,12 +132,7 @@ class Program:
         return f"{base}_" if number == 1 else f"{base}_{number}"
 
     def new_view(
-        self,
-        name: str,
-        shape: Sequence[int],
-        batch: int | None,
-        whole: bool = False,
-        role: Role | None = None,
+        self, name: str, shape: Sequence[int], batch: int | None, whole: bool = False, role: str = ""
     ) -> View:
         """New memory for an array in row-major order."""
         inside = [n for k, n in enumerate(shape) if k != batch]
@@ -225,7 +219,9 @@ class Program:
         if view.is_dense():
             return view
         dense = self.new_view(self.name(f"{value.name}rows"), view.shape, view.batch, view.buffer.whole)
-        self.copy(self.code(value.stage, value.laned), view, dense)
+        code = self.code(value.stage, value.laned)
+        code.put(f"// {dense.buffer.name}: {value.name} in rows, {dense.buffer.note}")
+        self.copy(code, view, dense)
         return dense
 
     def copy(self, code: Code, source: View, target: View) -> None:
@@ -241,8 +237,8 @@ class Program:
 
     @contextmanager
     def _loop(self, code: Code, view: View, *strides: Sequence[int]) -> Iterator[list[str]]:
-        """Loops over the elements of a view; the places in arrays of some strides."""
-        axes = view.axes()
+        """Loops over the elements of a view, in the order of the first strides; the places in all arrays."""
+        axes = sorted(view.axes(), key=lambda k: -strides[0][k])
         loops = merge_axes([view.shape[k] for k in axes], [[array[k] for k in axes] for array in strides])
         with code.loops(**{INDICES[k]: n for k, (n, _) in enumerate(loops)}) as index:
             yield [place(index, [steps[k] for _, steps in loops]) for k in range(len(strides))]
@@ -265,7 +261,7 @@ class Program:
         """
         views = [self.need_dense(x) if dense else self.need(x) for x in given]
         stage = max([stage, *(x.stage for x in given)])
-        view = self.new_view(value.name, value.shape, batch, value.kind != "f", "sums" if summed else None)
+        view = self.new_view(value.name, value.shape, batch, value.kind != "f", "sums" * summed)
         view.buffer.stage = stage
         strides = view.strides if dense else lane_strides(value.shape, batch)
         self._lay(value, batch, stage + summed)
@@ -306,7 +302,7 @@ class Program:
             self.need(value)
 
     def _across(self, value: Value, x: Value) -> Value:
-        """An argument of a laned value: in lanes, the same for all, or rows of the caller's memory."""
+        """An argument of a laned value: in lanes, the same for all samples, or rows of the caller's."""
         if value.batch is None or x.laned:
             return x
         axis = value.batch - len(value.shape) + len(x.shape)
@@ -371,7 +367,8 @@ class Program:
     def _write_op(self, x: Value, at: Mapping[Value, str], code: Code, laned: bool) -> Term:
         terms = [self._write_term(y, at, code, laned) for y in x.arguments]
         rule: Any = self.rules[x.tensor.op.name] if x.tensor.op else None
-        return Term(rule.write(Words(self.dtype, laned, x.kind), *terms, **x.tensor.params), laned, x.kind)
+        text = rule.write(Words(self.dtype, laned, x.kind), *terms, **x.tensor.params)
+        return text if isinstance(text, Term) else Term(text, laned, x.kind)
 
 
 def _find_kind(tensor: Tensor) -> str:

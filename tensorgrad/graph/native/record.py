@@ -111,6 +111,9 @@ def record(
             one = Tensor(np.ones(loss.shape, loss.dtype), name="one")
             found = walk([(loss, one)], create_graph=True) if loss.requires_grad else []
             recording.gradients = [(leaf, g if isinstance(g, Tensor) else Tensor(g)) for leaf, g in found]
+            for leaf, g in recording.gradients:
+                if g.op is not None and g.name is None:
+                    g.name = f"gradient of {leaf.name or 'a leaf'}"
     finally:
         tracing.reset(token)
     return recording
@@ -124,9 +127,7 @@ def find_tensors(tensor: Tensor) -> list[Tensor]:
 
 
 def sort_graph(outputs: Iterable[Tensor], known: Container[int] = ()) -> list[Tensor]:
-    """The outputs and all they were made of, in the order of computation, but for those ``known`` by
-    identity.
-    """
+    """The outputs and all they were made of, in the order of computation, without those ``known``."""
     found: dict[int, Tensor] = {}
     stack = list(outputs)
     while stack:
@@ -147,8 +148,7 @@ def compare(first: Recording, second: Recording) -> None:
     if facts[0] != facts[1] or len(leaves[0]) != len(leaves[1]):
         raise UncompilableError(
             "compile: with other values the function does other things, which no guard tells; is there a "
-            "branch "
-            "on values that left the graph?"
+            "branch on values that left the graph?"
         )
     for a, b in zip(*leaves, strict=True):
         if a is not b and not _are_equal(a.data, b.data):
@@ -161,8 +161,7 @@ def compare(first: Recording, second: Recording) -> None:
 def _refuse_disguise(name: str) -> None:
     raise UncompilableError(
         f"compile: {name} is made of the arguments outside of the graph, or drawn anew in each call, and "
-        "would stay "
-        "as it is now; compute it with tensors, or pass it as an argument"
+        "would stay as it is now; compute it with tensors, or pass it as an argument"
     )
 
 

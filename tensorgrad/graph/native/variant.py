@@ -1,6 +1,4 @@
-"""A function in C for arguments of certain shapes and dtypes: recorded, planned, written, compiled and
-called.
-"""
+"""A function in C for arguments of certain shapes and dtypes: recorded, written, compiled and called."""
 
 from __future__ import annotations
 
@@ -177,9 +175,7 @@ def _plan(recording: Recording, samples: int | None) -> Program:
 
 
 def _count_registers() -> int:
-    """How many vectors of 64 bytes stay in registers: most of 32 on AVX-512, else of eight made of two or
-    four.
-    """
+    """How many vectors of 64 bytes stay in registers: most of 32 on AVX-512, else of 8 made of others."""
     chosen, known = os.environ.get("CC", ""), Path("/proc/cpuinfo")
     if "-march=" in chosen:
         wide = "avx512" in chosen or "x86-64-v4" in chosen
