@@ -91,6 +91,14 @@ class Layer:
         would not be part of the layer: it would no longer be trained or saved.
     """
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if not isinstance(cls.training, property):
+            raise TypeError(
+                f"{cls.__name__}: training is a property of every layer, got {cls.training!r} in its place; "
+                "assign it in __init__"
+            )
+
     @property
     def training(self) -> bool:
         """Whether the layer computes as in training."""

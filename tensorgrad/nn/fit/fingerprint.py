@@ -183,8 +183,9 @@ def describe(x: Any, seen: tuple[int, ...] = ()) -> str:
     if isinstance(x, np.ndarray):
         return _describe_array(x)
     seen = (*seen, id(x))
-    if isinstance(x, (tuple, list)):
-        return f"({', '.join(describe(value, seen) for value in x)})"
+    if isinstance(x, (tuple, list, set, frozenset)):
+        texts = [describe(value, seen) for value in x]
+        return f"({', '.join(texts if isinstance(x, (tuple, list)) else sorted(texts))})"
     if isinstance(x, Mapping):
         return f"{{{', '.join(f'{key}: {describe(value, seen)}' for key, value in x.items())}}}"
     if isinstance(x, (type, Op)):

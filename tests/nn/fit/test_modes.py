@@ -340,6 +340,22 @@ def test_a_mode_may_be_assigned_and_is_true_or_false():
         layer.training = "no"
 
 
+def test_a_class_does_not_hide_the_mode():
+    with pytest.raises(TypeError, match="Frozen: training is a property of every layer, got False"):
+
+        class Frozen(tg.BatchNorm):
+            training = False
+
+    class Late(tg.BatchNorm):
+        training: bool
+
+        def __init__(self):
+            super().__init__(3)
+            self.training = False
+
+    assert not Late().training
+
+
 # Training some layers
 
 

@@ -461,7 +461,7 @@ class Weighted:
 def hits(prediction, target):
     return float(np.mean([kind in {"x", "y", "z"} for kind in "xyzw"]))
 
-network = tg.Network([tg.Dense(4, 3, rng=0), Own(("a", "b")), tg.Dropout(0.5)])
+network = tg.Network([tg.Dense(4, 3, rng=0), Own({"a", "b", "c"}), tg.Dropout(0.5)])
 network.use(Weighted(np.ones(3, np.float32)))
 x, y = np.ones((6, 4)), np.arange(6) % 3
 network.fit(x, y, int(sys.argv[2]), 0.1, metrics=[hits], augment=lambda x, rng: x * 1, verbose=False,
