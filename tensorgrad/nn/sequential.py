@@ -20,10 +20,11 @@ Loss: TypeAlias = Callable[..., Tensor]
 
 
 class _Past:
-    """Holds a history where a search for the parameters of a layer does not look: it may be long."""
+    """Holds what may be long where a search for the parameters of a layer does not look."""
 
     def __init__(self) -> None:
         self.history: History = {}
+        self.named: set[int] = set()  # identities of the parameters that `add` has named
 
 
 class Sequential(Layer):
@@ -50,9 +51,12 @@ class Sequential(Layer):
         """Append a layer; its parameters are named after their place, such as ``Dense2.weights``."""
         if not isinstance(layer, Layer):
             raise TypeError(f"Network.add: expected a Layer, got {layer!r}")
+        place = f"{type(layer).__name__}{len(self.layers)}"
         self.layers.append(layer)
-        for name, parameter in self.named_parameters().items():
-            parameter.name = name
+        for name, parameter in layer.named_parameters().items():
+            if id(parameter) not in self._past.named:  # else the layer came before
+                self._past.named.add(id(parameter))
+                parameter.name = f"{place}.{name}"
 
     def use(self, loss: Loss, *, reduction: BatchReduction | None = None) -> None:
         """Set the loss: a function (prediction, target) -> scalar Tensor, such as `tensorgrad.mse`.
