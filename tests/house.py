@@ -25,6 +25,7 @@ UNDER = {
 }
 #: Packages that are imported inside the function that needs them: slow to import, or may be missing.
 LATE = {
+    "PIL",
     "graphviz",
     "matplotlib",
     "pooch",

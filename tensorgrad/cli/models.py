@@ -10,9 +10,10 @@ import numpy as np
 
 import tensorgrad as tg
 from tensorgrad.cli.images import read_images
-from tensorgrad.cli.report import compute_outputs, confusion_table
+from tensorgrad.cli.report import compute_outputs, confusion_table, show_path
 from tensorgrad.cli.train import LOSSES, make_target
 from tensorgrad.data import load
+from tensorgrad.data.dataset import PIXEL_MAXIMA
 
 __all__ = ["draw", "evaluate", "predict"]
 
@@ -22,11 +23,12 @@ def predict(arguments: argparse.Namespace) -> int:
     network, notes = _load(arguments.model)
     lines = []
     for path in arguments.images:
-        outputs = compute_outputs(network, read_images(path, tuple(notes["image_shape"])))
+        images = read_images(path, tuple(notes["image_shape"]), notes["pixel_maximum"])
+        outputs = compute_outputs(network, images)
         if notes["loss"] == "cross-entropy":  # outputs are logits
             outputs = np.asarray(tg.softmax(outputs))
         for i, row in enumerate(outputs):
-            name = f"{path}[{i}]" if len(outputs) > 1 else str(path)
+            name = f"{show_path(path)}[{i}]" if len(outputs) > 1 else show_path(path)
             best = int(row.argmax())
             lines.append(f"{name}\t{notes['classes'][best]}\t{row[best]:.4f}")
     print("\n".join(lines))  # when all is well
@@ -64,8 +66,10 @@ def draw(arguments: argparse.Namespace) -> int:
     drawing = tg.draw(network, input_shape=tuple(notes["image_shape"]), depth=arguments.depth)
     if arguments.out is None:
         print(drawing.source)
+    elif arguments.out.exists() and not (arguments.out.is_file() or arguments.out.is_dir()):
+        raise ValueError(f"{arguments.out}: expected a file to write, found a pipe or a device")
     else:
-        print(drawing.render(arguments.out))
+        print(show_path(drawing.render(arguments.out)))
     return 0
 
 
@@ -83,6 +87,8 @@ def _load(path: Path) -> tuple[tg.Network, dict[str, Any]]:
         and notes.get("loss") in list(LOSSES)
         and isinstance(options, dict)
         and isinstance(options.get("data"), str)
+        and type(notes.setdefault("pixel_maximum", PIXEL_MAXIMA.get(options["data"]))) is int
+        and notes["pixel_maximum"] > 0
     ):
         raise tg.SavedFileError(f"{path}: expected a network of `tensorgrad train --out`, got another one")
     try:

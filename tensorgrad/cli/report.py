@@ -20,7 +20,7 @@ from tensorgrad.nn.files.archive import write_atomically
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["compute_outputs", "confusion_table", "write_results"]
+__all__ = ["compute_outputs", "confusion_table", "show_path", "write_results"]
 
 
 def compute_outputs(network: tg.Network, images: NDArray, compile: bool | None = None) -> NDArray:
@@ -42,6 +42,11 @@ def confusion_table(target: NDArray, predicted: NDArray, class_names: Sequence[s
     return "\n".join(lines)
 
 
+def show_path(path: Path) -> str:
+    """The path in one field of one line, whatever its characters."""
+    return str(path) if str(path).isprintable() else repr(str(path))
+
+
 def write_results(
     folder: Path, network: tg.Network, data: Dataset, predicted: NDArray, report: dict[str, Any]
 ) -> None:
@@ -49,22 +54,24 @@ def write_results(
     notes = {
         "classes": [str(name) for name in data.class_names],
         "image_shape": list(data.x_train.shape[1:]),
+        "pixel_maximum": data.pixel_maximum,
         "loss": report["options"]["loss"],
         **report,
     }
     tg.save_network(folder / "network.npz", network, notes)
     written = ["network.npz"]
+    history = {key.replace("validation", "test"): values for key, values in network.history.items()}
     try:
-        if network.history.get("loss"):
-            _write_plot(folder / "learning-curve.png", tg.plot_history(network.history))
+        if history.get("loss"):
+            _write_plot(folder / "learning-curve.png", tg.plot_history(history))
             written.append("learning-curve.png")
         _write_plot(folder / "confusion.png", tg.plot_confusion(data.y_test, predicted, data.class_names))
         written.append("confusion.png")
     except ImportError as error:
         print(f"tensorgrad: no plots: {error}", file=sys.stderr)
-    text = json.dumps(_as_json({**report, "history": network.history}), indent=1, allow_nan=False) + "\n"
+    text = json.dumps(_as_json({**report, "history": history}), indent=1, allow_nan=False) + "\n"
     write_atomically(folder / "report.json", lambda file: file.write(text.encode()))
-    print(f"written to {folder}: checkpoint.npz, {', '.join(written)}, report.json")
+    print(f"written to {show_path(folder)}: checkpoint.npz, {', '.join(written)}, report.json")
 
 
 def _write_plot(path: Path, figure: Figure) -> None:

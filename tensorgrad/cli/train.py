@@ -17,8 +17,9 @@ import tensorgrad as tg
 from tensorgrad.cli.report import compute_outputs, confusion_table, write_results
 from tensorgrad.core.checks import NDArray
 from tensorgrad.data import Augment, Dataset, load, one_hot
+from tensorgrad.nn.fit.callbacks import Progress
 
-__all__ = ["LOSSES", "NETWORKS", "OPTIMIZER_NAMES", "SCHEDULES", "make_target", "train"]
+__all__ = ["LOSSES", "NETWORKS", "OPTIMIZER_NAMES", "SCHEDULES", "choose_options", "make_target", "train"]
 
 
 def squared_error(prediction: tg.Tensor, target: Any, weights: Any = None) -> tg.Tensor:
@@ -56,6 +57,7 @@ LOSSES: dict[str, Callable[..., tg.Tensor]] = {
     "cross-entropy": tg.cross_entropy,
 }
 OPTIMIZER_NAMES = ("sgd", "adam")
+ADAM_RATE = 0.001  # its authors' default; that of a recipe is for its own optimizer
 SCHEDULES: dict[str, Callable[[tg.Optimizer, int], tg.Schedule] | None] = {
     "constant": None,
     "cosine": tg.CosineDecay,
@@ -80,15 +82,15 @@ class Options(tg.Callback):
 
 def train(arguments: argparse.Namespace) -> int:
     """Train, report, and write the results to ``--out``; 130 if Ctrl-C ended the training."""
-    options, out = _options(arguments), arguments.out
+    data, out = load(arguments.data, arguments.data_dir), arguments.out
+    options = _fit_to(data, choose_options(arguments), arguments)
     changes = {name: options[name] for name in ("shift", "rotate", "flip")}
     augment = Augment(**changes) if any(changes.values()) else None
-    data = load(arguments.data, arguments.data_dir)
+    shape = data.x_train.shape[1:]
     checkpoint = None if out is None else out / "checkpoint.npz"
     if checkpoint is not None:
         out.mkdir(parents=True, exist_ok=True)
         _check_checkpoint(checkpoint, options, resume=arguments.resume)
-    shape = data.x_train.shape[1:]
     print(f"{data.name}: {len(data.x_train)} training and {len(data.x_test)} test images of shape {shape}")
     rng = np.random.default_rng(arguments.seed)
     build = NETWORKS[arguments.network].build
@@ -99,7 +101,8 @@ def train(arguments: argparse.Namespace) -> int:
     start = time.perf_counter()
     status, failure = 0, None
     try:
-        _fit(network, data, options, augment, rng, checkpoint, arguments)
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is found and told
+            _fit(network, data, options, augment, rng, checkpoint, arguments)
     except tg.CheckpointError as error:
         cause = error.__cause__.strerror if isinstance(error.__cause__, OSError) else error
         raise OSError(f"{cause}. When the cause is removed, --resume goes on with the training") from error
@@ -139,20 +142,34 @@ def make_target(loss: str, labels: NDArray, classes: int) -> NDArray:
     return one_hot(labels, classes) if loss == "squared-error" else labels
 
 
-def _options(arguments: argparse.Namespace) -> dict[str, Any]:
+def choose_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """All that the result depends on: as the arguments say, or else as the network's recipe does."""
-    recipe = NETWORKS[arguments.network]
+    recipe = vars(NETWORKS[arguments.network])
     options = {name: getattr(arguments, name) for name in ("network", "data", "dtype", "seed", "flip")}
-    for name, default in vars(recipe).items():
+    if arguments.optimizer == "adam":
+        recipe = {**recipe, "learning_rate": ADAM_RATE}
+        del recipe["momentum"]
+    for name, default in recipe.items():
         if name != "build":
             value = getattr(arguments, name)
             options[name] = default if value is None else value
     return options
 
 
+def _fit_to(data: Dataset, options: dict[str, Any], arguments: argparse.Namespace) -> dict[str, Any]:
+    """The options as they are used: a recipe's are made smaller to fit the images, given ones are refused."""
+    for name, limit in (("shift", min(data.x_train.shape[1:3]) - 1), ("batch_size", len(data.x_train))):
+        given = getattr(arguments, name)
+        if given is not None and given > limit:
+            option = name.replace("_", "-")
+            raise ValueError(f"--{option}: expected at most {limit} for {data.name}, got {given}")
+        options[name] = min(options[name], limit)
+    return options
+
+
 def _describe(options: dict[str, Any]) -> str:
     schedule = "" if options["schedule"] == "constant" else f" ({options['schedule']})"
-    momentum = f", momentum {options['momentum']}" if options["optimizer"] == "sgd" else ""
+    momentum = f", momentum {options['momentum']}" if "momentum" in options else ""
     changes = [f"shifted by up to {options['shift']} pixels"] if options["shift"] else []
     changes += [f"turned by up to {options['rotate']} degrees"] if options["rotate"] else []
     changes += ["mirrored"] if options["flip"] else []
@@ -174,8 +191,9 @@ def _check_checkpoint(path: Path, options: dict[str, Any], *, resume: bool) -> N
         )
     tree = tg.load_checkpoint(path)
     callbacks = tree.get("callbacks") if isinstance(tree, dict) else None
-    saved = next((c["state"] for c in callbacks or () if c["class"] == Options.__name__), None)
-    if saved is None:
+    entries = [each for each in callbacks if isinstance(each, dict)] if isinstance(callbacks, list) else []
+    saved = next((each.get("state") for each in entries if each.get("class") == Options.__name__), None)
+    if not isinstance(saved, dict):
         raise ValueError(f"{path}: expected the checkpoint of a `tensorgrad train --out`, got another one")
     # Only a constant learning rate does not depend on the number of epochs.
     free = {"epochs"} if options["schedule"] == "constant" else set()
@@ -216,7 +234,7 @@ def _fit(
         schedule=None if schedule is None else lambda optimizer: schedule(optimizer, steps),
         schedule_every="batch",
         validation=(data.x_test, make_target(options["loss"], data.y_test, classes)),
-        callbacks=[Options(options)],
+        callbacks=[Options(options), Progress("test")],
         augment=augment,
         checkpoint=checkpoint,
         checkpoint_every=None if checkpoint is None else SAVED_EVERY,

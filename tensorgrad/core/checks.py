@@ -1,4 +1,4 @@
-"""What an argument must be: an integer, a pair, a flag, a number in a range. One wording for everybody.
+"""What an argument must be: an integer, a pair, a number in a range, a file. One wording for everybody.
 
 Each check takes who asks (``""`` for nobody), the argument's name and its value. It gives the value as plain
 Python, which promotes no float32, or raises and says what was expected and what came.
@@ -6,8 +6,11 @@ Python, which promotes no float32, or raises and says what was expected and what
 
 from __future__ import annotations
 
+import errno
+import os
+import stat
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 
@@ -80,6 +83,14 @@ def between(owner: str, name: str, value: Any, low: float, high: float) -> float
     if not is_number(value) or not low <= value <= high:
         raise ValueError(f"{_at(owner)}expected {name} from {low} to {high}, got {value!r}")
     return float(value)
+
+
+def open_file(path: str | os.PathLike[str]) -> BinaryIO:
+    """A regular file, opened to be read; OSError otherwise: a pipe or a device might never end."""
+    mode = os.stat(path).st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # for a folder, open has words of its own
+        raise OSError(errno.EINVAL, "expected a regular file, got a pipe or a device", os.fspath(path))
+    return open(path, "rb")
 
 
 def _number(owner: str, name: str, value: Any, wanted: str, fits: Callable[[float], bool]) -> float:

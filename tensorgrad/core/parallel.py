@@ -69,7 +69,8 @@ class Pool:
     """Threads that wait for jobs. They are started with the first job, and do not keep the process alive.
 
     ``threads`` counts the caller's too. It is what the variable OMP_NUM_THREADS says, by which programs that
-    start many processes limit the threads of each; otherwise the number of cores.
+    start many processes limit the threads of each; otherwise the number of cores. Where the system starts no
+    more, it is what there are.
     """
 
     def __init__(self) -> None:
@@ -86,13 +87,19 @@ class Pool:
     def submit(self, job: _Job, helpers: int) -> None:
         if self.started < self.threads - 1:
             with self.lock:
-                while self.started < self.threads - 1:
-                    self.started += 1
-                    threading.Thread(
-                        target=self._serve, args=(self.jobs,), name="tensorgrad", daemon=True
-                    ).start()
-        for _ in range(helpers):
+                self._start()
+        for _ in range(min(helpers, self.started)):
             self.jobs.put((copy_context(), job))  # NumPy's errstate holds in a context
+
+    def _start(self) -> None:
+        while self.started < self.threads - 1:
+            thread = threading.Thread(target=self._serve, args=(self.jobs,), name="tensorgrad", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # the system has no more: go on with those there are
+                self.threads = self.started + 1
+                return
+            self.started += 1
 
     @staticmethod
     def _serve(jobs: SimpleQueue[tuple[Context, _Job]]) -> None:

@@ -31,8 +31,8 @@ class Augment:
     Raises
     ------
     ValueError, TypeError
-        If a number is out of range, nothing is to be done, or the images are not (N, H, W, C) of a
-        floating dtype.
+        If a number is out of range, nothing is to be done, the images are not (N, H, W, C) of a floating
+        dtype, or they are no larger than the shift.
 
     >>> augment = tg.data.Augment(shift=1, rotate=10)
     >>> images = np.ones((8, 6, 6, 1), np.float32)
@@ -55,7 +55,9 @@ class Augment:
     def __call__(self, images: NDArray, rng: np.random.Generator) -> NDArray:
         """New images of the same shape and dtype."""
         _require_images("Augment", images)
-        n = len(images)
+        n, height, width, _ = images.shape
+        if self.shift >= min(height, width):
+            raise ValueError(f"Augment: a shift by {self.shift} leaves nothing of images {height} x {width}")
         if self.flip:
             images = flip(images, rng.random(n) < 0.5)
         if self.rotate:

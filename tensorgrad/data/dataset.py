@@ -18,11 +18,14 @@ CLASS_NAMES = {
     "mnist": tuple("0123456789"),
     "fashion-mnist": tuple(CLOTHES.split(", ")),
 }
+PIXEL_MAXIMA = {"digits": 16, "mnist": 255, "fashion-mnist": 255}
 
 
 @dataclass(frozen=True, eq=False)  # no ==, which arrays do not answer with one bool
 class Dataset:
     """Images (N, H, W, C) float32 in [0, 1] and labels (N,) int64, which index `class_names`.
+
+    In the files, pixels are whole numbers from 0 to `pixel_maximum`.
 
     >>> load("digits")
     Dataset('digits': 1437 training and 360 test images (8, 8, 1), 10 classes)
@@ -34,6 +37,7 @@ class Dataset:
     x_test: NDArray
     y_test: NDArray
     class_names: tuple[str, ...]
+    pixel_maximum: int = 255
 
     def __repr__(self) -> str:
         return (
@@ -51,16 +55,17 @@ def load(name: str, data_dir: str | os.PathLike[str] | None = None) -> Dataset:
     digits", UCI machine learning repository.
 
     MNIST and Fashion-MNIST: 60,000 training and 10,000 test images (28, 28, 1) in the original order, in four
-    files. With `data_dir`, or else the environment variable TENSORGRAD_DATA_DIR, they are read from that
-    folder or its subfolder `name` and from nowhere else. With neither they are read from the cache
-    (``~/.cache/tensorgrad``), into which missing ones are downloaded. Sources: ``tensorgrad.data.mnist``.
+    files, gzipped or not. With `data_dir`, or else the environment variable TENSORGRAD_DATA_DIR, they are
+    read from that folder or its subfolder `name` and from nowhere else. With neither they are read from the
+    cache (``~/.cache/tensorgrad``), into which missing ones are downloaded. Sources:
+    ``tensorgrad.data.mnist``.
 
     Raises
     ------
     ValueError
         There is no data set of that name.
     DataError
-        A file is missing, damaged or another one (its SHA-256 tells), or cannot be downloaded.
+        A file is missing, damaged or another one (the SHA-256 of its content tells), or cannot be downloaded.
     ImportError
         A download is needed and pooch is not installed.
 
@@ -71,14 +76,14 @@ def load(name: str, data_dir: str | os.PathLike[str] | None = None) -> Dataset:
     if name not in CLASS_NAMES:
         raise ValueError(f"load: expected one of {', '.join(map(repr, CLASS_NAMES))}, got {name!r}")
     arrays = _digits() if name == "digits" else read_mnist(name, data_dir)
-    return Dataset(name, *arrays, CLASS_NAMES[name])
+    return Dataset(name, *arrays, CLASS_NAMES[name], PIXEL_MAXIMA[name])
 
 
 def _digits() -> Split:
     from sklearn.datasets import load_digits
 
     digits = load_digits()
-    x = (digits.images[..., np.newaxis] / 16).astype(np.float32)
+    x = (digits.images[..., np.newaxis] / PIXEL_MAXIMA["digits"]).astype(np.float32)
     y = digits.target.astype(np.int64)
     shuffled = np.random.default_rng(0).permutation(len(y))
     by_class = shuffled[np.argsort(y[shuffled], kind="stable")]

@@ -34,8 +34,8 @@ def read_idx(path: str | os.PathLike[str]) -> NDArray:
     Raises
     ------
     DataError
-        There is no such file, it cannot be read, it is not idx, its gzip stream is cut short or corrupt,
-        or it holds fewer or more elements than its header says.
+        There is no such file, it cannot be read, it is a pipe, it is not idx, its gzip stream is cut short
+        or corrupt, or it holds fewer or more elements than its header says.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -48,7 +48,7 @@ def read_idx(path: str | os.PathLike[str]) -> NDArray:
     try:
         # Asked before opening, because opening a named pipe would wait for its writer.
         if not path.is_file():
-            raise _damaged(path, "an idx file", "a directory" if path.is_dir() else "no such file")
+            raise _damaged(path, "an idx file", _what_is_there(path))
         with path.open("rb") as file:
             gzipped = file.peek(2)[:2] == b"\x1f\x8b"
             return _read(gzip.GzipFile(fileobj=file) if gzipped else file, path)
@@ -83,6 +83,10 @@ def _read(stream: io.BufferedIOBase, path: Path) -> NDArray:
     except ValueError as error:  # more than 64 dimensions, or 0 elements in a shape beyond the address space
         raise _damaged(path, "a shape NumPy can hold", f"rank {rank} ({error})") from error
     return array.astype(dtype.newbyteorder("="), copy=False)
+
+
+def _what_is_there(path: Path) -> str:
+    return "a directory" if path.is_dir() else "no such file" + ", but a pipe or a device" * path.exists()
 
 
 def _damaged(path: Path, expected: str, found: str) -> DataError:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import math
+from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,7 @@ __all__: list[str] = []
 
 # Options that only make the first values of parameters or generators. A description leaves them out.
 _INITIAL = ("init", "bias_init", "rng")
+_MOST_CALLS = 1_000_000
 _DTYPES = ("float16", "float32", "float64")
 
 
@@ -32,13 +35,13 @@ def describe(layer: Layer) -> dict[str, Any]:
     TypeError
         If a layer is not one of tensorgrad's own.
     """
-    return _describe(layer, type(layer).__name__, [])
+    return _describe(layer, type(layer).__name__, {})
 
 
-def _describe(layer: Layer, path: str, seen: list[int]) -> dict[str, Any]:
+def _describe(layer: Layer, path: str, seen: dict[int, int]) -> dict[str, Any]:
     if id(layer) in seen:
-        return {"again": seen.index(id(layer))}
-    seen.append(id(layer))
+        return {"again": seen[id(layer)]}
+    seen[id(layer)] = len(seen)
     name = type(layer).__name__
     if known_layers().get(name) is not type(layer):
         raise TypeError(
@@ -65,7 +68,12 @@ def _option(layer: Layer, name: str, path: str) -> Any:
 
 
 def _option_names(kind: type[Layer]) -> list[str]:
-    return [name for name in inspect.signature(kind).parameters if name not in _INITIAL]
+    return [name for name in _parameters(kind.__name__) if name not in _INITIAL]
+
+
+@cache  # a network has thousands of layers of a few kinds, and inspect is slow
+def _parameters(name: str) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(known_layers()[name]).parameters
 
 
 def _plain(value: Any, what: str) -> Any:
@@ -106,6 +114,7 @@ class _Builder:
     def __init__(self, room: int) -> None:
         self._room = room
         self._made: list[Layer | None] = []  # None for a network that is being made: it cannot hold itself
+        self._calls: dict[int, int] = {}  # of layers in a forward pass of a network, by its identity
 
     def layer(self, form: Any) -> Layer:
         if not isinstance(form, dict):
@@ -136,7 +145,11 @@ class _Builder:
     def _network(self, forms: Any) -> Layer:
         if not isinstance(forms, list):
             raise SavedFileError(f"expected a list of layers, got {forms!r}")
-        return Network([self.layer(form) for form in forms])
+        made = Network([self.layer(form) for form in forms])
+        calls = self._calls[id(made)] = sum(self._calls.get(id(layer), 1) for layer in made.layers)
+        if calls > _MOST_CALLS:  # a few lines can use a network twice that uses another twice, and so on
+            raise SavedFileError(f"it applies {calls} layers in a row, more than {_MOST_CALLS}")
+        return made
 
     def _single(self, kind: type[Layer], options: Any) -> Layer:
         name, names = kind.__name__, _option_names(kind)
@@ -158,7 +171,7 @@ class _Builder:
 
 def _size(kind: type[Layer], options: dict[str, Any]) -> int:
     """Elements of the largest parameter: the product of all sizes without a default. 0 if there are none."""
-    parameters = inspect.signature(kind).parameters
+    parameters = _parameters(kind.__name__)
     needed = {k: v for k, v in options.items() if parameters[k].default is inspect.Parameter.empty}
     if isinstance(side := needed.get("kernel_size"), int):
         needed["kernel_size"] = (side, side)

@@ -24,14 +24,16 @@ _SECONDARY = ("seconds", "learning_rate")  # not plotted unless asked for
 def plot_history(
     history: Mapping[str, Sequence[float]], keys: Sequence[str] | None = None, *, log_loss: bool = False
 ) -> Figure:
-    """Draw the learning curves of a history: a panel for each figure, training and validation in one.
+    """Draw the learning curves of a history: a panel for each figure, training and held-out data in one.
 
     Parameters
     ----------
     history : dict of lists
-        As `Network.fit` gives it.
+        As `Network.fit` gives it, or with ``test_`` in the place of ``validation_``, as ``tensorgrad train``
+        reports it.
     keys : list of str, optional
-        The figures to draw, without ``validation_``. By default all but ``seconds`` and ``learning_rate``.
+        The figures to draw, without ``validation_`` or ``test_``. By default all but ``seconds`` and
+        ``learning_rate``.
     log_loss : bool
         Draw the loss on a logarithmic scale.
 
@@ -48,7 +50,7 @@ def plot_history(
         If matplotlib is not installed.
     """
     figure_class = _figure_class("plot_history")
-    known = dict.fromkeys(key.removeprefix("validation_") for key in history)
+    known = dict.fromkeys(key.removeprefix("validation_").removeprefix("test_") for key in history)
     if keys is None:
         keys = [key for key in known if key not in _SECONDARY]
     unknown = [key for key in keys if key not in known]
@@ -59,8 +61,12 @@ def plot_history(
     figure = figure_class(figsize=(5.2 * len(keys), 3.6), layout="constrained")
     for place, key in enumerate(keys):
         axes: Axes = figure.add_subplot(1, len(keys), place + 1)
-        for name, label, style in ((key, "training", "C0-"), (f"validation_{key}", "validation", "C1--")):
-            if name in history:
+        for prefix, label, style in (
+            ("", "training", "C0-"),
+            ("validation_", "validation", "C1--"),
+            ("test_", "test", "C2--"),
+        ):
+            if (name := prefix + key) in history:
                 values = history[name]
                 marker = "o" if len(values) < 20 else ""
                 axes.plot(range(1, len(values) + 1), values, style + marker, label=label, markersize=4)

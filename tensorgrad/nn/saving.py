@@ -58,7 +58,7 @@ def load_weights(path: PathLike, layer: Layer) -> None:
     """Set the parameters and buffers of a layer to those in a file: the same paths, shapes and dtypes.
 
     The file may be of `save_weights` or `save_network`, or one of ``np.savez`` or safetensors that another
-    program wrote with the paths as names.
+    program wrote with the paths as names. Arrays of bfloat16 become float32, exactly.
 
     Raises
     ------

@@ -22,12 +22,13 @@ Loss: TypeAlias = Callable[..., Tensor]
 class _Beside:
     """What a network has beside its state. A search for parameters does not look here: it may be much."""
 
-    __slots__ = ("code", "engine", "history")
+    __slots__ = ("code", "engine", "history", "named")
 
     def __init__(self, history: History | None = None, engine: str = "") -> None:
         self.history: History = {} if history is None else history
         self.engine = engine
         self.code: dict[str, Any] = {}
+        self.named: set[int] = set()  # identities of the parameters that `add` has named
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.history, self.engine)  # the code is that of this network and this process
@@ -71,9 +72,12 @@ class Sequential(Layer):
         """Append a layer; its parameters are named after their place, such as ``Dense2.weights``."""
         if not isinstance(layer, Layer):
             raise TypeError(f"Network.add: expected a Layer, got {layer!r}")
+        place = f"{type(layer).__name__}{len(self.layers)}"
         self.layers.append(layer)
-        for name, parameter in self.named_parameters().items():
-            parameter.name = name
+        for name, parameter in layer.named_parameters().items():
+            if id(parameter) not in self._beside.named:  # else the layer came before
+                self._beside.named.add(id(parameter))
+                parameter.name = f"{place}.{name}"
 
     def use(self, loss: Loss, *, reduction: BatchReduction | None = None) -> None:
         """Set the loss: a function (prediction, target) -> scalar Tensor, such as `tensorgrad.mse`.

@@ -1,9 +1,11 @@
 """What the command line takes: options in a file, the version, exit statuses, pipes."""
 
 import os
+import re
 import subprocess
 import sys
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 
@@ -42,7 +44,9 @@ def test_the_options_of_a_file_are_taken_and_overruled(config):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("epoch = 3", "there is no option 'epoch'; there are network, data, data-dir, epochs"),
+        ("epoch = 3", "there is no option 'epoch'; there are network, data, data-dir, epochs, batch-size"),
+        ("epoch = 3", "dtype, out; did you mean epochs?\n"),
+        ("lr = 3", "did you mean learning-rate?\n"),
         ("learning_rate = 3", "there is no option 'learning_rate'"),
         ('config = "x"', "there is no option 'config'"),
         ("resume = true", "there is no option 'resume'"),
@@ -58,13 +62,19 @@ def test_the_options_of_a_file_are_taken_and_overruled(config):
         ('network = "--resume"', "argument network: invalid choice: '--resume'"),
         ('loss = "mae"', "argument --loss: invalid choice: 'mae'"),
         ("epochs 3", "expected a file of TOML"),
+        (f"epochs = {'[' * 5000}", "expected a file of TOML"),
+        (f"epochs = {'9' * 5000}", "expected a file of TOML"),
+        ('out = ""', "argument --out: expected a path, got ''"),
+        ('out = "a\\u0000b"', "argument --out: expected a path, got 'a\\x00b'"),
+        ('data-dir = ""', "argument --data-dir: expected a path, got ''"),
     ],
 )
 def test_a_wrong_file_exits_with_2_and_names_itself_and_the_option(command, config, text, told):
     path = config(text)
     status, out, err = command("train", "--config", path)
     assert (status, out) == (2, "")
-    assert f"tensorgrad train: error: {path}: {told}" in err
+    assert err.startswith(f"tensorgrad train: error: {path}: ")
+    assert told in err
 
 
 def test_a_file_that_cannot_be_read_exits_with_2(command, tmp_path):
@@ -82,7 +92,7 @@ def test_a_file_that_cannot_be_read_exits_with_2(command, tmp_path):
     [
         (("train", "--resume"), "argument --resume: needs --out"),
         (("train", "--data-dir", "x"), "argument --data-dir: needs --data mnist or fashion-mnist"),
-        (("train", "--epoch=1"), "unrecognized arguments: --epoch"),
+        (("train", "--epoch=1"), "there is no option --epoch; did you mean --epochs?"),
         (("predict", "model.npz"), "the following arguments are required: images"),
         (("draw",), "the following arguments are required: model"),
         (("draw", "model.npz", "--depth", "-1"), "argument --depth: expected an integer of at least 0"),
@@ -94,6 +104,88 @@ def test_wrong_usage_exits_with_2_and_says_why(command, arguments, told):
     status, out, err = command(*arguments)
     assert (status, out) == (2, "")
     assert told in err
+    line, hint, nothing = err.split("\n")
+    assert line.startswith("tensorgrad")
+    assert ": error: " in line
+    assert re.fullmatch(r"Try tensorgrad( \w+)? --help\.", hint)
+    assert nothing == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        ("trian", "train"), ("train --epoch 5", "--epochs"), ("train --epoch=5", "--epochs"),
+        ("train -epochs 5", "--epochs"), ("train --EPOCHS 5", "--epochs"), ("train –epochs 5", "--epochs"),
+        ("train --epochs5", "--epochs"), ("train dense --lr 0.1", "--learning-rate"),
+        ("train --learning_rate 0.1", "--learning-rate"), ("train --wd 0", "--weight-decay"),
+        ("train --bs 3", "--batch-size"), ("train --batch 3", "--batch-size"),
+        ("train --optim adam", "--optimizer"), ("train --noflip", "--no-flip"), ("train --sede 1", "--seed"),
+        ("train --resum --out x", "--resume"), ("predict --modle m x.npy", None),
+        ("evaluate m --dat digits", "--data"), ("draw m --output x.svg", "--out"),
+        ("draw m --dept 1", "--depth"), ("audit --ordre 1", "--order"), ("--versoin", "--version"),
+        ("train --xyzzy", None),
+    ],
+)  # fmt: skip
+def test_what_is_misspelt_is_told_as_such(command, words, meant):
+    status, out, err = command(*words.split())
+    assert (status, out) == (2, "")
+    assert err.count("\n") == 2
+    assert "there is no option " in err or "invalid choice: 'trian'" in err
+    assert re.findall(r"did you mean (\S+)\?", err) == ([meant] if meant else [])
+
+
+def test_the_documentation_shows_what_is_printed(command):
+    page = Path(__file__).parents[2] / "docs" / "reference" / "command-line.md"
+    shown = re.findall(r"```console\n\$ tensorgrad (.+)\n((?:.+\n)+)```", page.read_text(encoding="utf-8"))
+    assert shown
+    for words, printed in shown:
+        assert command(*words.split())[2] == printed
+
+
+def test_what_follows_two_dashes_is_no_option(command):
+    assert "-x.npz: No such file" in command("predict", "--", "-x.npz", "-x.npy")[2]
+
+
+PATHS = [
+    "train --out {}", "train --data mnist --data-dir {}", "train --config {}", "predict {} x.npy",
+    "predict m {}", "evaluate {}", "evaluate m --data mnist --data-dir {}", "draw {}", "draw m --out {}",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("words", PATHS)
+@pytest.mark.parametrize("path", ["", "a\0b", "\0"])
+def test_what_can_be_no_path_is_refused(command, words, path):
+    status, out, err = command(*(path if word == "{}" else word for word in words.split()))
+    assert (status, out) == (2, "")
+    assert f": expected a path, got {path!r}\n" in err
+
+
+# Options that would do nothing
+
+
+@pytest.mark.parametrize(
+    ("words", "option"),
+    [
+        ("train --optimizer adam --momentum 0.9", "momentum"),
+        ("train modern --momentum 0 --optimizer adam", "momentum"),
+        ("train --resume", "resume"),
+        ("train --data-dir x", "data-dir"),
+        ("train --data digits --data-dir x", "data-dir"),
+        ("evaluate m --data digits --data-dir x", "data-dir"),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_refused(command, config, words, option):
+    status, out, err = command(*words.split())
+    assert (status, out) == (2, "")
+    assert f": error: argument --{option}: needs " in err
+
+
+def test_so_is_one_in_a_file(command, config):
+    path = config("momentum = 0.9\nnetwork = 'modern'")
+    assert command("train", "--config", path, "--optimizer", "adam")[:2] == (2, "")
+    path = config("momentum = 0.9\noptimizer = 'adam'")
+    assert parse(["train", "--config", str(path), "--optimizer", "sgd"]).momentum == 0.9
+    assert command("train", "--config", path)[0] == 2
 
 
 def test_an_angle_that_is_none_exits_with_1_before_anything_is_printed(command):
@@ -133,3 +225,14 @@ def test_output_that_cannot_be_written_is_an_error():
     with open("/dev/full", "wb") as full:
         done = subprocess.run([*PROGRAM, "--version"], stdout=full, stderr=subprocess.PIPE, text=True)
     assert (done.returncode, done.stderr) == (1, "tensorgrad: No space left on device\n")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows closes no streams of a new process")
+@pytest.mark.parametrize(
+    ("closed", "arguments", "status"),
+    [(1, ["--version"], 0), (1, ["draw", "none.npz"], 1), (2, ["paint"], 2)],
+)
+def test_streams_that_were_closed_are_done_without(closed, arguments, status):
+    done = subprocess.run([*PROGRAM, *arguments], preexec_fn=lambda: os.close(closed), capture_output=True)
+    assert done.returncode == status
+    assert b"Traceback" not in done.stdout + done.stderr

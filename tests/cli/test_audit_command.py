@@ -131,7 +131,14 @@ def test_an_order_below_1_exits_with_2(command, order):
 def test_wrong_usage_exits_with_2(command, arguments):
     status, out, err = command(*arguments)
     assert (status, out) == (2, "")
-    assert err.startswith("usage: tensorgrad")
+    assert err.startswith(("tensorgrad audit: error: ", "tensorgrad: error: "))
+    assert err.count("\n") == 2
+
+
+def test_an_order_that_would_take_years_exits_with_2(command):
+    status, out, err = command("--order", 10**6)
+    assert (status, out) == (2, "")
+    assert "argument --order: expected an integer below 5, got '1000000'" in err
 
 
 def test_every_op_of_the_package_has_samples():

@@ -52,10 +52,14 @@ def wrong_notes(**changes):
         wrong_notes(loss=["x"]),
         wrong_notes(loss="x"),
         wrong_notes(options={}),
+        wrong_notes(pixel_maximum=0),
+        wrong_notes(pixel_maximum=255.0),
+        wrong_notes(pixel_maximum=None),
+        wrong_notes(options={"data": "cifar"}),
     ],
     ids=[
         "other", "weights", "checkpoint", "text", "savez", "few classes", "numbers", "2-D", "negative",
-        "too large", "loss list", "loss", "options",
+        "too large", "loss list", "loss", "options", "black", "fraction", "no maximum", "other data",
     ],
 )  # fmt: skip
 def test_a_file_that_is_no_trained_network_is_refused(command, tmp_path, arguments, make):
@@ -92,7 +96,7 @@ def test_evaluate_says_what_training_reported(command, folder, model):
     assert (status, err) == (0, "")
     assert out.startswith("digits: 360 test images\n")
     assert f"test accuracy {report['test_accuracy']:.4f}\n" in out
-    assert f"loss {report['history']['validation_loss'][-1]:.4f}\n" in out
+    assert f"loss {report['history']['test_loss'][-1]:.4f}\n" in out
     assert command("evaluate", model, "--data", "digits")[1] == out
     counts = [int(n) for row in re.findall(r"^ ?\[+([\d ]+)\]+$", out, re.M) for n in row.split()]
     assert sum(counts) == 360

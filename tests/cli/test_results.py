@@ -11,7 +11,7 @@ import pytest
 from runs import FILES, QUICK, assert_same_results, process, report_of
 
 import tensorgrad as tg
-from tensorgrad.cli import train
+from tensorgrad.cli import report, train
 from tensorgrad.data import load
 
 
@@ -45,13 +45,36 @@ def test_the_folder_has_all_that_was_found(command, tmp_path):
         "epochs": 2, "batch_size": 100,
     }  # fmt: skip
     assert (found["epochs"], found["interrupted"], found["failure"]) == (2, False, None)
-    assert found["history"]["validation_accuracy"][-1] == pytest.approx(found["test_accuracy"])
+    assert found["history"]["test_accuracy"][-1] == pytest.approx(found["test_accuracy"])
+    assert not any("validation" in key for key in found["history"])
     digits = load("digits")
     network = tg.load_network(out / "network.npz")
     assert np.mean(network.predict(digits.x_test).argmax(axis=1) == digits.y_test) == found["test_accuracy"]
     assert (
         np.mean(network.predict(digits.x_train).argmax(axis=1) == digits.y_train) == found["train_accuracy"]
     )
+
+
+def test_the_report_has_no_option_that_was_not_used(finished):
+    folder = finished("train", "modern", "--epochs", 1, "--optimizer", "adam", "--shift", 0)
+    options = report_of(folder)["options"]
+    assert options == tg.load_notes(folder / "network.npz")["options"]
+    assert options.keys() == {
+        "network", "data", "dtype", "seed", "flip", "epochs", "batch_size", "loss", "optimizer",
+        "learning_rate", "weight_decay", "schedule", "shift", "rotate",
+    }  # fmt: skip
+    assert (options["optimizer"], options["learning_rate"]) == ("adam", 0.001)
+
+
+@pytest.mark.usefixtures("no_plots")
+def test_the_curve_says_test_and_not_validation(command, tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib", reason="matplotlib, which draws, is not installed")
+    drawn = []
+    monkeypatch.setattr(report, "_write_plot", lambda path, figure: drawn.append(figure))
+    assert command(*QUICK, "--out", tmp_path)[0] == 0
+    labels = [[line.get_label() for line in axes.lines] for axes in drawn[0].axes]
+    assert labels == [["training", "test"], ["test"]]
+    tg.plot_history(report_of(tmp_path)["history"])
 
 
 @pytest.mark.usefixtures("no_plots")
@@ -135,13 +158,21 @@ def of_another_program(path):
     network.fit(x, x, 1, 0.1, checkpoint=path, verbose=False)
 
 
+def with_callbacks(callbacks):
+    return lambda path: tg.save_checkpoint(path, {"callbacks": callbacks})
+
+
 def cut(path):
     foreign(path)
     path.write_bytes(path.read_bytes()[:-100])
 
 
 @pytest.mark.usefixtures("no_plots")
-@pytest.mark.parametrize("make", [foreign, of_another_program, cut, lambda path: path.write_bytes(b"")])
+@pytest.mark.parametrize("make", [
+    foreign, of_another_program, cut, lambda path: path.write_bytes(b""), with_callbacks(1),
+    with_callbacks([1, {}]), with_callbacks([{"class": "Options"}]),
+    with_callbacks([{"class": "Options", "state": 3}]),
+], ids=range(8))  # fmt: skip
 def test_a_checkpoint_that_is_none_of_its_own_is_refused(command, tmp_path, make):
     make(tmp_path / "checkpoint.npz")
     before = (tmp_path / "checkpoint.npz").read_bytes()

@@ -1,5 +1,6 @@
 """The command ``tensorgrad train``: what it prints, what its flags do, how it fails and how it ends."""
 
+import inspect
 import os
 import re
 import signal
@@ -76,8 +77,9 @@ def test_a_run_is_reported_from_the_data_to_the_confusion_matrix(command):
     np.testing.assert_array_equal(matrix.sum(axis=1), np.bincount(load("digits").y_test))
     assert test == pytest.approx(matrix.trace() / matrix.sum(), abs=5e-5)
     assert 0 < train <= 1
-    last = float(re.findall(r"validation accuracy ([\d.]+)", out)[-1])
+    last = float(re.findall(r"^epoch 3/3 .* test accuracy ([\d.]+)", out, re.M)[-1])
     assert last == test
+    assert "validation" not in out
 
 
 def test_classes_with_names_are_named(command, monkeypatch):
@@ -145,6 +147,35 @@ def test_every_flag_takes_effect_and_is_shown(command, plain, flag, value, shown
         assert expected != plain
 
 
+@pytest.mark.parametrize("given", [None, 0.01])
+def test_adam_has_its_own_rate_and_no_momentum(command, monkeypatch, given):
+    made, adam = [], tg.AdamW
+
+    def recording(parameters, *arguments, **options):
+        made.append((*arguments, options))
+        return adam(parameters, *arguments, **options)
+
+    monkeypatch.setattr(tg, "AdamW", recording)
+    flags = () if given is None else ("--learning-rate", given)
+    status, out, _ = command("train", "dense", "--epochs", 1, "--optimizer", "adam", *flags)
+    rate = given or inspect.signature(adam).parameters["learning_rate"].default
+    assert status == 0
+    assert made == [(rate, {"weight_decay": 0.0})]
+    assert f"adam, learning rate {rate}, weight decay" in out
+    assert "momentum" not in out
+
+
+@pytest.mark.parametrize(("option", "least"), [("--shift", 8), ("--batch-size", 1438)])
+@pytest.mark.parametrize("more", [0, 1, 10**30])
+def test_what_does_not_fit_the_images_is_refused_before_anything_is_done(
+    command, tmp_path, option, least, more
+):
+    status, out, err = command("train", "dense", option, least + more, "--out", tmp_path / "new")
+    assert (status, out) == (1, "")
+    assert err == f"tensorgrad: {option}: expected at most {least - 1} for digits, got {least + more}\n"
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("flags", [(), ("--dtype", "float64")])
 def test_the_network_is_of_the_wanted_dtype(command, monkeypatch, flags):
     made = []
@@ -175,10 +206,12 @@ def test_the_network_is_of_the_wanted_dtype(command, monkeypatch, flags):
     ],
     ids=" ".join,
 )  # fmt: skip
-def test_wrong_usage_exits_with_2_and_the_usage(command, arguments):
+def test_wrong_usage_exits_with_2_and_a_line_and_a_hint(command, arguments):
     status, out, err = command(*arguments)
     assert (status, out) == (2, "")
-    assert err.startswith("usage: tensorgrad")
+    line, hint = err.splitlines()
+    assert re.match("tensorgrad( train)?: error: ", line)
+    assert re.match("Try tensorgrad( train)? --help", hint)
 
 
 @pytest.mark.parametrize(
@@ -260,7 +293,7 @@ def test_the_notebooks_second_experiment_reaches_more_with_every_filter_trained(
     _, out, _ = command("train", "cnn", "--data", "mnist", "--data-dir", mnist_dir, "--epochs", 10)
     assert "learning rate 0.01, momentum 0.0, weight decay 0.0, batches of 32" in out
     # One epoch is noise of 0.001 around this; the median of five tells what the network has learned.
-    last = [float(found) for found in re.findall(r"validation accuracy ([\d.]+)", out)][-5:]
+    last = [float(found) for found in re.findall(r"^epoch .* test accuracy ([\d.]+)", out, re.M)][-5:]
     assert statistics.median(last) >= 0.988  # after half of the notebook's 20 epochs
 
 

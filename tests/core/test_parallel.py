@@ -65,6 +65,50 @@ def test_every_item_once_and_on_several_threads(monkeypatch):
     assert len(threads) > 1
 
 
+@pytest.mark.parametrize("there_are", [0, 1, 2])
+def test_where_no_thread_can_be_started_those_there_are_go_on(monkeypatch, there_are):
+    started = []
+
+    class Thread(threading.Thread):
+        def start(self):
+            if len(started) == there_are:
+                raise RuntimeError("can't start new thread")
+            started.append(self)
+            super().start()
+
+    monkeypatch.setattr(threading, "Thread", Thread)
+    monkeypatch.setattr(parallel, "pool", pool := parallel.Pool())
+    pool.threads = 6
+    for _ in range(3):
+        seen = []
+        parallel.share(lambda item, seen=seen: seen.append(item), range(40))
+        assert sorted(seen) == list(range(40))
+    assert pool.threads == there_are + 1
+    assert len(started) == there_are
+    assert there_are or pool.jobs.empty()  # a job that nobody takes would keep its arrays
+
+
+def test_a_real_limit_on_the_number_of_threads_is_no_error():
+    pytest.importorskip("resource", reason="this system has no limit on the number of threads")
+    script = """
+import os, resource, numpy as np, tensorgrad as tg
+from tensorgrad.core import parallel
+parallel.pool.threads = 4
+parallel.PART_BYTES = 1 << 12
+x, w = np.ones((8, 16, 16, 4)), np.ones((4, 4, 3, 3))
+if os.getuid() == 0:  # for whom the limit does not hold
+    try:
+        os.setuid(65534)
+    except OSError:
+        raise SystemExit(0)
+resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
+expected = 36 * np.ones((8, 14, 14, 4))
+assert np.array_equal(tg.conv2d(x, w), expected)
+assert parallel.pool.threads == 1, parallel.pool.threads
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+
+
 def test_an_error_in_a_part_is_raised(monkeypatch):
     monkeypatch.setattr(parallel.pool, "threads", 2)
 

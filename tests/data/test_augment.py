@@ -124,3 +124,16 @@ def test_what_is_no_batch_of_images_is_refused(images):
 def test_wrong_numbers_of_offsets_are_refused(call, error, message):
     images = np.zeros((2, 3, 3, 1))
     assert_refused(call, error, message, images=images, rotate=rotate, shift=shift, flip=flip)
+
+
+@pytest.mark.parametrize(
+    ("by", "height", "width"), [(4, 4, 9), (4, 9, 4), (5, 4, 4), (10**30, 4, 4), (1, 1, 1)]
+)
+def test_a_shift_as_large_as_the_images_is_refused(by, height, width):
+    images = np.ones((2, height, width, 1))
+    with pytest.raises(
+        ValueError, match=f"Augment: a shift by {by} leaves nothing of images {height} x {width}"
+    ):
+        Augment(shift=by)(images, RNG)
+    if min(height, width) > 1:
+        Augment(shift=min(height, width) - 1)(images, RNG)

@@ -94,7 +94,80 @@ def tiny(monkeypatch, tmp_path):
     """A folder with tiny files of both data sets, which count as the originals."""
     folder = tmp_path / "tiny"
     monkeypatch.setattr(mnist, "SHA256", {name: write(folder / name, len(name)) for name in mnist.SHA256})
+    contents = {
+        name: tuple(
+            hashlib.sha256(gzip.decompress((folder / name / file).read_bytes())).hexdigest() for file in FILES
+        )
+        for name in mnist.SHA256
+    }
+    monkeypatch.setattr(mnist, "CONTENT", contents)
     return folder
+
+
+# What counts is the content
+
+FORMS = {
+    "unpacked": (lambda name: name.removesuffix(".gz"), lambda packed: gzip.decompress(packed)),
+    "dotted": (
+        lambda name: name.removesuffix(".gz").replace("-idx", ".idx"), lambda packed: gzip.decompress(packed)
+    ),
+    "packed anew": (lambda name: name, lambda packed: gzip.compress(gzip.decompress(packed), 1, mtime=7)),
+    "dotted and packed": (lambda name: name.replace("-idx", ".idx"), lambda packed: packed),
+    "unpacked in name only": (lambda name: name.removesuffix(".gz"), lambda packed: packed),
+    "packed in name only": (lambda name: name, lambda packed: gzip.decompress(packed)),
+    "in two members": (lambda name: name, lambda packed: gzip.compress(b"") + packed),
+}  # fmt: skip
+
+
+def reform(folder, target, form):
+    """The files in another form, in another folder."""
+    rename, pack = FORMS[form]
+    target.mkdir(parents=True)
+    for file in FILES:
+        (target / rename(file)).write_bytes(pack((folder / file).read_bytes()))
+    return target
+
+
+def assert_same_data(found, expected):
+    for name in ("x_train", "y_train", "x_test", "y_test"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_files_are_taken_by_their_content(tiny, tmp_path, monkeypatch, form):
+    folder = reform(tiny / "mnist", tmp_path / "other", form)
+    assert_same_data(load("mnist", folder), load("mnist", tiny))
+    reform(tiny / "mnist", tmp_path / "cache" / "tensorgrad" / "mnist", form)
+    assert_same_data(load("mnist"), load("mnist", tiny))
+    with pytest.raises(DataError, match=rf"this is MNIST's {FILES[0]}, not Fashion-MNIST's {FILES[0]}"):
+        load("fashion-mnist", folder)
+
+
+@pytest.mark.parametrize("form", ["unpacked", "packed anew"])
+def test_a_bit_flipped_in_another_form_never_changes_the_data(tiny, tmp_path, form):
+    folder = reform(tiny / "mnist", tmp_path / "other", form)
+    path, expected = folder / FORMS[form][0](FILES[3]), load("mnist", tiny)
+    whole, taken = path.read_bytes(), 0
+    for bit in range(8 * len(whole)):
+        damaged = bytearray(whole)
+        damaged[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(damaged)
+        try:
+            found = load("mnist", folder)
+        except DataError:
+            continue
+        assert_same_data(found, expected)
+        taken += 1
+    # In a gzip header the time, the system and some flags mean nothing here; so do the bits that fill a byte.
+    assert taken == 0 if form == "unpacked" else taken < 8 * 7 + 8
+
+
+@pytest.mark.slow
+def test_the_originals_are_taken_unpacked_and_packed_anew(shared_data, tmp_path):
+    for name in mnist.SHA256:
+        expected = load(name, shared_data)
+        for form in ("dotted", "packed anew"):
+            assert_same_data(load(name, reform(shared_data / name, tmp_path / name / form, form)), expected)
 
 
 def test_each_data_set_has_its_class_names(tiny):

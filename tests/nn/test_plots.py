@@ -31,6 +31,15 @@ def test_a_panel_a_figure_with_training_and_validation():
     assert [line.get_label() for line in panels["f1"].lines] == ["validation"]
 
 
+def test_held_out_data_may_be_test_data():
+    history = {key.replace("validation_", "test_"): values for key, values in HISTORY.items()}
+    panels = {axes.get_ylabel(): axes for axes in tg.plot_history(history).axes}
+    assert list(panels) == ["loss per example", "accuracy", "f1"]
+    lines = {line.get_label(): line for line in panels["accuracy"].lines}
+    assert list(lines) == ["training", "test"]
+    assert list(lines["test"].get_ydata()) == HISTORY["validation_accuracy"]
+
+
 def test_figures_are_chosen_and_a_loss_may_be_logarithmic():
     figure = tg.plot_history(HISTORY, ["loss", "seconds"], log_loss=True)
     assert [axes.get_ylabel() for axes in figure.axes] == ["loss per example", "seconds"]

@@ -2,8 +2,11 @@
 
 import inspect
 import json
+import os
+import struct
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -11,7 +14,7 @@ from helpers import LAYOUTS, assert_refused, refused_calls
 
 import tensorgrad as tg
 from tensorgrad.nn.description import build, describe, known_layers
-from tensorgrad.nn.files.archive import write_arrays, write_safetensors
+from tensorgrad.nn.files.archive import read_safetensors, write_arrays, write_safetensors
 
 SUFFIXES = [".npz", ".safetensors"]
 every_suffix = pytest.mark.parametrize("suffix", SUFFIXES)
@@ -120,6 +123,78 @@ def test_weights_that_other_programs_wrote_are_read(tmp_path, suffix):
     tg.load_weights(path, layer)
     np.testing.assert_array_equal(layer.weights.data, values["weights"])
     np.testing.assert_array_equal(layer.bias.data, values["bias"])
+
+
+def safetensors_file(path, **arrays):
+    """Arrays given by dtype, shape and bytes, written by hand."""
+    header, contents = {}, b""
+    for name, (dtype, shape, values) in arrays.items():
+        offsets = [len(contents), len(contents) + len(values)]
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": offsets}
+        contents += values
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + contents)
+
+
+@pytest.mark.parametrize("suffix", [".safetensors"])
+def test_bfloat16_is_read_as_float32_exactly(tmp_path, suffix):
+    path = tmp_path / f"weights{suffix}"
+    halves = {0x3F80: 1.0, 0xC020: -2.5, 0x0001: 2.0**-133, 0x7F7F: (2 - 2**-7) * 2.0**127, 0xFF80: -np.inf}
+    bits = struct.pack("<6H", *halves, 0x7FC0)
+    safetensors_file(path, weights=("BF16", [6, 1], bits), bias=("F32", [1], struct.pack("<f", 3)))
+    layer = tg.Dense(6, 1, rng=0)
+    tg.load_weights(path, layer)
+    np.testing.assert_array_equal(layer.weights.data[:, 0], np.float32([*halves.values(), np.nan]))
+    np.testing.assert_array_equal(layer.bias.data, np.float32([3]))
+    with pytest.raises(tg.SavedFileError, match="weights: expected float64, got float32"):
+        tg.load_weights(path, tg.Dense(6, 1, rng=0, dtype="float64"))
+
+
+@pytest.mark.parametrize("suffix", [".safetensors"])
+@pytest.mark.parametrize("dtype", ["F8_E4M3", "F8_E5M2"])
+def test_what_numpy_does_not_have_is_called_by_its_name(tmp_path, suffix, dtype):
+    path = tmp_path / f"weights{suffix}"
+    safetensors_file(path, weights=(dtype, [2], b"\1\2"))
+    with pytest.raises(
+        tg.SavedFileError, match=f"weights is an array of {dtype}, which NumPy does not"
+    ) as error:
+        tg.load_weights(path, tg.Dense(1, 1, rng=0))
+    assert "damaged" not in str(error.value)
+
+
+@pytest.mark.parametrize("suffix", [".safetensors"])
+def test_every_dtype_of_safetensors_is_read(tmp_path, suffix):
+    import safetensors.numpy
+
+    path = tmp_path / f"weights{suffix}"
+    rng = np.random.default_rng(0)
+    names = ["f8", "f4", "f2", "i8", "i4", "i2", "i1", "u8", "u4", "u2", "u1", "c8", "?"]
+    arrays = {name: rng.integers(0, 2, (2, 3)).astype(name) for name in names}
+    arrays |= {"empty": np.zeros((0, 3), np.float32), "scalar": np.array(2.5)}
+    safetensors.numpy.save_file(arrays, path)
+    header, found = read_safetensors(path)
+    assert header is None
+    assert found.keys() == arrays.keys()
+    for name, array in arrays.items():
+        assert found[name].dtype == array.dtype
+        np.testing.assert_array_equal(found[name], array)
+    safetensors_file(path, flag=("BOOL", [2], b"\1\7"))
+    with pytest.raises(tg.SavedFileError, match="neither True nor False"):
+        read_safetensors(path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+@every_suffix
+def test_a_named_pipe_is_refused_without_waiting(tmp_path, suffix):
+    path = tmp_path / f"pipe{suffix}"
+    os.mkfifo(path)
+    loads = [tg.load_network, tg.load_notes, lambda path: tg.load_weights(path, tg.Dense(1, 1, rng=0))]
+    for load in [*loads, tg.load_checkpoint] if suffix == ".npz" else loads:
+        with pytest.raises(OSError, match=f"regular file, got a pipe or a device: '{path}'"):
+            load(path)
+    with pytest.raises(OSError, match=f"cannot write {path}: it is a pipe or a device"):
+        tg.save_weights(path, tg.Dense(1, 1, rng=0))
+    assert path.is_fifo()
 
 
 @every_suffix
@@ -474,6 +549,33 @@ def test_files_of_other_kinds_and_versions_are_refused(tmp_path, suffix):
         np.savez(path, **STATE)
         with pytest.raises(tg.SavedFileError, match="no header"):
             tg.load_network(path)
+
+
+def test_a_file_of_thousands_of_layers_is_read_in_a_moment(tmp_path):
+    path = tmp_path / "model.npz"
+    form = layers(*[{"class": "ReLU", "training": True, "options": {}}] * 8000)
+    write_arrays(path, {"format": "tensorgrad network", "version": 1, "network": form, "notes": {}}, {})
+    start = time.process_time()
+    network = tg.load_network(path)
+    tg.save_network(path, network)
+    assert len(tg.load_network(path).layers) == 8000
+    assert time.process_time() - start < 20  # four minutes if a layer costs a search through those before
+
+
+def test_a_few_lines_that_mean_a_million_layers_are_refused(tmp_path):
+    def doubled(times):
+        form = {"class": "ReLU", "training": True, "options": {}}
+        for place in range(times - 1, -1, -1):
+            form = layers(form, {"again": place + 1})
+        return {"format": "tensorgrad network", "version": 1, "network": form, "notes": {}}
+
+    write_arrays(tmp_path / "model.npz", doubled(8), {})
+    network = tg.load_network(tmp_path / "model.npz")
+    x = np.float32([[-1, 2]])
+    np.testing.assert_array_equal(network.predict(x), np.maximum(x, 0))
+    write_arrays(tmp_path / "model.npz", doubled(60), {})
+    with pytest.raises(tg.SavedFileError, match="applies 1048576 layers in a row, more than 1000000"):
+        tg.load_network(tmp_path / "model.npz")
 
 
 def test_a_deeply_nested_description_is_refused(tmp_path):

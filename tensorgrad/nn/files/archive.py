@@ -9,6 +9,7 @@ checksum.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import math
@@ -18,13 +19,13 @@ import secrets
 import shutil
 import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, BinaryIO, TypeAlias
 
 import numpy as np
 
-from tensorgrad.core.checks import NDArray
+from tensorgrad.core.checks import NDArray, open_file
 
 __all__ = ["SavedFileError"]
 
@@ -41,6 +42,11 @@ _SEAL_LENGTH = len(_SEAL) + 64
 _HEADER, _DIGEST = "tensorgrad", "sha256"  # in the metadata of .safetensors
 _STALE_SECONDS = 3600
 _READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+_SAFETENSORS = {
+    "F64": "<f8", "F32": "<f4", "F16": "<f2", "C64": "<c8", "BOOL": "?",
+    "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1",
+    "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "u1",
+}  # fmt: skip
 
 
 class SavedFileError(ValueError):
@@ -110,6 +116,8 @@ def write_atomically(path: PathLike, write: Callable[[BinaryIO], object]) -> Non
     try:
         if target.is_dir():
             raise IsADirectoryError(21, "it is a folder")
+        if target.exists() and not target.is_file():
+            raise OSError(errno.EINVAL, "it is a pipe or a device")
         _remove_stale(target)
         try:
             with open(temporary, "xb+") as file:
@@ -208,7 +216,7 @@ def write_safetensors(path: PathLike, header: Header, arrays: Arrays) -> None:
     ordered = {name: np.array(array, order="C") for name, array in arrays.items()}
     text = json.dumps(header)
     metadata = {_HEADER: text, _DIGEST: _hash_arrays(text, ordered)}
-    contents = _import_package("writing", path).save(ordered, metadata)
+    contents = _import_package("writing", path).numpy.save(ordered, metadata)
     write_atomically(path, lambda file: file.write(contents))
 
 
@@ -238,7 +246,7 @@ def read_npz(path: PathLike) -> tuple[Header | None, Arrays]:
     OSError
         If the file is missing or cannot be opened.
     """
-    with open(path, "rb") as file, refusing(path):
+    with open_file(path) as file, refusing(path):
         size = os.fstat(file.fileno()).st_size
         start = file.read(4)
         if start not in (b"PK\x03\x04", b"PK\x05\x06"):
@@ -260,7 +268,7 @@ def read_npz(path: PathLike) -> tuple[Header | None, Arrays]:
                     raise SavedFileError("the archive is damaged: it has lost its checksum")
                 header = _parse_header(archive.read(_MEMBER))
             arrays = {
-                member.filename.removesuffix(".npy"): _read_array(archive, member)
+                member.filename.removesuffix(".npy"): _read_member(archive, member)
                 for member in members
                 if member.filename != _MEMBER
             }
@@ -292,32 +300,47 @@ def _check_members(members: list[zipfile.ZipInfo], size: int) -> None:
         raise SavedFileError(f"its members claim {total} bytes, but the file has {size}")
 
 
-def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray:
-    with archive.open(member) as file:
-        version = np.lib.format.read_magic(file)
-        if version not in _READERS:
-            raise SavedFileError(f"{member.filename}: arrays of npy version {version} are not read")
-        shape, fortran_order, dtype = _READERS[version](file)
-        if dtype.kind not in KINDS or not dtype.itemsize:
-            raise SavedFileError(f"{member.filename}: arrays of dtype {dtype} are not read")
-        if min(shape, default=0) < 0:
-            raise SavedFileError(f"{member.filename}: the shape {shape} is negative")
-        length = math.prod(shape) * dtype.itemsize  # Python's integers, which do not overflow
-        if length > member.file_size:
-            raise SavedFileError(
-                f"{member.filename}: {dtype} {shape} needs {length} bytes; the member has {member.file_size}"
-            )
-        values = file.read(length)
-        if len(values) < length or file.read(1):  # reading to the end also compares the CRC
-            raise SavedFileError(f"{member.filename}: expected {length} bytes of values, got others")
-    if dtype.kind == "b" and values.strip(b"\x00\x01"):
-        raise SavedFileError(f"{member.filename}: the bool array has values that are neither True nor False")
+def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray:
+    with refusing(member.filename), archive.open(member) as file:
+        return read_array(file, member.file_size)
+
+
+def read_array(file: IO[bytes], size: int) -> NDArray:
+    """The array in a ``.npy`` file of ``size`` bytes, which holds nothing else. Nothing is unpickled.
+
+    Raises
+    ------
+    SavedFileError
+        If it is not one whole array of numbers, booleans or strings.
+    Exception
+        What NumPy raises at a damaged header, which it evaluates: nearly anything. See `refusing`.
+    """
+    version = np.lib.format.read_magic(file)
+    if version not in _READERS:
+        raise SavedFileError(f"arrays of npy version {version} are not read")
+    shape, fortran_order, dtype = _READERS[version](file)
+    if dtype.kind not in KINDS or not dtype.itemsize:
+        raise SavedFileError(f"arrays of dtype {dtype} are not read")
+    if min(shape, default=0) < 0:
+        raise SavedFileError(f"the shape {shape} is negative")
+    length = math.prod(shape) * dtype.itemsize  # Python's integers, which do not overflow
+    if length > size:
+        raise SavedFileError(f"{dtype} {shape} needs {length} bytes; there are {size}")
+    values = file.read(length)
+    if len(values) < length or file.read(1):  # reading to the end also compares the CRC of a member
+        raise SavedFileError(f"expected {length} bytes of values, got others")
+    _check_bool(dtype, values)
     array = np.frombuffer(values, dtype) if length else np.zeros(0, dtype)
     return array.reshape(shape, order="F" if fortran_order else "C").copy(order="K")
 
 
+def _check_bool(dtype: np.dtype[Any], values: bytes) -> None:
+    if dtype.kind == "b" and values.strip(b"\x00\x01"):
+        raise SavedFileError("the bool array has values that are neither True nor False")
+
+
 def read_safetensors(path: PathLike) -> tuple[Header | None, Arrays]:
-    """The header, None in a file that another program wrote, and the arrays.
+    """The header, None in a file that another program wrote, and the arrays. BF16 is read as float32.
 
     Raises
     ------
@@ -325,10 +348,10 @@ def read_safetensors(path: PathLike) -> tuple[Header | None, Arrays]:
         If the file is anything but an intact safetensors file.
     """
     package = _import_package("reading", path)
-    with open(path, "rb") as file:
+    with open_file(path) as file:
         contents = file.read()
     with refusing(path):
-        arrays: Arrays = package.load(contents)
+        arrays: Arrays = {name: _make_array(name, view) for name, view in package.deserialize(contents)}
         length = int.from_bytes(contents[:8], "little")
         metadata = json.loads(contents[8 : 8 + length]).get("__metadata__") or {}
         if _HEADER not in metadata:
@@ -339,6 +362,17 @@ def read_safetensors(path: PathLike) -> tuple[Header | None, Arrays]:
         return _parse_header(header), arrays
 
 
+def _make_array(name: str, view: Mapping[str, Any]) -> NDArray:
+    kind, data = view["dtype"], view["data"]
+    if kind == "BF16":  # the upper half of a float32
+        return (np.frombuffer(data, "<u2").astype(np.uint32) << 16).view(np.float32).reshape(view["shape"])
+    if kind not in _SAFETENSORS:
+        raise SavedFileError(f"{name} is an array of {kind}, which NumPy does not have; save it anew as F32")
+    dtype = np.dtype(_SAFETENSORS[kind])
+    _check_bool(dtype, data)
+    return np.frombuffer(data, dtype).reshape(view["shape"])
+
+
 def _import_package(doing: str, path: PathLike) -> Any:
     try:
         import safetensors.numpy
@@ -347,7 +381,7 @@ def _import_package(doing: str, path: PathLike) -> Any:
             f"{doing} {path} needs safetensors; install it with pip install 'tensorgrad-numpy[safetensors]', "
             "or use .npz"
         ) from error
-    return safetensors.numpy
+    return safetensors
 
 
 def _hash_arrays(header: str, arrays: Arrays) -> str:

@@ -140,10 +140,12 @@ class EarlyStopping(Callback):
 class Progress(Callback):
     """Print a line an epoch; on a terminal and in a notebook, show a bar too if tqdm is installed.
 
-    In a file or a pipe, such as a log, there is no bar: the line an epoch is the progress then.
+    In a file or a pipe, such as a log, there is no bar: the line an epoch is the progress then. The held-out
+    data is called what it is: it may be the test data, if nothing is chosen by it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, held_out: str = "validation") -> None:
+        self.held_out = held_out
         self._bar: Any = None
 
     def on_epoch_begin(self, training: Training) -> None:
@@ -171,10 +173,11 @@ class Progress(Callback):
         """Print the line."""
         self.close()
         figures = training.figures
-        shown = {key.replace("_", " "): value for key, value in figures.items() if key != "seconds"}
         values = "  ".join(
-            f"{key} {value:.3g}" if key == "learning rate" else f"{key} {value:.4f}"
-            for key, value in shown.items()
+            f"{key.replace('validation', self.held_out).replace('_', ' ')} "
+            + (f"{value:.3g}" if key == "learning_rate" else f"{value:.4f}")
+            for key, value in figures.items()
+            if key != "seconds"
         )
         seconds = figures["seconds"]
         speed = f"{seconds:.1f} s, {training.rows / seconds:.0f} rows/s"

@@ -34,7 +34,9 @@ def prepare_training(network: Sequential, options: FitOptions) -> Training:
     positive_integer("", "batch_size", options.batch_size)
     if options.schedule_every not in ("epoch", "batch"):
         raise ValueError(f"fit: expected schedule_every to be epoch or batch, got {options.schedule_every!r}")
-    callbacks = [*options.callbacks, *([Progress()] if options.verbose else [])]
+    callbacks = [*options.callbacks]
+    if options.verbose and not any(isinstance(callback, Progress) for callback in callbacks):
+        callbacks.append(Progress())
     for callback in callbacks:
         if not isinstance(callback, Callback):
             raise TypeError(f"fit: expected callbacks to be Callbacks, got {callback!r}")
