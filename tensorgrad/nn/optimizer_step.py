@@ -91,7 +91,8 @@ def split_into_groups(name: str, items: list[Any]) -> Iterator[tuple[list[Any], 
         if not isinstance(item, Mapping):
             raise TypeError(f"{name}: expected either parameters or groups (dicts), got both")
         if "parameters" not in item:
-            raise TypeError(f"{name}: group {i} has no 'parameters'")
+            hint = "; did you mean 'parameters' for 'params'?" if "params" in item else ""
+            raise TypeError(f"{name}: group {i} has no 'parameters'{hint}")
         if isinstance(item["parameters"], Tensor):
             raise TypeError(f"{name}: expected a list of parameters in group {i}, got one Tensor")
         parameters = list(item["parameters"])

@@ -13,6 +13,7 @@ import numpy as np
 
 from tensorgrad.core import Tensor
 from tensorgrad.core.checks import NDArray, flag, fraction, is_integer, nonnegative, positive
+from tensorgrad.core.elsewhere import TABLES, Explained, advise_keyword, tell_names
 from tensorgrad.nn.optimizer_step import (
     Options,
     ParameterGroup,
@@ -26,7 +27,7 @@ from tensorgrad.nn.optimizer_step import (
 __all__ = ["Adam", "AdamW", "MiniBatchSGD", "Optimizer"]
 
 
-class Optimizer:
+class Optimizer(Explained):
     """Base of all optimizers.
 
     A kind of optimizer declares its options in ``_checks`` and the arrays that it keeps for each parameter in
@@ -60,10 +61,10 @@ class Optimizer:
         clip_norm: float | None,
     ) -> None:
         name = type(self).__name__
-        if isinstance(parameters, (Tensor, Mapping)):
+        if isinstance(parameters, (Tensor, Mapping)) or not isinstance(parameters, Iterable):
             raise TypeError(
-                f"{name}: expected a list of parameters, got one {type(parameters).__name__}; "
-                "put it into a list"
+                f"{name}: expected a list of parameters, such as network.parameters(), got one "
+                f"{type(parameters).__name__}{'; put it into a list' * isinstance(parameters, Tensor)}"
             )
         self.groups = tuple(
             self._group(part, {**options, **its}) for part, its in split_into_groups(name, list(parameters))
@@ -110,7 +111,8 @@ class Optimizer:
         unknown, missing = options.keys() - cls._checks.keys(), cls._checks.keys() - options.keys()
         if unknown or missing:
             wrong = f"no option {min(unknown)!r}" if unknown else f"the option {min(missing)!r} is missing"
-            raise TypeError(f"{cls.__name__}: {wrong}; a group has {', '.join(cls._checks)}")
+            hint = f"; {advise_keyword(min(unknown), cls._checks)}" if unknown else ""
+            raise TypeError(f"{cls.__name__}: {wrong}; a group has {', '.join(cls._checks)}{hint}")
         checked = {name: check(cls.__name__, name, options[name]) for name, check in cls._checks.items()}
         cls._check_together(checked, parameters)
         return checked
@@ -183,7 +185,7 @@ class Optimizer:
         each = self._options_and_slots()
         # Whatever can fail comes first: memory for new arrays, and for arrays that someone else still reads.
         new = [
-            {name: np.zeros_like(p.data) for name in names if name not in slots}
+            {name: np.zeros_like(p.data, subok=False) for name in names if name not in slots}
             for p, slots, (_, names) in zip(self.parameters, self._slots, each, strict=True)
         ]
         values = [p.own() for p in self.parameters]
@@ -204,7 +206,7 @@ class Optimizer:
                 f"{type(self).__name__}: no gradient for {', '.join(missing)}; "
                 "was backward called, and does the loss depend on every parameter?"
             )
-        gradients = [g.data if isinstance(g, Tensor) else g for g in gradients]
+        gradients = [np.asarray(g.data if isinstance(g, Tensor) else g) for g in gradients]
         return clip_gradients(type(self).__name__, gradients, labels, self._clip_value, self._clip_norm)
 
     def _options_and_slots(self) -> list[tuple[Options, list[str]]]:
@@ -297,9 +299,12 @@ class Optimizer:
                 if not isinstance(array, np.ndarray) or (array.shape, array.dtype) != (p.shape, p.dtype):
                     came = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else repr(array)
                     raise ValueError(f"{key} of {label}: expected {p.dtype} {p.shape}, got {came}")
-                copies[-1][key] = np.empty_like(p.data)
+                copies[-1][key] = np.empty_like(p.data, subok=False)
                 np.copyto(copies[-1][key], array)
         return copies
+
+
+tell_names(Optimizer, TABLES["optimizer"])
 
 
 def decay_weights(options: Options, x: NDArray, g: NDArray, out: NDArray | None, decoupled: bool) -> NDArray:
