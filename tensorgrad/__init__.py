@@ -37,6 +37,7 @@ if _typing.TYPE_CHECKING:  # under this name type checkers know it, and report a
     from tensorgrad.graph import *
     from tensorgrad.nn import *
 else:
+    from tensorgrad.core.elsewhere import advise_name as _advise_name
     from tensorgrad.core.operators import READERS as _READERS
 
     _ON_DEMAND = {
@@ -65,7 +66,10 @@ else:
         if f"tensorgrad.{name}" in _ON_DEMAND:
             return import_module(f"tensorgrad.{name}")
         if name not in _HOME:
-            raise AttributeError(f"module 'tensorgrad' has no attribute {name!r}")
+            advice = _advise_name(name, __all__)
+            raise AttributeError(
+                f"module 'tensorgrad' has no attribute {name!r}{advice}", name=name, obj=None
+            )
         value = globals()[name] = getattr(import_module(_HOME[name]), name)
         return value
 

@@ -39,6 +39,8 @@ class detect_nan:  # noqa: N801 - a verb in lower case, as no_grad is
     """
 
     def __init__(self) -> None:
+        #: The result of the op that an error has named.
+        self.found: Tensor | None = None
         self._in_walk = False
         self._blocks: list[tuple[Token[Any], np.errstate]] = []
         self._lines: dict[int, str] = {}  # of the ops, by the serial number of their result
@@ -123,6 +125,7 @@ class detect_nan:  # noqa: N801 - a verb in lower case, as no_grad is
 
     def _refuse(self, message: str, node: Tensor) -> NoReturn:
         assert node.op is not None
+        self.found = node
         line = self._lines.get(node.serial, "a line outside of detect_nan")
         raise FloatingPointError(f"detect_nan: {message}; {node.op.name} was called at {line}")
 

@@ -26,6 +26,7 @@ from tensorgrad.core.checks import NDArray
 from tensorgrad.core.listeners import Watch, lowering, tracing, watching
 from tensorgrad.core.operators import NUMPY, OPS, READERS, Array, Operators
 from tensorgrad.core.parallel import share
+from tensorgrad.core.readonly import ReadOnly
 from tensorgrad.core.refusals import (
     explain,
     refuse_assigned,
@@ -34,6 +35,7 @@ from tensorgrad.core.refusals import (
     refuse_update,
     require_constant,
     require_cotangents,
+    require_dense,
     require_dtype,
     require_floating,
     require_like,
@@ -186,8 +188,8 @@ class Tensor(Operators["Tensor"]):
         Assigning to it gives a leaf new values, of the same shape and dtype.
         """
         self._leave("data")
-        view = self._array.view()
-        view.flags.writeable = False
+        view = self._array.view(ReadOnly)
+        view.setflags(write=False)
         return view
 
     @data.setter
@@ -206,7 +208,8 @@ class Tensor(Operators["Tensor"]):
 
         After ``backward(create_graph=True)`` a Tensor, which can be differentiated again.
         """
-        return self._grad
+        grad = self._grad
+        return grad.view(ReadOnly) if type(grad) is np.ndarray else grad
 
     @grad.setter
     def grad(self, value: Array | None) -> None:
@@ -214,7 +217,7 @@ class Tensor(Operators["Tensor"]):
             if not isinstance(value, Tensor):
                 require_unmasked(value, f"grad of {self.label()}")
                 value = np.array(value, dtype=self._array.dtype)
-                value.flags.writeable = False
+                value.setflags(write=False)
             require_like("grad of", self, value, "no")
         self._grad = value
 
@@ -487,6 +490,8 @@ def as_numeric(data: Array, dtype: DTypeLike | None, what: str) -> NDArray:
         require_constant(data, f"making a {what} of it")
         data = data._array
     require_unmasked(data, what)
+    if type(data) is not np.ndarray:
+        require_dense(data, what)
     try:
         array = np.array(data, dtype=dtype)
     except (ValueError, TypeError) as error:
@@ -1146,7 +1151,7 @@ def _add_up(before: Array | None, cotangent: Array, create_graph: bool) -> Array
     # base, so it becomes an array of its own.
     if total.base is not None:
         total = total.copy()
-    total.flags.writeable = False
+    total.setflags(write=False)
     return total
 
 

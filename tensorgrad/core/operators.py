@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeAlias, TypeVar
 import numpy as np
 
 from tensorgrad.core.checks import NDArray
+from tensorgrad.core.elsewhere import TABLES, tell_names
 from tensorgrad.core.refusals import refuse_numpy
 
 if TYPE_CHECKING:
@@ -177,6 +178,9 @@ class Operators(Generic[R]):
     def __len__(self) -> int:
         return len(self._array)
 
+    def __dir__(self) -> list[str]:
+        return [name for name in super().__dir__() if name not in TABLES["tensor"]]
+
     def __getitem__(self, index: Any) -> R:
         return OPS["getitem"](self, index=index)
 
@@ -238,3 +242,6 @@ class Operators(Generic[R]):
     def astype(self, dtype: DTypeLike) -> R:
         """The values cast to ``dtype``; see `tensorgrad.astype`."""
         return OPS["astype"](self, dtype=dtype)
+
+
+tell_names(Operators, TABLES["tensor"])

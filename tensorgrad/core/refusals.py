@@ -7,15 +7,18 @@ an op, is here what has their attributes: this file stands under the engine.
 from __future__ import annotations
 
 import linecache
+import re
 import sys
 from typing import Any, NoReturn
 
 import numpy as np
 
+from tensorgrad.core.elsewhere import advise_keyword
+
 __all__ = [
     "calling_line", "describe_arguments", "explain", "refuse_assigned", "refuse_cotangent", "refuse_numpy",
-    "refuse_undeclared", "refuse_update", "require_constant", "require_cotangents", "require_dtype",
-    "require_floating", "require_like", "require_unmasked",
+    "refuse_undeclared", "refuse_update", "require_constant", "require_cotangents", "require_dense",
+    "require_dtype", "require_floating", "require_like", "require_unmasked",
 ]  # fmt: skip
 
 # Of arrays
@@ -29,6 +32,12 @@ def require_unmasked(data: Any, what: str) -> None:
 
 def _is_masked(x: Any) -> bool:
     return hasattr(x, "mask") and hasattr(x, "filled")
+
+
+def require_dense(data: Any, what: str) -> None:
+    """TypeError if ``data`` is a sparse matrix, whose operators and functions are not NumPy's."""
+    if hasattr(type(data), "toarray"):  # a traced array answers no question about itself
+        raise TypeError(f"{what}: expected a dense array, got a {type(data).__name__}; write .toarray()")
 
 
 def require_floating(dtype: np.dtype[Any], what: str) -> None:
@@ -115,6 +124,12 @@ def explain(error: Exception, op: Any, arrays: list[Any], native: bool) -> Excep
     message = str(error)
     kinds = (np.linalg.LinAlgError, np.exceptions.AxisError, TypeError, IndexError, ValueError)
     kind = next(kind for kind in kinds if isinstance(error, kind))
+    unknown = re.match(rf"{op.forward.__name__}\(\) got an unexpected keyword argument '(\w+)'", message)
+    if unknown:
+        advice = advise_keyword(unknown[1], dict.fromkeys([*op.arrays, *op.defaults, *op.metadata]))
+        message = f"unexpected keyword argument {unknown[1]!r}; {advice}"
+    if ".toarray()" not in message and any(hasattr(type(x), "toarray") for x in arrays):
+        message += "; of a sparse matrix write .toarray()"
     if native or not message.startswith(f"{op.name}: "):
         message = f"{op.name}: {message.removeprefix(f'{op.name}: ')} ({describe_arguments(op, arrays)})"
     explained = kind(message)

@@ -185,6 +185,8 @@ def value_and_grad(
     (array(5.), array([2., 4.]))
     """
 
+    _require_function("grad", f)
+
     @wraps(f)
     def derivative(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
         of_chosen, chosen, positions = _restrict(f, argnums, args, kwargs)
@@ -232,6 +234,8 @@ def hvp(f: Callable[..., Any], argnums: Argnums = 0) -> Callable[..., Any]:
     array([  6., 120.])
     """
 
+    _require_function("hvp", f)
+
     @wraps(f)
     def product(*args_and_v: Any, **kwargs: Any) -> Any:
         if len(args_and_v) < 2:
@@ -266,6 +270,8 @@ def jacobian(f: Callable[..., Any], argnums: Argnums = 0) -> Callable[..., Any]:
     array([[2., 0.],
            [0., 4.]])
     """
+
+    _require_function("jacobian", f)
 
     @wraps(f)
     def derivative(*args: Any, **kwargs: Any) -> Any:
@@ -303,6 +309,14 @@ def stop_gradient(x: Array) -> Array:
     array(3.)
     """
     return x.detach() if isinstance(x, Tensor) else x
+
+
+def _require_function(what: str, f: object) -> None:
+    if not callable(f):
+        raise TypeError(
+            f"{what}: expected a function f, got a {type(f).__name__}; tg.{what}(f)(x) is its derivative at "
+            "x, and loss.backward() puts that of a recorded loss into .grad"
+        )
 
 
 def _name(f: Callable[..., Any]) -> str:

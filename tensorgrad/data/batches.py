@@ -56,10 +56,26 @@ def minibatches(
     return ArrayBatches((x, y), batch_size).epoch(rng)
 
 
+class Rows:
+    """Some rows of an array. They are read when they are asked for: of a memory map a batch at a time."""
+
+    def __init__(self, array: Any, rows: NDArray) -> None:
+        self._array, self._rows = array, rows
+        self.dtype, self.ndim = array.dtype, array.ndim
+        self.shape: tuple[int, ...] = (len(rows), *array.shape[1:])
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, rows: NDArray | slice) -> NDArray:
+        found: NDArray = self._array[self._rows[rows]]
+        return found
+
+
 class ArrayBatches:
     """Arrays of N examples each, cut into batches in a new order every epoch."""
 
-    def __init__(self, arrays: tuple[NDArray, ...], batch_size: int) -> None:
+    def __init__(self, arrays: tuple[Any, ...], batch_size: int) -> None:
         self.arrays = arrays
         self.batch_size = batch_size
         self.steps: int | None = -(-len(arrays[0]) // batch_size)

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import DTypeLike
 from sklearn.base import BaseEstimator, is_classifier
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_array, check_consistent_length, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from tensorgrad.core import Tensor
-from tensorgrad.core.checks import NDArray
+from tensorgrad.core.checks import NDArray, nonnegative, positive_integer
+from tensorgrad.core.elsewhere import TABLES, Explained, explained, tell_names
 from tensorgrad.core.refusals import require_unmasked
+from tensorgrad.data.batches import Rows
 from tensorgrad.estimators.modules import (
     Module,
     Shape,
@@ -24,10 +28,11 @@ from tensorgrad.estimators.modules import (
     read_input_shape,
     require_outputs,
 )
-from tensorgrad.nn import Callback, EarlyStopping, Network, Optimizer, Schedule
+from tensorgrad.nn import Callback, EarlyStopping, Network, Optimizer, Schedule, Training
 from tensorgrad.nn.fit.examples import Examples
 from tensorgrad.nn.fit.fingerprint import describe, describe_network
-from tensorgrad.nn.fit.metrics import Metric
+from tensorgrad.nn.fit.metrics import Metric, measures
+from tensorgrad.nn.fit.outputs import output_scale
 from tensorgrad.nn.sequential import History
 
 __all__ = ["Facts", "NetworkEstimator", "supports_partial_fit"]
@@ -39,7 +44,7 @@ _OPTIMIZER = ("optimizer", "learning_rate", "weight_decay")
 Facts: TypeAlias = dict[str, Any]  #: what is known of the targets, as attributes of the estimator
 
 
-class NetworkEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+class NetworkEstimator(Explained, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """Base of `TensorgradClassifier`, which documents the parameters, and `TensorgradRegressor`."""
 
     _default_loss: Callable[..., Tensor]
@@ -54,21 +59,21 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
         activation: str = "relu",
         dropout: float = 0.0,
         dtype: DTypeLike | None = None,
-        loss: Callable[..., Tensor] | None = None,
+        loss: str | Callable[..., Tensor] | None = None,
         optimizer: str | Callable[..., Optimizer] = "adam",
         learning_rate: float = 0.001,
         weight_decay: float = 0.0,
-        schedule: Callable[[Optimizer], Schedule] | None = None,
+        schedule: str | Callable[[Optimizer], Schedule] | None = None,
         schedule_every: Literal["epoch", "batch"] = "epoch",
         max_epochs: int = 100,
         batch_size: int = 128,
         augment: Callable[[NDArray, np.random.Generator], NDArray] | None = None,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
-        n_iter_no_change: int = 10,
+        n_iter_no_change: float = 10,
         tol: float | None = 1e-4,
         metrics: Iterable[Metric] | None = None,
-        callbacks: Iterable[Callback] | None = None,
+        callbacks: Callback | Iterable[Callback] | None = None,
         warm_start: bool = False,
         compile: bool | None = None,
         random_state: Any = None,
@@ -94,6 +99,7 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
 
     # Training
 
+    @explained
     def fit(
         self,
         X: Any,
@@ -128,7 +134,14 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
             network is another than before.
         FloatingPointError
             If the loss or a gradient is not finite; see `Network.fit`.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If the training was to stop by itself, by ``tol`` or ``early_stopping``, and did not before
+            ``max_epochs``.
         """
+        self._check_parameters()
         again = bool(self.warm_start) and hasattr(self, "module_")
         if again:
             self._require_as_made("with warm_start", _NETWORK)
@@ -142,11 +155,19 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
         elif y_val is not None or sample_weight_val is not None:
             raise ValueError(f"{self._name}: y_val and sample_weight_val need X_val")
         elif self.early_stopping:
-            examples, held_out = self._split(examples, rng)
+            examples, held_out = self._split(examples, facts, rng)
+        end, stopping = _End(), self._make_stopping()
         self._train(
-            examples, network, optimizer, rng, facts, self.max_epochs, self._make_stopping(),
+            examples, network, optimizer, rng, facts, self.max_epochs, [*stopping, end],
             validation=held_out, schedule=self.schedule,
         )  # fmt: skip
+        if stopping and end.reason is None:
+            warnings.warn(
+                f"{self._name}: Maximum iterations ({self.max_epochs}) reached and the optimization hasn't "
+                "converged yet; raise max_epochs or learning_rate, or set tol=None to train all epochs",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
         return self
 
     def _partial_fit(self, X: Any, y: Any, sample_weight: Any, facts: Facts | None) -> Self:
@@ -174,12 +195,16 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
     ) -> None:
         x, y, weights = examples
         before: History = self.history_ if network is getattr(self, "module_", None) else {}
-        callbacks = copy.deepcopy(list(self.callbacks or ()))
+        given = [self.callbacks] if isinstance(self.callbacks, Callback) else list(self.callbacks or ())
+        callbacks = copy.deepcopy(given)
+        metrics = self.metrics
+        if metrics is not None:
+            metrics = list(measures(metrics, output_scale(network), facts.get("classes_")).values())
         network.history = {}
         try:
             network.fit(
                 x, y, epochs, batch_size=self.batch_size, optimizer=optimizer,
-                schedule_every=self.schedule_every, metrics=self.metrics, callbacks=[*callbacks, *stopping],
+                schedule_every=self.schedule_every, metrics=metrics, callbacks=[*callbacks, *stopping],
                 sample_weight=weights, augment=self.augment, compile=self.compile, seed=rng,
                 verbose=bool(self.verbose), **options,
             )  # fmt: skip
@@ -237,9 +262,14 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
     def _flatten(self, X: Any, shape: Any) -> Any:
         """Images as rows of a table."""
         require_unmasked(X, f"{self._name}, X")
-        if shape is not None and isinstance(X, np.ndarray) and X.ndim > 2 and X.shape[1:] == tuple(shape):
-            return X.reshape(len(X), -1)
-        return X
+        if not isinstance(X, np.ndarray) or X.ndim <= 2:
+            return X
+        if shape is None or X.shape[1:] != tuple(shape):
+            raise ValueError(
+                f"{self._name}: expected X (N, features), got {X.shape}; for such rows give "
+                f"input_shape={X.shape[1:]}"
+            )
+        return X.reshape(len(X), -1)
 
     def _take_weights(self, sample_weight: Any, rows: int) -> NDArray:
         weights: NDArray = check_array(
@@ -265,18 +295,33 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
         require_outputs(self._name, network, x, outputs)
         return network
 
-    def _split(self, examples: Examples, rng: np.random.Generator) -> tuple[Examples, Examples]:
+    def _split(self, examples: Examples, facts: Facts, rng: np.random.Generator) -> tuple[Examples, Examples]:
         x, y, weights = examples
-        rows = train_test_split(
-            np.arange(len(x)),
-            test_size=self.validation_fraction,
-            stratify=y if is_classifier(self) else None,
-            random_state=int(rng.integers(np.iinfo(np.int32).max)),
-        )
+        try:
+            rows = train_test_split(
+                np.arange(len(x)),
+                test_size=self.validation_fraction,
+                stratify=facts["classes_"][y] if is_classifier(self) else None,
+                random_state=int(rng.integers(np.iinfo(np.int32).max)),
+            )
+        except ValueError as error:
+            raise ValueError(
+                f"{self._name}: early_stopping is to hold out validation_fraction={self.validation_fraction} "
+                f"of {len(x)} rows, a like share of each class: {error}"
+            ) from error
         train, held_out = (
-            (x[part], y[part], None if weights is None else weights[part]) for part in map(np.sort, rows)
+            (Rows(x, part), y[part], None if weights is None else weights[part])
+            for part in map(np.sort, rows)
         )
         return train, held_out
+
+    def _check_parameters(self) -> None:
+        for name in ("max_epochs", "batch_size"):
+            positive_integer(self._name, name, getattr(self, name))
+        if self.n_iter_no_change != np.inf:
+            positive_integer(self._name, "n_iter_no_change", self.n_iter_no_change)
+        if self.tol is not None:
+            nonnegative(self._name, "tol", self.tol)
 
     def _make_stopping(self) -> list[Callback]:
         if self.early_stopping:
@@ -292,6 +337,16 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
         check_is_fitted(self)
         X = validate_data(self, self._flatten(X, self._input_shape), reset=False, dtype="numeric")
         return self.module_.predict(X.reshape(len(X), *self._input_shape), compile=self.compile)
+
+
+class _End(Callback):
+    """Notes why a training was stopped; None if it was not."""
+
+    def __init__(self) -> None:
+        self.reason: str | None = None
+
+    def on_train_end(self, training: Training) -> None:
+        self.reason = training.stopped
 
 
 def supports_partial_fit(estimator: NetworkEstimator) -> bool:
@@ -321,3 +376,6 @@ def _join(before: History, after: History) -> History:
         ]
         for key in {**before, **after}
     }
+
+
+tell_names(NetworkEstimator, TABLES["estimator"])

@@ -47,19 +47,20 @@ class TensorgradClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[m
     dtype : dtype, optional
         float32 or float64. By default the smaller one that holds X exactly: float32 for float32 and small
         integers such as pixels, float64 else. float32 is up to twice as fast.
-    loss : function (logits, labels) -> scalar Tensor, optional
-        By default that of the network if it has one, else `tensorgrad.cross_entropy`.
+    loss : function (logits, labels) -> scalar Tensor, or its name, optional
+        As in `Network.use`. By default that of the network if it has one, else `tensorgrad.cross_entropy`.
     optimizer : "adam", "adamw", "sgd" or function
         A function is called as ``optimizer(parameters, learning_rate=..., weight_decay=...)``, for example
         ``functools.partial(tg.MiniBatchSGD, momentum=0.9)``.
     learning_rate, weight_decay : float
         Of the optimizer.
-    schedule : function (optimizer) -> Schedule, optional
-        Of the learning rate.
+    schedule : str or function (optimizer) -> Schedule, optional
+        Of the learning rate; a name is one of those of `Network.fit`, such as "cosine".
     schedule_every : "epoch" or "batch"
         When the schedule steps.
     max_epochs : int
-        Passes over the data at most.
+        Passes over the data at most. A training that was to stop before by ``tol`` or ``early_stopping``, and
+        has not, gives a ConvergenceWarning.
     batch_size : int
         Rows of a step. All, if there are fewer.
     augment : function (rows, numpy.random.Generator) -> rows, optional
@@ -70,13 +71,13 @@ class TensorgradClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[m
         best weights. If False, the training stops when the loss in training has not improved so.
     validation_fraction : float
         Between 0 and 1.
-    n_iter_no_change : int
+    n_iter_no_change : int or numpy.inf
         Epochs without improvement.
     tol : float or None
         Least improvement. With None and no ``early_stopping`` all epochs are trained.
     metrics : list, optional
         What the history holds beside the loss; see `tensorgrad.nn.fit.metrics.measures`.
-    callbacks : list of Callback, optional
+    callbacks : Callback or list of them, optional
         Copied at each `fit`.
     class_weight : dict or "balanced", optional
         Weights of classes by label, 1 for those not named; they multiply those of rows. "balanced" is
@@ -121,7 +122,8 @@ class TensorgradClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[m
     >>> from sklearn.preprocessing import StandardScaler
     >>> from tensorgrad.estimators import TensorgradClassifier
     >>> x, y = load_iris(return_X_y=True)
-    >>> model = make_pipeline(StandardScaler(), TensorgradClassifier(learning_rate=0.01, random_state=0))
+    >>> network = TensorgradClassifier(learning_rate=0.01, tol=None, random_state=0)
+    >>> model = make_pipeline(StandardScaler(), network)
     >>> model.fit(x, y).score(x, y) > 0.95
     True
     """
@@ -137,21 +139,21 @@ class TensorgradClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[m
         activation: str = "relu",
         dropout: float = 0.0,
         dtype: DTypeLike | None = None,
-        loss: Callable[..., Tensor] | None = None,
+        loss: str | Callable[..., Tensor] | None = None,
         optimizer: str | Callable[..., Optimizer] = "adam",
         learning_rate: float = 0.001,
         weight_decay: float = 0.0,
-        schedule: Callable[[Optimizer], Schedule] | None = None,
+        schedule: str | Callable[[Optimizer], Schedule] | None = None,
         schedule_every: Literal["epoch", "batch"] = "epoch",
         max_epochs: int = 100,
         batch_size: int = 128,
         augment: Callable[[NDArray, np.random.Generator], NDArray] | None = None,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
-        n_iter_no_change: int = 10,
+        n_iter_no_change: float = 10,
         tol: float | None = 1e-4,
         metrics: Iterable[Metric] | None = None,
-        callbacks: Iterable[Callback] | None = None,
+        callbacks: Callback | Iterable[Callback] | None = None,
         class_weight: dict[Any, float] | Literal["balanced"] | None = None,
         warm_start: bool = False,
         compile: bool | None = None,
@@ -205,8 +207,9 @@ class TensorgradClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[m
 
     def _know(self, classes: NDArray) -> Facts:
         if len(classes) < 2:
+            only = classes.tolist()[0]
             raise ValueError(
-                f"{self._name}: expected at least two classes, but there is only one class, {classes[0]!r}"
+                f"{self._name}: expected at least two classes, but there is only one class, {only!r}"
             )
         return {"classes_": classes, "n_outputs_": len(classes)}
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from tensorgrad import nn
-from tensorgrad.core.checks import NDArray
+from tensorgrad.core.checks import NDArray, positive_integer
+from tensorgrad.core.elsewhere import choose
+from tensorgrad.nn.fit.prepare import make_optimizer as make_by_name
 
 __all__ = [
     "Module", "Shape", "build_network", "make_optimizer", "read_input_shape", "require_outputs",
@@ -31,11 +34,6 @@ ACTIVATIONS: dict[str, type[nn.Layer] | None] = {
     "identity": None,
 }
 SATURATING = ("sigmoid", "tanh", "identity")  # for which Glorot's initial weights are made, He's for the rest
-OPTIMIZERS: dict[str, Callable[..., nn.Optimizer]] = {
-    "adam": nn.Adam,
-    "adamw": nn.AdamW,
-    "sgd": nn.MiniBatchSGD,
-}
 
 
 def read_input_shape(name: str, input_shape: Any, features: int) -> Shape:
@@ -67,6 +65,11 @@ def build_network(model: Any, x: NDArray, outputs: int, rng: np.random.Generator
             f"{name}: expected module to be None, a Network or a function (input_shape, outputs, rng) -> "
             f"Network, got {module!r}"
         )
+    try:
+        inspect.signature(module).bind(x.shape[1:], outputs, rng=rng)
+    except TypeError as error:
+        how = "module(input_shape, outputs, rng=generator)"
+        raise TypeError(f"{name}: expected module to be called as {how}: {error}") from None
     made = module(x.shape[1:], outputs, rng=rng)
     if not isinstance(made, nn.Network):
         raise TypeError(f"{name}: expected module to make a Network, got {made!r}")
@@ -78,15 +81,11 @@ def _build_dense(model: Any, x: NDArray, outputs: int, rng: np.random.Generator)
     # The smaller of the two that holds the values exactly.
     smaller = np.float32 if np.result_type(x, np.float32) == np.float32 else np.float64
     dtype = np.dtype(smaller if model.dtype is None else model.dtype)
-    if not isinstance(activation, str) or activation not in ACTIVATIONS:
-        raise ValueError(
-            f"{type(model).__name__}: expected activation to be one of {', '.join(ACTIVATIONS)}, "
-            f"got {activation!r}"
-        )
-    if isinstance(widths, (int, np.integer)):
-        widths = [widths]
+    widths = widths if isinstance(widths, Iterable) and not isinstance(widths, str) else [widths]
+    for width in widths:
+        positive_integer(type(model).__name__, "each of hidden_layer_sizes", width)
     init = "glorot_uniform" if activation in SATURATING else "he_uniform"
-    kind = ACTIVATIONS[activation]
+    kind = choose(f"{type(model).__name__}: expected activation", activation, ACTIVATIONS)
     network = nn.Network([nn.Flatten()] if x.ndim > 2 else [])
     inputs = math.prod(x.shape[1:])
     for width in widths:
@@ -112,15 +111,5 @@ def require_outputs(name: str, network: nn.Network, x: NDArray, outputs: int) ->
 
 def make_optimizer(model: Any, network: nn.Network) -> nn.Optimizer:
     """The optimizer by its name, or as the function makes it."""
-    name, make = type(model).__name__, model.optimizer
-    if isinstance(make, str) and make in OPTIMIZERS:
-        make = OPTIMIZERS[make]
-    elif not callable(make):
-        raise ValueError(
-            f"{name}: expected optimizer to be one of {', '.join(OPTIMIZERS)} or a function "
-            f"(parameters, learning_rate, weight_decay) -> Optimizer, got {make!r}"
-        )
-    made = make(network.parameters(), learning_rate=model.learning_rate, weight_decay=model.weight_decay)
-    if not isinstance(made, nn.Optimizer):
-        raise TypeError(f"{name}: expected optimizer to make an Optimizer, got {made!r}")
-    return made
+    options = {"learning_rate": model.learning_rate, "weight_decay": model.weight_decay}
+    return make_by_name(type(model).__name__, model.optimizer, network.parameters(), **options)

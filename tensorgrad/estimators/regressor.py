@@ -36,7 +36,7 @@ class TensorgradRegressor(RegressorMixin, NetworkEstimator):  # type: ignore[mis
     >>> from sklearn.preprocessing import StandardScaler
     >>> from tensorgrad.estimators import TensorgradRegressor
     >>> x, y = load_diabetes(return_X_y=True)
-    >>> network = TensorgradRegressor(hidden_layer_sizes=(16,), learning_rate=0.01, random_state=0)
+    >>> network = TensorgradRegressor(hidden_layer_sizes=(16,), learning_rate=0.01, tol=None, random_state=0)
     >>> model = TransformedTargetRegressor(network, transformer=StandardScaler())
     >>> model.fit(x, y).score(x, y) > 0.5
     True

@@ -1,5 +1,6 @@
 """Layers, optimizers, schedules, networks and their training, and files of them; built from ops alone."""
 
+from tensorgrad.nn.absent import *
 from tensorgrad.nn.architectures import *
 from tensorgrad.nn.files import *
 from tensorgrad.nn.fit.callbacks import *

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from tensorgrad.core.checks import NDArray
+from tensorgrad.core.elsewhere import advise_value
 
 __all__ = ["INITIALIZERS", "initialize"]
 
@@ -70,5 +71,6 @@ def initialize(
     dtype('float32')
     """
     if name not in INITIALIZERS:
-        raise ValueError(f"no initializer {name!r}; there are {', '.join(INITIALIZERS)}")
+        advice = advise_value(str(name), INITIALIZERS)
+        raise ValueError(f"no initializer {name!r}{advice}; there are {', '.join(INITIALIZERS)}")
     return INITIALIZERS[name](rng, shape, fan_in, fan_out).astype(dtype)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import reprlib
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,11 +13,13 @@ from typing import Any, ParamSpec, Self, TypeVar
 import numpy as np
 
 from tensorgrad.core import Array, Parameter, Tensor
-from tensorgrad.core.checks import NDArray, flag
+from tensorgrad.core.checks import NDArray, flag, positive_integer
+from tensorgrad.core.elsewhere import TABLES, Explained, explained, tell_names
 from tensorgrad.core.engine import as_numeric, clock, paused
 from tensorgrad.core.listeners import inferring
 from tensorgrad.core.refusals import require_unmasked
 from tensorgrad.core.trees import flatten
+from tensorgrad.nn.summary import summarize
 
 __all__ = ["Buffer", "Layer"]
 
@@ -62,7 +65,7 @@ class Buffer(Tensor):
         super().__init__(data, name=name)
 
 
-class Layer:
+class Layer(Explained):
     """Base of all layers. Write your own in a few lines: keep parameters and layers as attributes,
     and compose ops in `forward`.
 
@@ -99,6 +102,9 @@ class Layer:
                 "assign it in __init__"
             )
 
+    def __init__(self) -> None:
+        """A layer without options."""
+
     @property
     def training(self) -> bool:
         """Whether the layer computes as in training."""
@@ -114,6 +120,9 @@ class Layer:
             _refuse_to_lose(f"{type(self).__name__}.{name}", held, value)
         super().__setattr__(name, value)
 
+    def __dir__(self) -> list[str]:
+        return [name for name in super().__dir__() if name not in TABLES["layer"]]
+
     def forward(self, x: Array) -> Tensor:
         """Compute the output from the input. Every layer defines it."""
         raise NotImplementedError(f"{type(self).__name__} does not define forward")
@@ -127,6 +136,38 @@ class Layer:
             if isinstance(part, Tensor) and part.op is not None and part.serial > start:
                 part.note_call(start, weakref.ref(self), type(self).__name__)
         return out
+
+    def run_layers(self, x: Array) -> Iterator[tuple[Layer, Tensor]]:
+        """What is called one after the other, each with its output: this layer alone."""
+        yield self, self(x)
+
+    @reprlib.recursive_repr()  # layers may hold one another in a circle
+    def __repr__(self) -> str:
+        parts = ", ".join(f"{path}={child!r}" for path, child in self.children())
+        return f"{type(self).__name__}({parts})"
+
+    @explained
+    def summary(self, input_shape: int | tuple[int, ...], batch_size: int = 32) -> str:
+        """A table of what the layers make and cost, for inputs of ``input_shape`` (without N).
+
+        Multiply-adds are those of one forward pass of one row, in matrix products, einsum and convolutions;
+        biases and elementwise ops are not counted. "Kept" is what a training step on ``batch_size`` rows
+        keeps in memory until its backward pass: the results of the ops that depend on a parameter and the
+        arrays that they read, each once, in the layer that first holds it. The last line adds the parameters
+        and their gradients; what an optimizer keeps and what ops need while they run comes on top.
+
+        The layers inside of a layer stand under it, and are counted in it. All is read from the graph that a
+        copy records for zeros; the layer itself is left as it is.
+
+        >>> print(tg.Network([tg.Dense(2, 3, rng=0), tg.ReLU()]).summary((2,), batch_size=100))
+        layer            output shape   parameters   multiply-adds     kept
+        0  Dense(2, 3)   (N, 3)                  9               6   3.2 kB
+        1  ReLU()        (N, 3)                  0               0   1.2 kB
+        total                                    9               6   4.4 kB
+        a step on 100 rows: 4.4 kB kept for backward + 36 B parameters + 36 B gradients = 4.5 kB
+        """
+        positive_integer("summary", "batch_size", batch_size)
+        return summarize(self, input_shape, batch_size)
 
     # Modes
 
@@ -280,6 +321,8 @@ class Layer:
             named[path] = x
         return named
 
+
+tell_names(Layer, TABLES["layer"])
 
 #: What a layer keeps: parts of its state, and layers that have such.
 _KEPT = (Parameter, Buffer, Layer)

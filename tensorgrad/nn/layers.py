@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar, Literal, TypeAlias
@@ -593,7 +594,8 @@ def _require_input(layer: object, x: Array, shape: tuple[int | str, ...], dtype:
     """Refuse, naming ``layer``, an ``x`` of another dtype or shape, where a str matches any length and "..."
     any number of axes."""
     if not isinstance(x, (np.ndarray, Tensor)):
-        raise TypeError(f"{layer}: expected a {dtype} array or Tensor, got a {type(x).__name__}")
+        how = ".toarray()" if hasattr(x, "toarray") else f"np.asarray(x, {str(dtype)!r})"
+        raise TypeError(f"{layer}: expected a {dtype} array or Tensor, got a {type(x).__name__}; write {how}")
     wanted = list(shape)
     if "..." in wanted:
         at = wanted.index("...")
@@ -604,11 +606,26 @@ def _require_input(layer: object, x: Array, shape: tuple[int | str, ...], dtype:
     if not fits:
         raise ValueError(
             f"{layer}: expected input of shape ({', '.join(str(n) for n in shape)}), got {x.shape}"
+            f"{_advise_on_shape(x.shape, shape)}"
         )
     if x.dtype != dtype:
         raise TypeError(
             f"{layer}: expected {dtype} input, got {x.dtype}; cast it with .astype({str(dtype)!r})"
         )
+
+
+def _advise_on_shape(came: tuple[int, ...], wanted: tuple[int | str, ...]) -> str:
+    """What to write for an input of a well-known wrong shape, as the end of a sentence."""
+    *_, last = wanted
+    if len(came) == len(wanted) - 1 and came[-1] == last:
+        return "; write x[np.newaxis] for a batch of one"
+    if len(wanted) == 4 == len(came) and came[1] == last:
+        return "; images have their channels last here, write x.transpose(0, 2, 3, 1)"
+    if len(wanted) == 4 == len(came) + 1 and last == 1:
+        return "; write x[..., np.newaxis] for images of one channel"
+    if len(wanted) == 2 < len(came) and math.prod(came[1:]) == last:
+        return "; write x.reshape(len(x), -1), or put a Flatten() before it"
+    return ""
 
 
 def _as_tensor(x: Array) -> Tensor:

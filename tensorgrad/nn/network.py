@@ -8,8 +8,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tensorgrad.core import Array, Parameter
+from tensorgrad.core import Array
 from tensorgrad.core.checks import NDArray, positive_integer
+from tensorgrad.core.elsewhere import explained
 from tensorgrad.nn.files.archive import PathLike
 from tensorgrad.nn.fit.compiling import choose_forward, take_choice
 from tensorgrad.nn.fit.examples import Intake, cut
@@ -22,7 +23,6 @@ from tensorgrad.nn.layer import infer, learn
 from tensorgrad.nn.optimizers import Optimizer
 from tensorgrad.nn.schedules import Schedule
 from tensorgrad.nn.sequential import History, Sequential
-from tensorgrad.nn.summary import summarize
 
 __all__ = ["Network"]
 
@@ -63,6 +63,7 @@ class Network(Sequential):
     (200, 1)
     """
 
+    @explained
     def fit(
         self,
         x: Any,
@@ -73,15 +74,15 @@ class Network(Sequential):
         *,
         momentum: float = 0.0,
         nesterov: bool = False,
-        weight_decay: float = 0.0,
-        optimizer: Optimizer | Callable[[list[Parameter]], Optimizer] | None = None,
-        schedule: Schedule | Callable[[Optimizer], Schedule] | None = None,
+        weight_decay: float | None = None,
+        optimizer: str | Optimizer | Callable[..., Optimizer] | None = None,
+        schedule: str | Schedule | Callable[[Optimizer], Schedule] | None = None,
         schedule_every: Literal["epoch", "batch"] = "epoch",
         schedule_monitor: str | None = None,
         validation: Any = None,
         validation_split: float | None = None,
         metrics: Iterable[Metric] | None = None,
-        callbacks: Iterable[Callback] = (),
+        callbacks: Callback | Iterable[Callback] | None = None,
         sample_weight: Array | None = None,
         class_weight: Any = None,
         augment: Callable[[Array, np.random.Generator], Array] | None = None,
@@ -109,12 +110,17 @@ class Network(Sequential):
             Every epoch shuffles once and keeps the last, shorter batch. A batch_size above the number of
             examples makes one batch of all. Batches of your own have the size they have.
         learning_rate, momentum, nesterov, weight_decay
-            As in `MiniBatchSGD`.
-        optimizer : Optimizer or function (parameters) -> Optimizer
-            Instead of the four before. Gradients are clipped by options of the optimizer. One of some of the
-            parameters trains these alone.
-        schedule : Schedule or function (optimizer) -> Schedule, optional
-            Stepped after each epoch, or after each batch, as ``schedule_every`` says.
+            Of the optimizer that is chosen by its name or class, as far as it has them; those not given are
+            its own.
+        optimizer : "sgd", "adam" or "adamw", class of Optimizer, Optimizer or function, optional
+            `MiniBatchSGD`, `Adam` or `AdamW`; by default the first. An optimizer, and what a function
+            (parameters) -> Optimizer makes, stand instead of the four before. Gradients are clipped by
+            options of the optimizer. One of some of the parameters trains these alone.
+        schedule : str, Schedule or function (optimizer) -> Schedule, optional
+            Stepped after each epoch, or after each batch, as ``schedule_every`` says. By name it spans the
+            whole training: "cosine" (`CosineDecay` to 0), "one_cycle" (`OneCycle`), "exponential"
+            (`ExponentialDecay` to a hundredth), "step" (`StepDecay`, to a tenth after each third), "warm_up"
+            (`WarmUp` in the first tenth) and "reduce_on_plateau" (`ReduceOnPlateau`).
         schedule_monitor : str, optional
             The figure of the history that `ReduceOnPlateau` watches: by default ``validation_loss``, or
             ``loss`` without validation data.
@@ -127,7 +133,7 @@ class Network(Sequential):
             See `tensorgrad.nn.fit.metrics.measures`. Each is measured on the predictions made in training, as
             the loss is, and on validation data, with the weights of the rows. By default the accuracy, on
             validation data, where targets are classes.
-        callbacks : list of Callback
+        callbacks : Callback or list of them, optional
             Such as `EarlyStopping`.
         sample_weight : array (N,), optional
             Weights of examples, for a loss that takes ``weights``. Rows of weight 0 are left out.
@@ -194,6 +200,7 @@ class Network(Sequential):
             prepare_training(self, FitOptions(**options)).run()
         return self.history
 
+    @explained
     def predict(self, x: Array, batch_size: int = 256, *, compile: bool | None = None) -> NDArray:
         """The network's output for ``x``, computed in batches, in inference mode and without a graph.
 
@@ -201,12 +208,13 @@ class Network(Sequential):
         compiles what has 1024 rows or more and would take more than four seconds in NumPy.
         """
         positive_integer("", "batch_size", batch_size)
-        choice = take_choice("predict", compile)
-        x = Intake(self).take_inputs("predict, x", x)
-        forward = choose_forward(self, choice, x, batch_size)
-        rows = (x[i : i + batch_size] for i in range(0, len(x), batch_size))
+        choice, intake = take_choice("predict", compile), Intake(self)
+        x = intake.take_inputs("predict, x", x)
+        forward = choose_forward(intake, choice, x, batch_size)
+        rows = (intake.cast_inputs(x[i : i + batch_size]) for i in range(0, len(x), batch_size))
         return np.concatenate([infer(forward, part).numpy() for part in rows])
 
+    @explained
     def evaluate(
         self,
         x: Array,
@@ -234,30 +242,9 @@ class Network(Sequential):
         choice = take_choice("evaluate", compile)
         measured = None if metrics is None else measures(metrics, output_scale(self))
         intake = Intake(self, measured)
-        x, y, weights = intake.take("evaluate", x, y, sample_weight)
-        forward = choose_forward(self, choice, x, batch_size)
-        return evaluate(intake, cut((x, y, weights), batch_size), measured, forward)
-
-    def summary(self, input_shape: tuple[int, ...], batch_size: int = 32) -> str:
-        """A table of what the layers make and cost, for inputs of ``input_shape`` (without N).
-
-        Multiply-adds are those of one forward pass of one row, in matrix products, einsum and convolutions;
-        biases and elementwise ops are not counted. "Kept" is what a training step on ``batch_size`` rows
-        keeps in memory until its backward pass: the results of the ops that depend on a parameter and the
-        arrays that they read, each once, in the layer that first holds it. The last line adds the parameters
-        and their gradients; what an optimizer keeps and what ops need while they run comes on top.
-
-        All is read from the graph that a copy of the network records for zeros; the network is left as it is.
-
-        >>> print(tg.Network([tg.Dense(2, 3, rng=0), tg.ReLU()]).summary((2,), batch_size=100))
-        layer            output shape   parameters   multiply-adds     kept
-        0  Dense(2, 3)   (N, 3)                  9               6   3.2 kB
-        1  ReLU()        (N, 3)                  0               0   1.2 kB
-        total                                    9               6   4.4 kB
-        a step on 100 rows: 4.4 kB kept for backward + 36 B parameters + 36 B gradients = 4.5 kB
-        """
-        positive_integer("", "batch_size", batch_size)
-        return summarize(self, input_shape, batch_size)
+        examples = intake.take("evaluate", x, y, sample_weight)
+        forward = choose_forward(intake, choice, examples[0], batch_size)
+        return evaluate(intake, cut(intake, examples, batch_size), measured, forward)
 
     def __repr__(self) -> str:
         return f"Network([{', '.join(map(repr, self.layers))}])"

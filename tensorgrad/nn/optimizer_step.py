@@ -91,7 +91,8 @@ def split_into_groups(name: str, items: list[Any]) -> Iterator[tuple[list[Any], 
         if not isinstance(item, Mapping):
             raise TypeError(f"{name}: expected either parameters or groups (dicts), got both")
         if "parameters" not in item:
-            raise TypeError(f"{name}: group {i} has no 'parameters'")
+            hint = "; did you mean 'parameters' for 'params'?" if "params" in item else ""
+            raise TypeError(f"{name}: group {i} has no 'parameters'{hint}")
         if isinstance(item["parameters"], Tensor):
             raise TypeError(f"{name}: expected a list of parameters in group {i}, got one Tensor")
         parameters = list(item["parameters"])
@@ -213,7 +214,7 @@ def copy_slots(
             if not isinstance(array, np.ndarray) or (array.shape, array.dtype) != (p.shape, p.dtype):
                 came = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else repr(array)
                 raise ValueError(f"{key} of {label}: expected {p.dtype} {p.shape}, got {came}")
-            copies[-1][key] = np.empty_like(p.data)
+            copies[-1][key] = np.empty_like(p.data, subok=False)
             np.copyto(copies[-1][key], array)
     return copies
 

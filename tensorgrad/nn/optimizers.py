@@ -13,6 +13,7 @@ import numpy as np
 
 from tensorgrad.core import Tensor
 from tensorgrad.core.checks import NDArray, flag, fraction, is_integer, nonnegative, positive
+from tensorgrad.core.elsewhere import TABLES, Explained, advise_keyword, tell_names
 from tensorgrad.graph.native.variant import Update
 from tensorgrad.nn.optimizer_step import (
     Options,
@@ -29,7 +30,7 @@ from tensorgrad.nn.optimizer_step import (
 __all__ = ["Adam", "AdamW", "MiniBatchSGD", "Optimizer"]
 
 
-class Optimizer:
+class Optimizer(Explained):
     """Base of all optimizers.
 
     A kind of optimizer declares its options in ``_checks`` and the arrays that it keeps for each parameter in
@@ -63,10 +64,10 @@ class Optimizer:
         clip_norm: float | None,
     ) -> None:
         name = type(self).__name__
-        if isinstance(parameters, (Tensor, Mapping)):
+        if isinstance(parameters, (Tensor, Mapping)) or not isinstance(parameters, Iterable):
             raise TypeError(
-                f"{name}: expected a list of parameters, got one {type(parameters).__name__}; "
-                "put it into a list"
+                f"{name}: expected a list of parameters, such as network.parameters(), got one "
+                f"{type(parameters).__name__}{'; put it into a list' * isinstance(parameters, Tensor)}"
             )
         self.groups = tuple(
             self._group(part, {**options, **its}) for part, its in split_into_groups(name, list(parameters))
@@ -113,7 +114,8 @@ class Optimizer:
         unknown, missing = options.keys() - cls._checks.keys(), cls._checks.keys() - options.keys()
         if unknown or missing:
             wrong = f"no option {min(unknown)!r}" if unknown else f"the option {min(missing)!r} is missing"
-            raise TypeError(f"{cls.__name__}: {wrong}; a group has {', '.join(cls._checks)}")
+            hint = f"; {advise_keyword(min(unknown), cls._checks)}" if unknown else ""
+            raise TypeError(f"{cls.__name__}: {wrong}; a group has {', '.join(cls._checks)}{hint}")
         checked = {name: check(cls.__name__, name, options[name]) for name, check in cls._checks.items()}
         cls._check_together(checked, parameters)
         return checked
@@ -198,7 +200,7 @@ class Optimizer:
     def _take_gradients(self) -> list[NDArray]:
         gradients = [p.grad for p in self.parameters]
         self._require_gradients([g is not None for g in gradients])
-        gradients = [g.data if isinstance(g, Tensor) else g for g in gradients]
+        gradients = [np.asarray(g.data if isinstance(g, Tensor) else g) for g in gradients]
         clips = self._clip_value, self._clip_norm
         return clip_gradients(type(self).__name__, gradients, self._labels(), *clips)
 
@@ -216,7 +218,7 @@ class Optimizer:
     def _make_new_slots(self, each: Sequence[tuple[Options, list[str]]]) -> list[dict[str, NDArray]]:
         """Of each parameter the arrays that the next step is the first to need."""
         return [
-            {name: np.zeros_like(p.data) for name in names if name not in slots}
+            {name: np.zeros_like(p.data, subok=False) for name in names if name not in slots}
             for p, slots, (_, names) in zip(self.parameters, self._slots, each, strict=True)
         ]
 
@@ -348,6 +350,9 @@ class Optimizer:
             )
             for group, theirs in zip(self.groups, saved, strict=True)
         ]
+
+
+tell_names(Optimizer, TABLES["optimizer"])
 
 
 class MiniBatchSGD(Optimizer):

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from tensorgrad.core.checks import fraction, is_integer, nonnegative, positive
+from tensorgrad.core.elsewhere import Explained
 from tensorgrad.nn.optimizers import Optimizer
 
 __all__ = [
@@ -14,7 +15,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-class Schedule:
+class Schedule(Explained):
     """Base of all schedules: it sets an optimizer's learning rates, each group's from its own base rate.
 
     A group's base rate is the rate that it has when the schedule is made, which sets the first rates.

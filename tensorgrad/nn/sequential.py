@@ -4,19 +4,28 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NoReturn, TypeAlias
 
 import numpy as np
 
 from tensorgrad.core import Array, Tensor
 from tensorgrad.core.checks import NDArray
+from tensorgrad.core.elsewhere import choose, explained, find_name
+from tensorgrad.nn import layers
 from tensorgrad.nn.layer import Layer
+from tensorgrad.ops import binary_cross_entropy, cross_entropy, huber, mae, mse
 
-__all__ = ["BatchReduction", "ForwardState", "History", "Sequential", "loss_of", "run_layers"]
+__all__ = ["BatchReduction", "ForwardState", "History", "Sequential", "loss_of"]
 
 BatchReduction: TypeAlias = Literal["mean", "sum"]
 History: TypeAlias = dict[str, list[float]]
 Loss: TypeAlias = Callable[..., Tensor]
+
+#: Losses by their names.
+LOSSES: dict[str, Loss] = {
+    "mse": mse, "mae": mae, "huber": huber, "cross_entropy": cross_entropy,
+    "binary_cross_entropy": binary_cross_entropy,
+}  # fmt: skip
 
 
 class _Beside:
@@ -42,6 +51,8 @@ class Sequential(Layer):
         self.loss: Loss | None = None
         self._beside = _Beside()
         self.reduction: BatchReduction | None = None
+        if isinstance(layers, Layer):
+            raise TypeError(f"Network: expected a list of layers, got one layer, {layers!r}")
         for layer in layers:
             self.add(layer)
 
@@ -68,10 +79,16 @@ class Sequential(Layer):
         """What was compiled of the network, by what it computes; copies and pickles have none."""
         return self._beside.code
 
+    def __getitem__(self, place: Any) -> NoReturn:
+        raise TypeError(f"a Network has its layers in network.layers; write network.layers[{place!r}]")
+
+    @explained
     def add(self, layer: Layer) -> None:
         """Append a layer; its parameters are named after their place, such as ``Dense2.weights``."""
         if not isinstance(layer, Layer):
-            raise TypeError(f"Network.add: expected a Layer, got {layer!r}")
+            meant = find_name(str(getattr(layer, "__name__", layer)), layers.__all__)
+            hint = f"; did you mean tg.{meant}(...)?" if meant else ""
+            raise TypeError(f"Network.add: expected a Layer, got {layer!r}{hint}")
         place = f"{type(layer).__name__}{len(self.layers)}"
         self.layers.append(layer)
         for name, parameter in layer.named_parameters().items():
@@ -79,17 +96,22 @@ class Sequential(Layer):
                 self._beside.named.add(id(parameter))
                 parameter.name = f"{place}.{name}"
 
-    def use(self, loss: Loss, *, reduction: BatchReduction | None = None) -> None:
+    @explained
+    def use(self, loss: str | Loss, *, reduction: BatchReduction | None = None) -> None:
         """Set the loss: a function (prediction, target) -> scalar Tensor, such as `tensorgrad.mse`.
 
         Parameters
         ----------
-        loss : function
-            For weights of examples it takes a keyword ``weights`` too.
+        loss : function or str
+            For weights of examples it takes a keyword ``weights`` too. One of tensorgrad's may be given by
+            its name: "mse", "mae", "huber", "cross_entropy" or "binary_cross_entropy".
         reduction : "mean" or "sum", optional
             Whether the loss averages or sums over the rows of a batch. It is only reported by that, and need
             be said only of a loss that neither stays the same nor doubles when every row comes twice.
         """
+        if isinstance(loss, str):
+            others = " or a function (prediction, target) -> Tensor"
+            loss = choose("Network.use: expected the loss", loss, LOSSES, others)
         if not callable(loss):
             raise TypeError(f"Network.use: expected a function (prediction, target) -> Tensor, got {loss!r}")
         if reduction not in (None, "mean", "sum"):
@@ -114,20 +136,23 @@ class Sequential(Layer):
 
     def forward(self, x: Array) -> Tensor:
         """Apply the layers in order. A layer's error is raised with the layer's place."""
-        return deque(run_layers(self, x), maxlen=1).pop()
+        ((_, out),) = deque(self.run_layers(x), maxlen=1)
+        return out
 
-
-def run_layers(network: Sequential, x: Array) -> Iterator[Tensor]:
-    """The output of each layer, from ``x`` on; a layer's error is raised with the layer's place."""
-    if not network.layers:
-        raise ValueError("Network: there are no layers; add some")
-    for i, layer in enumerate(network.layers):
-        try:
-            x = layer(x)
-        except (TypeError, ValueError) as error:
-            place = f"layer {i} of {len(network.layers)}, {layer}, given input of shape {np.shape(x)}"
-            raise type(error)(f"{place}: {error}") from error
-        yield x
+    def run_layers(self, x: Array) -> Iterator[tuple[Layer, Tensor]]:
+        """Each layer and its output, from ``x`` on; a layer's error is raised with the layer's place."""
+        if not self.layers:
+            raise ValueError("Network: there are no layers; add some")
+        for i, layer in enumerate(self.layers):
+            try:
+                x = layer(x)
+            except (TypeError, ValueError, FloatingPointError) as error:
+                place = f"layer {i} of {len(self.layers)}, {layer}, given input of shape {np.shape(x)}"
+                if isinstance(error, FloatingPointError):
+                    error.add_note(f"in {place}")
+                    raise
+                raise type(error)(f"{place}: {error}") from error
+            yield layer, x
 
 
 def loss_of(network: Sequential) -> Callable[[Tensor, NDArray, NDArray | None], Tensor]:

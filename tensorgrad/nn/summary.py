@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from tensorgrad.core import Parameter, Tensor
+from tensorgrad.core import Op, Parameter, Tensor
 from tensorgrad.core.checks import NDArray
 from tensorgrad.core.trees import flatten
 from tensorgrad.graph.recorded import ancestors
 from tensorgrad.graph.zeros import rehearse
-from tensorgrad.nn.sequential import Sequential, run_layers
 
 __all__ = ["layer_costs", "multiply_adds", "summarize"]
 
@@ -27,47 +26,90 @@ class LayerCost:
     parameters: int
     multiply_adds: int
     kept: int
+    parts: tuple[LayerCost, ...] = ()
 
 
-def layer_costs(network: Sequential, input_shape: tuple[int, ...], batch_size: int) -> list[LayerCost]:
-    """The costs of a network's layers in a training step on so many rows, of zeros.
+def layer_costs(network: Any, input_shape: tuple[int, ...], batch_size: int) -> list[LayerCost]:
+    """The costs of a network's layers, or of one layer, in a training step on so many rows, of zeros.
 
     ``output_shape`` is without the batch. ``multiply_adds`` are those of one forward pass of one row, in
     matrix products, einsum and convolutions; a product and its addition count as one, a bias and elementwise
     ops as none. ``kept`` are the bytes of the arrays that the graph holds for the backward pass of the batch,
     each array once, in the layer that first holds it: results of ops that depend on a parameter, and what
-    else these ops read, the input of the network included, but not the parameters.
+    else these ops read, the input of the network included, but not the parameters. ``parts`` are the layers
+    inside of a layer, each with what its calls made.
     """
     with rehearse(network, input_shape, batch_size) as (twin, x):
         twin.train()
         held = _Held(twin.parameters())
         costs = []
-        for layer, out in zip(twin.layers, run_layers(twin, x), strict=True):
-            nodes = [node for node in ancestors(out) if node.op is not None and node.serial > x.serial]
-            x = out
+        start = x.serial
+        for layer, out in twin.run_layers(x):
+            outs = out if isinstance(out, (tuple, list)) else (out,)
+            nodes = [node for node in ancestors(*outs) if node.op is not None and node.serial > start]
+            start = max(part.serial for part in outs)
+            kept = {id(node): held.add(node) for node in nodes}
             costs.append(
-                LayerCost(
-                    layer=repr(layer),
-                    output_shape=out.shape[1:],
-                    parameters=sum(parameter.size for parameter in layer.parameters()),
-                    multiply_adds=round(sum(map(multiply_adds, nodes)) / batch_size),
-                    kept=sum(map(held.add, nodes)),
-                )
+                _cost(layer, "", outs[0], nodes, kept, batch_size, _parts(layer, nodes, kept, batch_size))
             )
     return costs
 
 
-def summarize(network: Sequential, input_shape: tuple[int, ...], batch_size: int) -> str:
-    """The table that `Network.summary` gives."""
-    costs = layer_costs(network, tuple(input_shape), batch_size)
+def _cost(
+    layer: Any,
+    name: str,
+    out: Tensor,
+    nodes: Iterable[Tensor],
+    kept: Mapping[int, int],
+    rows: int,
+    parts: Iterable[LayerCost] = (),
+) -> LayerCost:
+    return LayerCost(
+        layer=name + (type(layer).__name__ if any(layer.children()) else repr(layer)),
+        output_shape=out.shape[1:],
+        parameters=sum(parameter.size for parameter in layer.parameters()),
+        multiply_adds=round(sum(map(multiply_adds, nodes)) / rows),
+        kept=sum(kept[id(node)] for node in nodes),
+        parts=tuple(parts),
+    )
+
+
+def _parts(layer: Any, nodes: list[Tensor], kept: Mapping[int, int], rows: int) -> Iterator[LayerCost]:
+    """The costs of the layers inside of a layer, by their calls that ended in these results."""
+    calls = [(node, call) for node in nodes for call in node.calls if not isinstance(call.maker, Op)]
+    for depth, name, part in _inside(layer, 0, {id(layer)}):
+        own = [(node, call.start) for node, call in calls if call.maker() is part]
+        if not own:
+            continue
+        made = {
+            id(x): x for node, start in own for x in ancestors(node) if x.op is not None and x.serial > start
+        }
+        yield _cost(part, f"{'  ' * depth}{name}: ", own[0][0], made.values(), kept, rows)
+
+
+def _inside(layer: Any, depth: int, seen: set[int]) -> Iterator[tuple[int, str, Any]]:
+    """The layers in a layer, each once, with how deep they are and their names in the layers around them."""
+    for name, part in layer.children():
+        if id(part) not in seen:
+            seen.add(id(part))
+            yield depth, name, part
+            yield from _inside(part, depth + 1, seen)
+
+
+def summarize(layer: Any, input_shape: int | tuple[int, ...], batch_size: int) -> str:
+    """The table that `Layer.summary` gives."""
+    shape = input_shape if isinstance(input_shape, (tuple, list)) else (input_shape,)
+    costs = layer_costs(layer, tuple(shape), batch_size)
     digits = len(str(len(costs) - 1))
     kept, work = sum(cost.kept for cost in costs), sum(cost.multiply_adds for cost in costs)
-    parameters = network.parameters()
+    parameters = layer.parameters()
     rows = [("layer", "output shape", "parameters", "multiply-adds", "kept")]
     for i, cost in enumerate(costs):
-        shape = f"(N, {', '.join(map(str, cost.output_shape))})"
-        numbers = f"{cost.parameters:,}", f"{cost.multiply_adds:,}", _bytes(cost.kept)
-        rows.append((f"{i:<{digits}}  {cost.layer}", shape, *numbers))
+        for part in (cost, *cost.parts):
+            place = f"{i:<{digits}}  " if part is cost else " " * (digits + 4)
+            shown = f"(N, {', '.join(map(str, part.output_shape))})"
+            numbers = f"{part.parameters:,}", f"{part.multiply_adds:,}", _bytes(part.kept)
+            rows.append((place + part.layer, shown, *numbers))
     rows.append(("total", "", f"{sum(p.size for p in parameters):,}", f"{work:,}", _bytes(kept)))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     pads = (str.ljust, str.ljust, str.rjust, str.rjust, str.rjust)

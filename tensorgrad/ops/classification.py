@@ -8,6 +8,7 @@ import numpy as np
 
 from tensorgrad.core import Array, Tensor, op
 from tensorgrad.core.checks import between
+from tensorgrad.core.refusals import require_dense
 from tensorgrad.ops.activations import sigmoid, softplus
 from tensorgrad.ops.losses import (
     TOLERANCE,
@@ -77,6 +78,7 @@ def cross_entropy(
     Tensor([2.39544766e-01, 1.00000000e+03], dtype=float64, op=cross_entropy)
     """
     require_logits("cross_entropy", prediction)
+    require_dense(target, "cross_entropy")
     if np.ndim(prediction) < 2 or np.shape(prediction)[-1] < 2:
         raise ValueError(
             "cross_entropy: expected logits (N, C) of two classes or more (binary_cross_entropy is for one "
@@ -167,12 +169,15 @@ def _require_probabilities(target: Array) -> None:
 def _require_labels(prediction: Array, target: Array) -> None:
     shape = np.shape(prediction)
     if np.shape(target) != shape[:-1]:
+        column = np.shape(target) == (*shape[:-1], 1)
         raise ValueError(
             f"cross_entropy: expected labels {shape[:-1]} or probabilities {shape} for logits {shape}, "
-            f"got targets {np.shape(target)}"
+            f"got targets {np.shape(target)}{'; write target.ravel()' if column else ''}"
         )
     if target.dtype.kind not in "iu":
-        raise TypeError(f"cross_entropy: expected integer labels, got {target.dtype}")
+        raise TypeError(
+            f"cross_entropy: expected integer labels, got {target.dtype}; write target.astype(int)"
+        )
     labels = target.data if isinstance(target, Tensor) else target
     if not labels.size or (labels.min() >= 0 and labels.max() < shape[-1]):
         return

@@ -54,6 +54,8 @@ def _windows(
         raise ValueError(
             f"{name}: images have {images[3] // groups} channels{of_groups}, "
             f"filters expect {filters[1]} ({both})"
+            + "; channels come last here, write x.transpose(0, 2, 3, 1)"
+            * (images[1] == groups * filters[1])
         )
     return slide(name, images[1:3], filters[2:], stride, padding, dilation, shapes=both)
 

@@ -20,6 +20,7 @@ import numpy as np
 
 from tensorgrad.core import Array, Op, op
 from tensorgrad.core.checks import is_number
+from tensorgrad.core.refusals import require_dense
 from tensorgrad.ops.elementwise import astype
 
 __all__ = ["huber", "l2", "mae", "mse"]
@@ -50,11 +51,18 @@ def require_loss(loss: str, prediction: Array, weights: Array, reduction: Reduct
 
 def require_equal_shapes(loss: str, prediction: Array, target: Array) -> None:
     """Refuse, naming the loss, a target of another shape than the prediction's."""
-    shapes = np.shape(prediction), np.shape(target)
-    if shapes[0] != shapes[1]:
-        raise ValueError(
-            f"{loss}: expected prediction and target of one shape, got {shapes[0]} and {shapes[1]}"
-        )
+    require_dense(prediction, loss)
+    require_dense(target, loss)
+    own, came = np.shape(prediction), np.shape(target)
+    if own != came:
+        hint = ""
+        if own == (*came, 1):
+            hint = "; write target.reshape(-1, 1)"
+        elif came == (*own, 1):
+            hint = "; write target.ravel()"
+        elif own[:-1] == came:
+            hint = f"; labels are for cross_entropy, or made one-hot by tg.data.one_hot(labels, {own[-1]})"
+        raise ValueError(f"{loss}: expected prediction and target of one shape, got {own} and {came}{hint}")
 
 
 def require_logits(loss: str, prediction: Array) -> None:

@@ -198,7 +198,7 @@ def test_the_cotangent_is_anything_array_like(cotangent):
     if isinstance(cotangent, tg.Tensor):
         cotangent = tg.Tensor(cotangent.data)
     (2 * x).backward(cotangent)
-    assert type(x.grad) is np.ndarray
+    assert isinstance(x.grad, np.ndarray)
     np.testing.assert_array_equal(x.grad, [6.0, 8.0])
 
 

@@ -129,7 +129,7 @@ def test_gradients_are_read_only_arrays_of_the_leafs_shape_and_dtype():
         x, b = leaf([[1.0, 2.0]], dtype), leaf(1.0, dtype)
         (x * b).sum().backward()
         for t in (x, b):
-            assert type(t.grad) is np.ndarray
+            assert isinstance(t.grad, np.ndarray)
             assert (t.grad.shape, t.grad.dtype) == (t.shape, np.dtype(dtype))
             assert not t.grad.flags.writeable
 

@@ -9,6 +9,9 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import tensorgrad as tg
 from tensorgrad.estimators import TensorgradClassifier, TensorgradRegressor
 
+# Most trainings here are short.
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
 
 @parametrize_with_checks([TensorgradClassifier(), TensorgradRegressor()])
 def test_the_estimators_pass_every_check(estimator, check):

@@ -22,6 +22,9 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 import tensorgrad as tg
 from tensorgrad.estimators import TensorgradClassifier, TensorgradRegressor
 
+# Most trainings here are short.
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
 X, Y = load_iris(return_X_y=True)
 X = (X - X.mean(axis=0)) / X.std(axis=0)
 NAMES = np.array(["setosa", "versicolor", "virginica"])[Y]
@@ -521,7 +524,7 @@ def test_a_row_of_weight_zero_counts_as_none():
     (
         "fit(optimizer=lambda p, **options: None)",
         TypeError,
-        "expected optimizer to make an Optimizer",
+        "expected optimizer to give an Optimizer",
     ),
     ("fit(learning_rate=-1.0)", ValueError, "learning_rate"),
     ("fit(max_epochs=0)", ValueError, "epochs"),

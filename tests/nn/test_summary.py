@@ -139,3 +139,61 @@ def test_the_table_adds_up_and_is_the_same_under_no_grad():
 def test_a_batch_size_must_be_a_positive_integer():
     with pytest.raises(ValueError, match="batch_size to be a positive integer, got 0"):
         dense().summary((28, 28, 1), batch_size=0)
+
+
+# Layers of one's own are printed
+
+
+class Residual(tg.Layer):
+    def __init__(self, *layers):
+        self.block = tg.Network(layers)
+
+    def forward(self, x):
+        return x + self.block(x)
+
+
+class Heads(tg.Layer):
+    def __init__(self):
+        self.heads = [tg.Dense(3, 2, rng=0), tg.Dense(3, 2, rng=1)]
+
+    def forward(self, x):
+        return self.heads[0](x) + self.heads[1](x)
+
+
+def test_a_layer_of_ones_own_prints_its_name_and_its_children():
+    residual = Residual(tg.Dense(3, 8, rng=0), tg.ReLU(), tg.Dense(8, 3, rng=1))
+    assert repr(residual) == "Residual(block=Network([Dense(3, 8), ReLU(), Dense(8, 3)]))"
+    assert repr(tg.Network([residual, Heads()])) == (
+        f"Network([{residual!r}, Heads(heads.0=Dense(3, 2), heads.1=Dense(3, 2))])"
+    )
+    assert repr(tg.Layer()) == "Layer()"
+    residual.owner = residual
+    assert repr(residual).endswith("owner=...)")
+
+
+def test_the_summary_has_the_layers_inside_of_a_layer_under_it():
+    residual = Residual(tg.Dense(3, 8, rng=0), tg.ReLU(), tg.Dense(8, 3, rng=1))
+    table = tg.Network([tg.Dense(5, 3, rng=0), residual, Heads()]).summary(5)
+    assert [line.split("   (")[0].rstrip() for line in table.splitlines()[1:-2]] == [
+        "0  Dense(5, 3)",
+        "1  Residual",
+        "     block: Network",
+        "       Dense0: Dense(3, 8)",
+        "       ReLU1: ReLU()",
+        "       Dense2: Dense(8, 3)",
+        "2  Heads",
+        "     heads.0: Dense(3, 2)",
+        "     heads.1: Dense(3, 2)",
+    ]
+    numbers = [line.split(")  ")[-1].split()[:2] for line in table.splitlines()[1:-2]]
+    assert numbers[1] == [str(4 * 8 + 9 * 3), str(2 * 3 * 8)]
+    assert numbers[2:6] == [["59", "48"], ["32", "24"], ["0", "0"], ["27", "24"]]
+    assert table.splitlines()[-2].split()[1:3] == [str(18 + 59 + 16), str(15 + 48 + 12)]
+
+
+def test_any_layer_has_a_summary():
+    residual = Residual(tg.Dense(3, 8, rng=0), tg.ReLU(), tg.Dense(8, 3, rng=1))
+    whole = residual.summary((3,), batch_size=10)
+    assert whole.splitlines()[1].split()[:2] == ["0", "Residual"]
+    assert whole.splitlines()[-2:] == tg.Network([residual]).summary((3,), batch_size=10).splitlines()[-2:]
+    assert "0  Dense(3, 2)" in tg.Dense(3, 2).summary(3)

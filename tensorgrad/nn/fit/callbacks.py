@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tensorgrad.core.checks import NDArray, positive_integer
+from tensorgrad.core.elsewhere import advise_value
 from tensorgrad.nn.fit.metrics import Mode
 from tensorgrad.nn.fit.training import Callback, Training
 
@@ -26,7 +27,7 @@ class EarlyStopping(Callback):
     ----------
     monitor : str
         A key of the history.
-    patience : int
+    patience : int or inf
         Epochs without improvement after which the training stops.
     min_delta : float
         An improvement must be larger than this.
@@ -59,13 +60,15 @@ class EarlyStopping(Callback):
     def __init__(
         self,
         monitor: str = "validation_loss",
-        patience: int = 5,
+        patience: float = 5,
         *,
         min_delta: float = 0.0,
         mode: Mode | None = None,
         restore_best: bool = True,
     ) -> None:
-        self.patience = positive_integer("EarlyStopping", "patience", patience)
+        if patience != math.inf:
+            patience = positive_integer("EarlyStopping", "patience", patience)
+        self.patience = patience
         if not 0 <= min_delta < np.inf:
             raise ValueError(f"EarlyStopping: expected min_delta of at least 0, got {min_delta!r}")
         if mode not in (None, "min", "max"):
@@ -91,6 +94,7 @@ class EarlyStopping(Callback):
             raise ValueError(
                 f"EarlyStopping: give mode 'min' or 'max' for {self.monitor!r}: which is better is known of "
                 "losses, the accuracy and scikit-learn's metrics alone"
+                + advise_value(self.monitor, ("validation_loss", "validation_accuracy", "accuracy"))
             )
 
     def on_epoch_end(self, training: Training) -> None:
@@ -98,6 +102,7 @@ class EarlyStopping(Callback):
         if self.monitor not in training.figures:
             raise ValueError(
                 f"EarlyStopping: expected {self.monitor!r} in the history, got {', '.join(training.figures)}"
+                + advise_value(self.monitor, training.figures)
             )
         value = training.figures[self.monitor]
         sign = 1 if (self.mode or training.better(self.monitor)) == "min" else -1

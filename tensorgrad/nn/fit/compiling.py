@@ -18,6 +18,7 @@ from tensorgrad.graph.native.compiled import Compiled
 from tensorgrad.graph.native.record import UncompilableError
 from tensorgrad.graph.native.variant import BranchError, Variant
 from tensorgrad.graph.recorded import ancestors
+from tensorgrad.nn.fit.examples import Intake
 from tensorgrad.nn.fit.outputs import require_logits
 from tensorgrad.nn.layer import infer
 from tensorgrad.nn.sequential import ForwardState, Sequential, loss_of
@@ -316,10 +317,13 @@ class Forward:
 
 
 def choose_forward(
-    network: Sequential, choice: Choice, x: NDArray, batch_size: int
+    intake: Intake, choice: Choice, x: NDArray, batch_size: int
 ) -> Callable[[NDArray], Tensor]:
     """What gives the predictions for the batches of ``x``."""
-    wanted = choice
+    network, wanted = intake.network, choice
     if choice is None:
-        wanted = len(x) >= _MANY and Cost(network, x[:1]).of_predictions(len(x)) >= WORTH_FORWARD
+        wanted = (
+            len(x) >= _MANY
+            and Cost(network, intake.cast_inputs(x[:1])).of_predictions(len(x)) >= WORTH_FORWARD
+        )
     return Forward(network, choice, len(x), batch_size, lambda: True) if wanted else network

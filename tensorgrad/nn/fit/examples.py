@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias, TypeVar
 
@@ -11,7 +13,7 @@ from tensorgrad.core import Array, Tensor, no_grad
 from tensorgrad.core.checks import NDArray, is_integer, positive_integer
 from tensorgrad.core.engine import as_numeric, paused
 from tensorgrad.core.refusals import require_unmasked
-from tensorgrad.data.batches import ArrayBatches, Batch, StreamedBatches
+from tensorgrad.data.batches import ArrayBatches, Batch, Rows, StreamedBatches
 from tensorgrad.nn.fit.metrics import Measure
 from tensorgrad.nn.fit.outputs import are_classes, bare_loss, require_no_softmax
 from tensorgrad.nn.layer import infer, learn
@@ -24,20 +26,22 @@ __all__ = [
     "validation_batches",
 ]  # fmt: skip
 
-Examples: TypeAlias = tuple[NDArray, NDArray, NDArray | None]  #: x, y, weights
+#: x, y and weights. x and y are arrays, or `Rows` of arrays, as they were given.
+Examples: TypeAlias = tuple[Any, Any, NDArray | None]
 Data: TypeAlias = Examples | StreamedBatches
 T = TypeVar("T")
 
 _PROBED = 8  # rows among which one with a loss above 0 is looked for
 _CLOSE = 1e-3  # float32 losses of one row and of two agree better than this
 EVALUATED = 256  # rows at once in validation
+_CHECKED_BYTES = 1 << 22  # of an array at once
 
 
 class Intake:
     """Checks examples for a network with a loss, and finds out what the loss wants.
 
-    Inputs and targets are cast to the network's dtype, but for labels: integer targets with one axis less
-    than the network's output stay as they are.
+    `take` leaves inputs and targets as they are, for they may be memory maps; `cast` gives a batch of them
+    the network's dtype, but for labels: integer targets with one axis less than the network's output.
 
     Parameters
     ----------
@@ -63,7 +67,7 @@ class Intake:
     def take(self, what: str, x: Array, y: Array, weights: Array | None, *, try_row: bool = True) -> Examples:
         """x, y and weights, checked. With ``try_row`` the first row is tried on network and loss."""
         x = self.take_inputs(f"{what}, x", x)
-        y = _take_rows(f"{what}, y", y, None)
+        y = _take_rows(f"{what}, y", y, self.dtype)
         if len(x) != len(y):
             raise ValueError(f"{what}: expected as many targets as inputs, got {len(y)} for {len(x)}")
         weights = None if weights is None else self._take_weights(what, weights, len(x))
@@ -77,28 +81,58 @@ class Intake:
             self.try_weights(what, x, y, try_row=try_row)
         return x, y, weights
 
-    def take_inputs(self, what: str, x: Array) -> NDArray:
-        """The inputs, checked and cast; integers stay as they are if the network has an `Embedding`."""
-        given = _take_rows(what, x, None)
-        if given.dtype.kind in "iu" and self._looks_up:
-            return given
-        return _take_rows(what, given, self.network.dtype)
+    def take_inputs(self, what: str, x: Array) -> Any:
+        """The inputs, checked."""
+        return _take_rows(what, x, self.dtype)
 
-    def _try_network(self, x: NDArray) -> tuple[int, ...]:
+    @functools.cached_property
+    def dtype(self) -> np.dtype[Any]:
+        """That of the network."""
+        return self.network.dtype
+
+    def cast_inputs(self, x: NDArray) -> NDArray:
+        """A batch in the network's dtype; integers stay as they are if the network has an `Embedding`."""
+        return x if x.dtype.kind in "iu" and self._looks_up else np.asarray(x, self.dtype)
+
+    def cast(self, x: NDArray, y: NDArray, weights: NDArray | None) -> Examples:
+        """A batch as the network and the loss want it."""
+        return self.cast_inputs(x), y if self._are_labels(y) else np.asarray(y, self.dtype), weights
+
+    def _are_labels(self, y: Any) -> bool:
+        assert self.output is not None
+        return y.dtype.kind in "iu" and y.ndim == len(self.output) - 1
+
+    def _try_network(self, x: Any) -> tuple[int, ...]:
         paused.set(0)  # in the trial's own context
-        prediction = self.network(x[:1])
+        prediction = self.network(self.cast_inputs(x[:1]))
         require_no_softmax(bare_loss(self.network), prediction)
         return prediction.shape
 
-    def _try_loss(self, x: NDArray, y: NDArray) -> None:
+    def _try_loss(self, x: Any, y: Any) -> None:
         loss = loss_of(self.network)
+        x, y, _ = self.cast(x[:_PROBED], y[:_PROBED], None)
         found = loss(self.network(x[:1]), y[:1], None)
         if not isinstance(found, Tensor) or found.size != 1:
             raise ValueError(f"expected the loss to give a scalar Tensor, got {found!r}")
+        self._refuse_broadcast(loss, self.network(x), y)
         if self.reduction is None:
-            self.reduction = _find_reduction(loss, self.network(x[:_PROBED]), y[:_PROBED])
+            self.reduction = _find_reduction(loss, self.network(x), y)
 
-    def try_weights(self, what: str, x: NDArray, y: NDArray, *, try_row: bool = True) -> None:
+    def _refuse_broadcast(self, loss: Callable[..., Tensor], p: Tensor, y: NDArray) -> None:
+        """ValueError if a loss computes with (N,) and (N, 1) what broadcasts to (N, N).
+
+        Such a loss is neither the mean nor the sum of those of the rows, but is with the other shape of y.
+        """
+        if p.ndim != 2 or p.shape[1] != 1 or y.shape not in (p.shape, p.shape[:1]):
+            return
+        other = y.reshape(p.shape if y.ndim == 1 else -1)
+        if not _goes_by_rows(loss, p, y) and _goes_by_rows(loss, p, other):
+            raise ValueError(
+                f"the loss broadcasts predictions {p.shape} and targets {y.shape} against one another; "
+                f"write y.{'reshape(-1, 1)' if y.ndim == 1 else 'ravel()'}"
+            )
+
+    def try_weights(self, what: str, x: Any, y: Any, *, try_row: bool = True) -> None:
         """Refuse metrics and a loss that take no weights; with the loss it is found out on the first row."""
         if self._unweighted:
             raise TypeError(
@@ -108,10 +142,11 @@ class Intake:
         if try_row:
             self._try(what, lambda: self._try_weighted_loss(x, y))
 
-    def _try_weighted_loss(self, x: NDArray, y: NDArray) -> None:
-        loss, prediction = loss_of(self.network), self.network(x[:1])
+    def _try_weighted_loss(self, x: Any, y: Any) -> None:
+        x, y, _ = self.cast(x[:1], y[:1], None)
+        loss, prediction = loss_of(self.network), self.network(x)
         try:
-            loss(prediction, y[:1], np.ones(1, prediction.dtype))
+            loss(prediction, y, np.ones(1, prediction.dtype))
         except TypeError as error:
             raise TypeError(
                 "weights of examples or classes need a loss that takes the keyword weights, as "
@@ -126,22 +161,33 @@ class Intake:
         except (TypeError, ValueError) as error:
             raise type(error)(f"{what}: {error}") from error
 
-    def _take_targets(self, what: str, y: NDArray) -> NDArray:
+    def _take_targets(self, what: str, y: Any) -> Any:
+        """The targets; labels for `cross_entropy` as integers (N, ...), whatever their form."""
         assert self.output is not None
-        if y.dtype.kind not in "iu" or y.ndim != len(self.output) - 1:
-            return _take_rows(f"{what}, y", y, self.network.dtype)
         classes = self.output[-1]
-        if bare_loss(self.network) is cross_entropy and (y.min() < 0 or y.max() >= classes):
-            place = tuple(map(int, np.argwhere((y < 0) | (y >= classes))[0]))
-            where = f"row {place[0]}" if len(place) == 1 else f"place {place}"
+        if bare_loss(self.network) is not cross_entropy or classes < 2:
+            return y
+        if y.shape[1:] == (*self.output[1:-1], 1):
+            y = y[:].reshape(y.shape[:-1])
+        if y.ndim != len(self.output) - 1:
+            return y
+        y = y[:]
+        if y.dtype.kind in "bf" and (y == np.rint(y)).all():
+            y = y.astype(np.intp)
+        elif y.dtype.kind == "f":
+            place = tuple(np.argwhere(y != np.rint(y))[0])
+            raise ValueError(f"{what}, y: expected labels, whole numbers, got {y[place]} in {_name(place)}")
+        if y.min() < 0 or y.max() >= classes:
+            place = tuple(np.argwhere((y < 0) | (y >= classes))[0])
+            hint = "; they count from 1, write y - 1" if y.min() == 1 and y.max() == classes else ""
             raise ValueError(
                 f"{what}, y: expected labels from 0 to {classes - 1}, for {classes} outputs, "
-                f"got {y[place]} in {where}"
+                f"got {y[place]} in {_name(place)}{hint}"
             )
         return y
 
     def _take_weights(self, what: str, weights: Array, rows: int) -> NDArray:
-        w = _take_rows(f"{what}, weights", weights, self.network.dtype)
+        w = np.asarray(_take_rows(f"{what}, weights", weights, self.dtype), self.dtype)
         if w.shape != (rows,):
             raise ValueError(f"{what}, weights: expected one for each of {rows} rows, got {w.shape}")
         if (w < 0).any():
@@ -152,22 +198,51 @@ class Intake:
         return w
 
 
-def _take_rows(what: str, values: Array, dtype: np.dtype[Any] | None) -> NDArray:
-    """``values`` as an array of finite real numbers with at least one row, of that dtype if one is given."""
+def _name(place: tuple[Any, ...]) -> str:
+    """Where an element is."""
+    return f"row {place[0]}" if len(place) == 1 else f"place {tuple(map(int, place))}"
+
+
+def _take_rows(what: str, values: Array, dtype: np.dtype[Any]) -> Any:
+    """``values``, not yet cast, as an array of real numbers, finite in that dtype, with at least one row."""
     require_unmasked(values, what)
-    array = values if isinstance(values, np.ndarray) else as_numeric(values, None, what)
-    if array.dtype.kind not in "fiub":
-        raise TypeError(f"{what}: expected an array of real numbers, got dtype {array.dtype}")
+    try:
+        array: Any = values if isinstance(values, (np.ndarray, Rows)) else as_numeric(values, None, what)
+        if array.dtype.kind not in "fiub":
+            raise TypeError(f"{what}: expected an array of real numbers, got dtype {array.dtype}")
+    except TypeError as error:
+        if what.endswith(", y") and "got dtype" in str(error):
+            hint = "number the classes, as np.unique(y, return_inverse=True) does"
+            raise TypeError(f"{error}; {hint}") from None
+        raise
     if not array.ndim or not len(array):
         raise ValueError(f"{what}: expected at least one row, got shape {array.shape}")
-    if dtype is not None:
-        array = array.astype(dtype, copy=False)
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        row = int(np.argwhere(~np.isfinite(array))[0][0])
-        raise ValueError(
-            f"{what}: expected finite numbers, got {array[row][~np.isfinite(array[row])][0]} in row {row}"
-        )
+    if array.dtype.kind == "f" or dtype.itemsize < 4:
+        _require_finite(what, array, dtype)
     return array
+
+
+def _require_finite(what: str, array: Any, dtype: np.dtype[Any]) -> None:
+    step = max(1, _CHECKED_BYTES // max(1, array.dtype.itemsize * math.prod(array.shape[1:])))
+    for start in range(0, len(array), step):
+        with np.errstate(over="ignore"):
+            part = array[start : start + step].astype(dtype, copy=False)
+        finite = np.isfinite(part)
+        if not finite.all():
+            place = tuple(np.argwhere(~finite)[0])
+            raise ValueError(
+                f"{what}: expected finite numbers, got {part[place]} in row {start + int(place[0])}"
+            )
+
+
+def _goes_by_rows(loss: Callable[..., Tensor], p: Tensor, y: NDArray) -> bool:
+    """Whether the loss of some rows is the mean or the sum of those of each; no loss at all is none."""
+    try:
+        whole = loss(p, y, None).item()
+        each = [loss(p[[i]], y[[i]], None).item() for i in range(len(y))]
+    except (TypeError, ValueError):
+        return False
+    return any(abs(whole - total) <= _CLOSE * abs(total) for total in (sum(each), sum(each) / len(each)))
 
 
 @no_grad()
@@ -221,7 +296,7 @@ def take_validation(intake: Intake, validation: Any) -> Data | None:
 
 
 def _gives_batches(x: Any) -> bool:
-    return not isinstance(x, np.ndarray) and (callable(x) or isinstance(x, Iterable))
+    return not isinstance(x, (np.ndarray, Rows)) and (callable(x) or isinstance(x, Iterable))
 
 
 def _fill_up(batch: Sequence[Any]) -> tuple[Any, Any, Any]:
@@ -247,9 +322,9 @@ def split(
     return _pick(data, np.sort(order[count:])), _pick(data, np.sort(order[:count]))
 
 
-def _pick(examples: Examples, rows: NDArray | slice) -> Examples:
+def _pick(examples: Examples, rows: NDArray) -> Examples:
     x, y, weights = examples
-    return x[rows], y[rows], None if weights is None else weights[rows]
+    return Rows(x, rows), Rows(y, rows), None if weights is None else weights[rows]
 
 
 # Batches
@@ -268,14 +343,14 @@ class Source:
             return
         x, y, weights = data
         if class_weight is not None:
-            weights = self._weigh(y, weights)
+            weights = self._weigh(y[:], weights)
             intake.try_weights("fit, class_weight", x, y)
         if weights is not None:
             counted = weights > 0
             if not counted.any():
                 raise ValueError("fit: all weights are 0")
             if not counted.all():
-                x, y, weights = x[counted], y[counted], weights[counted]
+                x, y, weights = _pick((x, y, weights), np.flatnonzero(counted))
         self._batches = ArrayBatches((x, y) if weights is None else (x, y, weights), batch_size)
         if len(x) % batch_size == 1 or batch_size == 1:
             self._try_batch_of_one(x, batch_size)
@@ -294,7 +369,8 @@ class Source:
         for rows, times in ((size, total // size), (total % size, 1)):
             if rows and times:
                 places = np.arange(rows) * total // rows  # from everywhere: the rows may be sorted
-                one, another = (_pick((x, y, weights), (places + i) % total) for i in (0, 1))
+                picked = (_pick((x, y, weights), (places + i) % total) for i in (0, 1))
+                one, another = (self._intake.cast(*part) for part in picked)
                 yield one, another, times * epochs
 
     def read(self, rng: np.random.Generator, epoch: int, skip: int, seen: int) -> Iterator[Examples]:
@@ -312,7 +388,7 @@ class Source:
                 x, y, weights = self._intake.take(what, x, y, weights, try_row=False)
                 if self._class_weight is not None:
                     weights = self._weigh(y, weights)
-            yield x, y, weights
+            yield self._intake.cast(x, y, weights)
 
     def _weigh(self, y: NDArray, weights: NDArray | None) -> NDArray:
         """The weights of rows, times those of their classes."""
@@ -329,15 +405,15 @@ class Source:
                 f"got {y.dtype} {y.shape}"
             )
         own = _weigh_classes("fit, class_weight", self._class_weight, y, classes)
-        own = own.astype(self._intake.network.dtype)
+        own = own.astype(self._intake.dtype)
         return own if weights is None else weights * own
 
-    def _try_batch_of_one(self, x: NDArray, batch_size: int) -> None:
+    def _try_batch_of_one(self, x: Any, batch_size: int) -> None:
         """Refuse a row left over that a layer, such as `BatchNorm`, cannot train on."""
         network = self._intake.network
         before = ForwardState(network)
         try:
-            infer(self._train_on_one, x)
+            infer(self._train_on, self._intake.cast_inputs(x[:1]))
         except ValueError as error:
             raise ValueError(
                 f"fit: {len(x)} examples in batches of {batch_size} leave a batch of one: {error}; "
@@ -346,9 +422,9 @@ class Source:
         finally:
             before.restore()
 
-    def _train_on_one(self, x: NDArray) -> None:
+    def _train_on(self, x: NDArray) -> None:
         with learn():
-            self._intake.network(x[:1])
+            self._intake.network(x)
 
 
 def _weigh_classes(what: str, given: Any, y: NDArray, classes: int) -> NDArray:
@@ -369,7 +445,7 @@ def _weigh_classes(what: str, given: Any, y: NDArray, classes: int) -> NDArray:
                 raise ValueError(f"{what}: expected labels from 0 to {classes - 1}, got {label!r}")
             weights[label] = weight
     else:
-        weights = _take_rows(what, given, np.dtype(np.float64))
+        weights = np.asarray(_take_rows(what, given, np.dtype(np.float64)), np.float64)
         if weights.shape != (classes,):
             raise ValueError(f"{what}: expected {classes} weights, got shape {weights.shape}")
     if not (np.isfinite(weights).all() and (weights >= 0).all()):
@@ -378,16 +454,17 @@ def _weigh_classes(what: str, given: Any, y: NDArray, classes: int) -> NDArray:
     return found
 
 
-def cut(examples: Examples, rows: int) -> Iterator[Examples]:
+def cut(intake: Intake, examples: Examples, rows: int) -> Iterator[Examples]:
     """Batches in the order of the examples."""
-    for i in range(0, len(examples[0]), rows):
-        yield _pick(examples, slice(i, i + rows))
+    x, y, weights = examples
+    for part in (slice(i, i + rows) for i in range(0, len(x), rows)):
+        yield intake.cast(x[part], y[part], None if weights is None else weights[part])
 
 
 def validation_batches(intake: Intake, held_out: Data) -> Iterator[Examples]:
     """What is held out in batches, the same ones each time."""
     if not isinstance(held_out, StreamedBatches):
-        yield from cut(held_out, EVALUATED)
+        yield from cut(intake, held_out, EVALUATED)
         return
     for batch in held_out.epoch(np.random.default_rng(0)):
-        yield intake.take("fit, validation", *_fill_up(batch), try_row=False)
+        yield intake.cast(*intake.take("fit, validation", *_fill_up(batch), try_row=False))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
@@ -12,8 +14,17 @@ import numpy as np
 
 from tensorgrad.core import Array, Tensor
 from tensorgrad.core.checks import NDArray
+from tensorgrad.core.elsewhere import advise_value
 from tensorgrad.core.refusals import require_unmasked
-from tensorgrad.nn.fit.outputs import Scale, are_classes, are_two_classes, column, probabilities, true_values
+from tensorgrad.nn.fit.outputs import (
+    Scale,
+    are_classes,
+    are_two_classes,
+    column,
+    name_labels,
+    probabilities,
+    true_values,
+)
 from tensorgrad.nn.fit.scorers import score
 from tensorgrad.ops.losses import require_loss
 
@@ -21,6 +32,7 @@ __all__ = ["accuracy"]
 
 Metric: TypeAlias = str | Callable[..., Any]
 Mode: TypeAlias = Literal["min", "max"]
+Call: TypeAlias = Callable[[NDArray, NDArray, dict[str, Any]], Any]  #: of prediction, target and options
 
 # How scikit-learn's functions call their first two parameters.
 _PREDICTED = {("y_true", "y_pred"), ("y1", "y2")}
@@ -55,6 +67,27 @@ class Measure:
         if value.size != 1 or value.dtype.kind not in "fiub":
             raise ValueError(f"metrics: expected {self.name} to give one number, got {value!r}")
         return float(value.reshape(()))
+
+
+class MissingClassError(ValueError):
+    """A metric cannot be computed, for of some class there is no row."""
+
+
+def lenient(what: str, measure: Measure) -> Measure:
+    """A measure that is NaN where a class is missing that it needs, and says so once."""
+    told = False
+
+    def compute(prediction: NDArray, target: NDArray, weights: NDArray | None) -> Any:
+        nonlocal told
+        try:
+            return measure.compute(prediction, target, weights)
+        except MissingClassError as error:
+            if not told:
+                warnings.warn(f"{what}: {error}; it is NaN", RuntimeWarning, stacklevel=2)
+            told = True
+            return float("nan")
+
+    return replace(measure, compute=compute)
 
 
 def better(figure: str, measures: Mapping[str, Measure] | None) -> Mode | None:
@@ -100,9 +133,11 @@ def accuracy(
     elif are_classes(p, y):
         found, true = p.argmax(axis=-1), true_values(p, y)
     else:
+        hint = "; write .ravel()" if y.shape == (*p.shape[:-1], 1) and p.shape[-1] > 1 else ""
+        hint = "; write .astype(int)" if y.shape == p.shape[:-1] else hint
         raise ValueError(
             "accuracy: expected a prediction (N, ..., C) with integer labels (N, ...) or one-hot targets of "
-            f"its shape, or a threshold for one output; got {p.shape} and {y.dtype} targets {y.shape}"
+            f"its shape, or a threshold for one output; got {p.shape} and {y.dtype} targets {y.shape}{hint}"
         )
     if weights is None:
         return float(np.mean(found == true))
@@ -111,7 +146,9 @@ def accuracy(
     return float(np.average(shares, weights=_array(weights).astype(np.float64)))
 
 
-def measures(metrics: Iterable[Metric], scale: Scale) -> dict[str, Measure]:
+def measures(
+    metrics: Iterable[Metric | Measure], scale: Scale, classes: NDArray | None = None
+) -> dict[str, Measure]:
     """For each metric its name and a function (prediction, target, weights) -> float.
 
     A metric is "accuracy", the name of one of scikit-learn's scorers or metric functions, such a scorer or
@@ -123,12 +160,14 @@ def measures(metrics: Iterable[Metric], scale: Scale) -> dict[str, Measure]:
 
     Weights of rows count as in the losses: a function is given them as ``sample_weight``, one of tensorgrad's
     kind as ``weights``. Where rows have weights, a metric without such a parameter is refused.
+
+    ``classes`` are what the labels 0, 1, ... stand for: what scikit-learn's functions are given then.
     """
     if isinstance(metrics, str) or callable(metrics):
         raise TypeError(f"metrics: expected a list of metrics, got {metrics!r}; put it into a list")
     found: dict[str, Measure] = {}
     for metric in metrics:
-        measure = _make_measure(metric, scale)
+        measure = metric if isinstance(metric, Measure) else _make_measure(metric, scale, classes)
         name = measure.name
         if name in found or name in ("loss", "seconds", "learning_rate") or name.startswith("validation_"):
             raise ValueError(f"metrics: the name {name!r} is taken; rename the function")
@@ -136,43 +175,66 @@ def measures(metrics: Iterable[Metric], scale: Scale) -> dict[str, Measure]:
     return found
 
 
-def _make_measure(metric: Metric, scale: Scale) -> Measure:
+def _make_measure(metric: Metric, scale: Scale, classes: NDArray | None) -> Measure:
     if metric == "accuracy" or metric is accuracy:
         return Measure(metric, "accuracy", functools.partial(_accuracy, scale=scale), "max")
     if isinstance(metric, str):
-        return replace(_make_measure(_find_in_sklearn(metric), scale), metric=metric, name=metric)
+        return replace(_make_measure(_find_in_sklearn(metric), scale, classes), metric=metric, name=metric)
     if not callable(metric):
         raise TypeError(f"metrics: expected names or functions, got {metric!r}")
     if hasattr(metric, "_score_func"):  # what make_scorer makes
         name = ("neg_" if getattr(metric, "_sign", 1) < 0 else "") + metric._score_func.__name__
-        return Measure(
-            metric, name, lambda p, y, w: score(metric, p, y, w, scale), "max",
-            "sample_weight" in inspect.signature(metric._score_func).parameters,
-        )  # fmt: skip
+        takes = inspect.signature(metric._score_func).parameters
+        call: Call = lambda p, y, options: score(metric, p, y, options, scale, classes)
+        compute = _complete(name, call, "labels" in takes, scale, classes)
+        return Measure(metric, name, compute, "max", "sample_weight" in takes)
     name = str(getattr(metric, "__name__", type(metric).__name__))
     names = tuple(inspect.signature(metric).parameters)
     ours = names[:2] == ("prediction", "target")
     own = getattr(metric, "__module__", None) or ""
-    take: Callable[[NDArray, NDArray], tuple[NDArray, NDArray]]
+    mode = _find_mode(metric) if own.startswith("sklearn.") else None
     if ours:
-        take = lambda p, y: (p, y)
-    elif names[:2] in _SCORED or (name in _LOG_LOSSES and own.startswith("sklearn.")):
-        take = lambda p, y: (true_values(p, y), _predict_score(name, p, scale))
+        plain = lambda p, y, w: metric(p, y) if w is None else metric(p, y, weights=w)
+        return Measure(metric, name, plain, mode, "weights" in names)
+    take: Callable[[NDArray, NDArray], tuple[NDArray, NDArray]]
+    if names[:2] in _SCORED or (name in _LOG_LOSSES and own.startswith("sklearn.")):
+        take = lambda p, y: (name_labels(true_values(p, y), p, y, classes), _predict_score(name, p, scale))
     elif names[:2] in _PREDICTED:
-        take = lambda p, y: _predict(p, y, scale)
+        take = lambda p, y: _predict(p, y, scale, classes)
     else:
         raise TypeError(
             f"metrics: expected {name} to take (prediction, target), (y_true, y_pred) or (y_true, y_score), "
             f"got ({', '.join(names[:2])}): the names say what it is given"
         )
-    key = "weights" if ours else "sample_weight"
+    compute = _complete(
+        name, lambda p, y, options: metric(*take(p, y), **options), "labels" in names, scale, classes
+    )
+    return Measure(metric, name, compute, mode, "sample_weight" in names)
+
+
+def _complete(
+    name: str, call: Call, takes_labels: bool, scale: Scale, classes: NDArray | None
+) -> Callable[[NDArray, NDArray, NDArray | None], Any]:
+    """A function of scikit-learn that fails where a class is missing is told of all, if it takes them."""
 
     def compute(p: NDArray, y: NDArray, w: NDArray | None) -> Any:
-        return metric(*take(p, y), **({} if w is None else {key: w}))
+        options = {} if w is None else {"sample_weight": w}
+        count = p.shape[-1] if are_classes(p, y) else 2 if are_two_classes(p, y, scale) else 0
+        missing = np.setdiff1d(np.arange(count), true_values(p, y))
+        if not missing.size:
+            return call(p, y, options)
+        labels = np.arange(count) if classes is None else classes
+        try:
+            if "roc_auc" not in name:  # which would be NaN, with a warning each time
+                return call(p, y, options)
+        except ValueError:
+            if takes_labels:
+                with contextlib.suppress(ValueError):
+                    return call(p, y, {**options, "labels": labels})
+        told = ", ".join(map(repr, labels[missing].tolist()))
+        raise MissingClassError(f"{name} needs each class, and there is no row of {told}")
 
-    return Measure(
-        metric, name, compute, _find_mode(metric) if own.startswith("sklearn.") else None, key in names
-    )
+    return compute
 
 
 def _find_mode(function: Callable[..., Any]) -> Mode | None:
@@ -197,6 +259,7 @@ def _find_in_sklearn(name: str) -> Callable[..., Any]:
     raise ValueError(
         f"metrics: expected accuracy or the name of one of scikit-learn's scorers "
         f"(sklearn.metrics.get_scorer_names()) or metric functions, got {name!r}"
+        + advise_value(name, ["accuracy", *sklearn.metrics.get_scorer_names()])
     )
 
 
@@ -229,11 +292,13 @@ def _separate(p: NDArray, y: NDArray, threshold: float) -> tuple[NDArray, NDArra
     return column(p) > threshold, column(y) == 1
 
 
-def _predict(prediction: NDArray, target: NDArray, scale: Scale) -> tuple[NDArray, NDArray]:
+def _predict(
+    prediction: NDArray, target: NDArray, scale: Scale, classes: NDArray | None
+) -> tuple[NDArray, NDArray]:
     """The true labels and the predicted ones; values where the targets are no classes."""
-    true = true_values(prediction, target)
+    true = name_labels(true_values(prediction, target), prediction, target, classes)
     if are_classes(prediction, target):
-        return true, prediction.argmax(axis=-1)
+        return true, name_labels(prediction.argmax(axis=-1), prediction, target, classes)
     if are_two_classes(prediction, target, scale):
         found = column(prediction) > _threshold("metrics", scale)
         return true.astype(np.int64), found.astype(np.int64)

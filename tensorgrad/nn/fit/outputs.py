@@ -17,8 +17,8 @@ from tensorgrad.ops import binary_cross_entropy, cross_entropy, sigmoid, softmax
 from tensorgrad.ops.losses import TOLERANCE
 
 __all__ = [
-    "Scale", "are_classes", "are_two_classes", "bare_loss", "column", "output_scale", "probabilities",
-    "require_logits", "require_no_softmax", "true_values",
+    "Scale", "are_classes", "are_two_classes", "bare_loss", "column", "name_labels", "output_scale",
+    "probabilities", "require_logits", "require_no_softmax", "true_values",
 ]  # fmt: skip
 
 Scale: TypeAlias = Literal["logits", "probabilities"] | None
@@ -88,6 +88,11 @@ def true_values(prediction: NDArray, target: NDArray) -> NDArray:
     if are_classes(prediction, target):
         return target if target.ndim < prediction.ndim else target.argmax(axis=-1)
     return column(target) if target.shape == prediction.shape else target
+
+
+def name_labels(labels: NDArray, prediction: NDArray, target: NDArray, classes: NDArray | None) -> NDArray:
+    """What the labels of classes stand for, where targets are classes that stand for something."""
+    return labels if classes is None or not are_classes(prediction, target) else classes[labels]
 
 
 def probabilities(name: str, prediction: NDArray, scale: Scale) -> NDArray:

@@ -2,47 +2,70 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
+from collections.abc import Callable, Iterable
 from datetime import timedelta
+from typing import Any
 
 import numpy as np
 
+from tensorgrad.core import Parameter
 from tensorgrad.core.checks import positive_integer
+from tensorgrad.core.elsewhere import choose
+from tensorgrad.data.batches import StreamedBatches
 from tensorgrad.nn.files.trees import generator_state, set_generator_state
 from tensorgrad.nn.fit import checkpoints
 from tensorgrad.nn.fit.callbacks import Progress
-from tensorgrad.nn.fit.examples import Intake, Source, split, take_training, take_validation
+from tensorgrad.nn.fit.examples import Data, Intake, Source, split, take_training, take_validation
 from tensorgrad.nn.fit.fingerprint import require_same, take_fingerprint
 from tensorgrad.nn.fit.metrics import Measure, better, measures
 from tensorgrad.nn.fit.outputs import output_scale
 from tensorgrad.nn.fit.training import Callback, FitOptions, Training, monitored
-from tensorgrad.nn.optimizers import MiniBatchSGD, Optimizer
-from tensorgrad.nn.schedules import Schedule
+from tensorgrad.nn.optimizers import Adam, AdamW, MiniBatchSGD, Optimizer
+from tensorgrad.nn.schedules import (
+    CosineDecay,
+    ExponentialDecay,
+    OneCycle,
+    ReduceOnPlateau,
+    Schedule,
+    StepDecay,
+    WarmUp,
+)
 from tensorgrad.nn.sequential import Sequential
 
-__all__ = ["prepare_training"]
+__all__ = ["OPTIMIZERS", "make_optimizer", "prepare_training"]
+
+#: What `Network.fit` and the estimators call optimizers.
+OPTIMIZERS: dict[str, type[Optimizer]] = {"adam": Adam, "adamw": AdamW, "sgd": MiniBatchSGD}
+
+#: What `Network.fit` calls schedules: each as a function of the optimizer and of the steps in the training.
+SCHEDULES: dict[str, Callable[[Optimizer, int], Schedule]] = {
+    "cosine": CosineDecay,
+    "exponential": lambda optimizer, total: ExponentialDecay(optimizer, 0.01 ** (1 / total)),
+    "step": lambda optimizer, total: StepDecay(optimizer, -(-total // 3)),
+    "one_cycle": OneCycle,
+    "warm_up": lambda optimizer, total: WarmUp(optimizer, -(-total // 10), 1 / (1 - (-total // 10))),
+    "reduce_on_plateau": lambda optimizer, total: ReduceOnPlateau(optimizer),
+}
 
 
 def prepare_training(network: Sequential, options: FitOptions) -> Training:
     """The training that `Network.fit` runs; see there."""
-    _check_optimizer_options(options)
-    positive_integer("", "epochs", options.epochs)
     measured = None if options.metrics is None else measures(options.metrics, output_scale(network))
     intake = Intake(network, measured)
     data = take_training(intake, options.x, options.y, options.sample_weight, options.steps_per_epoch)
     held_out = take_validation(intake, options.validation)
+    positive_integer("", "epochs", options.epochs)
     positive_integer("", "batch_size", options.batch_size)
     if options.schedule_every not in ("epoch", "batch"):
         raise ValueError(f"fit: expected schedule_every to be epoch or batch, got {options.schedule_every!r}")
-    callbacks = [*options.callbacks]
+    callbacks = _take_callbacks(options.callbacks)
     if options.verbose and not any(isinstance(callback, Progress) for callback in callbacks):
-        callbacks.append(Progress())
-    for callback in callbacks:
-        if not isinstance(callback, Callback):
-            raise TypeError(f"fit: expected callbacks to be Callbacks, got {callback!r}")
+        callbacks = [*callbacks, Progress()]
     rng = np.random.default_rng(options.seed)
     optimizer = _make_optimizer(network, options)
-    schedule = _make_schedule(options, optimizer)
+    schedule = _make_schedule(options, optimizer, data)
     _watch(options, schedule, held_out is not None or options.validation_split is not None, measured)
     _check_checkpoint(options)
     resumed = checkpoints.find(options.checkpoint, options.resume)
@@ -76,33 +99,52 @@ def prepare_training(network: Sequential, options: FitOptions) -> Training:
             "takes its running statistics, dropout keeps all. Call train() first, then eval() of the layers "
             "that are to stay so",
             RuntimeWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
     return training
 
 
-def _check_optimizer_options(options: FitOptions) -> None:
-    names = ("learning_rate", "momentum", "nesterov", "weight_decay")
-    given = [name for name in names if getattr(options, name)]
-    if options.optimizer is None:
-        if options.learning_rate is None:
-            raise ValueError("fit: expected a learning_rate or an optimizer, got neither")
-    elif options.learning_rate is not None or given:
-        raise ValueError(f"fit: expected {', '.join(given)} to be set in the optimizer that was given")
+def _take_callbacks(given: Any) -> list[Callback]:
+    callbacks = [] if given is None else list(given) if isinstance(given, Iterable) else [given]
+    for callback in callbacks:
+        if not isinstance(callback, Callback):
+            made = f"; write {callback.__name__}(...)" if isinstance(callback, type) else ""
+            raise TypeError(f"fit: expected callbacks to be Callbacks, got {callback!r}{made}")
+    return callbacks
+
+
+def make_optimizer(owner: str, made: Any, parameters: list[Parameter], **options: Any) -> Optimizer:
+    """An optimizer by its name, or as a class or function makes it of parameters and options."""
+    if isinstance(made, str) or not callable(made):
+        others = " or a function (parameters, ...) -> Optimizer"
+        made = choose(f"{owner}: expected optimizer", made, OPTIMIZERS, others)
+    if isinstance(made, type) and issubclass(made, Optimizer):
+        known = inspect.signature(made).parameters
+        foreign = [f"{name}={value}" for name, value in options.items() if name not in known]
+        if foreign:
+            raise ValueError(f"{owner}: {made.__name__} has no {', '.join(foreign)}")
+        if made is MiniBatchSGD and "learning_rate" not in options:
+            raise ValueError(f"{owner}: expected a learning_rate for MiniBatchSGD, which has none by itself")
+    made = made(parameters, **options)
+    if not isinstance(made, Optimizer):
+        raise TypeError(f"{owner}: expected optimizer to give an Optimizer, got {made!r}")
+    return made
 
 
 def _make_optimizer(network: Sequential, options: FitOptions) -> Optimizer:
-    if options.optimizer is None:
-        assert options.learning_rate is not None
-        return MiniBatchSGD(
-            network.parameters(), options.learning_rate,
-            momentum=options.momentum, nesterov=options.nesterov, weight_decay=options.weight_decay,
-        )  # fmt: skip
-    made = options.optimizer
-    if not isinstance(made, Optimizer):
-        made = made(network.parameters())
-    if not isinstance(made, Optimizer):
-        raise TypeError(f"fit: expected optimizer to give an Optimizer, got {made!r}")
+    made, rate = options.optimizer, options.learning_rate
+    if made is None and rate is None:
+        raise ValueError("fit: expected a learning_rate or an optimizer, got neither")
+    given = {name: value for name in ("momentum", "nesterov") if (value := getattr(options, name))}
+    for name in ("learning_rate", "weight_decay"):
+        if getattr(options, name) is not None:
+            given[name] = getattr(options, name)
+    if made is None or isinstance(made, (str, type)):
+        made = make_optimizer("fit", "sgd" if made is None else made, network.parameters(), **given)
+    elif given:
+        raise ValueError(f"fit: expected {', '.join(given)} to be set in the optimizer that was given")
+    elif not isinstance(made, Optimizer):
+        made = make_optimizer("fit", made, network.parameters())
     own = {id(p) for p in network.parameters()}
     foreign = [p for p in made.parameters if id(p) not in own]
     if foreign:
@@ -110,11 +152,14 @@ def _make_optimizer(network: Sequential, options: FitOptions) -> Optimizer:
     return made
 
 
-def _make_schedule(options: FitOptions, optimizer: Optimizer) -> Schedule | None:
-    made = options.schedule
+def _make_schedule(options: FitOptions, optimizer: Optimizer, data: Data) -> Schedule | None:
+    made: Any = options.schedule
     if made is None:
         return None
-    if not isinstance(made, Schedule):
+    if isinstance(made, str):
+        make = choose("fit: expected schedule", made, SCHEDULES, " or a function (optimizer) -> Schedule")
+        made = make(optimizer, _count_steps(options, made, data))
+    elif not isinstance(made, Schedule):
         made = made(optimizer)
     if not isinstance(made, Schedule):
         raise TypeError(f"fit: expected schedule to give a Schedule, got {made!r}")
@@ -136,6 +181,18 @@ def _watch(
     elif options.schedule_monitor is not None:
         name = "no schedule" if schedule is None else type(schedule).__name__
         raise ValueError(f"fit: schedule_monitor is for ReduceOnPlateau, got it with {name}")
+
+
+def _count_steps(options: FitOptions, name: str, data: Data) -> int:
+    """How often a schedule steps in the whole training."""
+    if options.schedule_every == "epoch":
+        return options.epochs
+    if isinstance(data, StreamedBatches):
+        if data.steps is None:
+            raise ValueError(f"fit: schedule={name!r} for every batch needs steps_per_epoch")
+        return options.epochs * data.steps
+    rows = len(data[0]) - round(len(data[0]) * (options.validation_split or 0))
+    return options.epochs * -(-rows // options.batch_size)
 
 
 def _check_checkpoint(options: FitOptions) -> None:

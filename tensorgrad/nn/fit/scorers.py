@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 from typing import Any
 
 import numpy as np
@@ -13,16 +15,24 @@ __all__ = ["score"]
 
 
 def score(
-    scorer: Any, prediction: NDArray, target: NDArray, weights: NDArray | None, scale: outputs.Scale
+    scorer: Any,
+    prediction: NDArray,
+    target: NDArray,
+    options: dict[str, Any],
+    scale: outputs.Scale,
+    classes: NDArray | None,
 ) -> Any:
-    """What a scorer gives for the outputs of a network."""
+    """What a scorer gives for the outputs of a network. The option ``labels`` is for what it calls."""
     model = Regression()
     if outputs.are_classes(prediction, target):
-        model = Classes(prediction.shape[-1], scale)
+        model = Classes(np.arange(prediction.shape[-1]) if classes is None else classes, scale)
     elif outputs.are_two_classes(prediction, target, scale):
-        model = Classes(2, scale)
-    options = {} if weights is None else {"sample_weight": weights}
-    return scorer(model, prediction, outputs.true_values(prediction, target), **options)
+        model = Classes(np.arange(2), scale)
+    if "labels" in options:
+        scorer, options = copy.copy(scorer), dict(options)
+        scorer._score_func = functools.partial(scorer._score_func, labels=options.pop("labels"))
+    true = outputs.name_labels(outputs.true_values(prediction, target), prediction, target, classes)
+    return scorer(model, prediction, true, **options)
 
 
 class Regression:
@@ -45,15 +55,15 @@ class Classes(Regression):
 
     kind = "classifier"
 
-    def __init__(self, count: int, scale: outputs.Scale) -> None:
+    def __init__(self, classes: NDArray, scale: outputs.Scale) -> None:
         self.scale = scale
-        self.classes_ = np.arange(count)
+        self.classes_ = classes
 
     def predict(self, x: NDArray) -> NDArray:
         """The label of each row."""
         if x.ndim == 1 or x.shape[-1] == 1:
             x = self.predict_proba(x)
-        return x.argmax(axis=-1)  # type: ignore[no-any-return]
+        return self.classes_[x.argmax(axis=-1)]  # type: ignore[no-any-return]
 
     def predict_proba(self, x: NDArray) -> NDArray:
         """The probabilities of the classes."""

@@ -12,16 +12,18 @@ from typing import Any
 
 import numpy as np
 
-from tensorgrad.core import Array, Parameter, Tensor, detect_nan
+from tensorgrad.core import Array, Tensor, detect_nan
 from tensorgrad.core.checks import NDArray
+from tensorgrad.core.elsewhere import Explained
 from tensorgrad.data.batches import StreamedBatches
+from tensorgrad.graph.recorded import Recorded
 from tensorgrad.nn.files.archive import PathLike
 from tensorgrad.nn.files.trees import generator_state, set_generator_state
 from tensorgrad.nn.fit.compiling import take_choice
 from tensorgrad.nn.fit.engine import Engine
 from tensorgrad.nn.fit.examples import EVALUATED, Data, Examples, Intake, Source, validation_batches
 from tensorgrad.nn.fit.interrupts import Interrupts
-from tensorgrad.nn.fit.metrics import Measure, Metric, Mode, better
+from tensorgrad.nn.fit.metrics import Measure, Metric, Mode, better, lenient
 from tensorgrad.nn.fit.outputs import require_logits
 from tensorgrad.nn.fit.tally import Tally, evaluate
 from tensorgrad.nn.layer import infer
@@ -35,7 +37,7 @@ __all__ = ["Callback", "Training"]
 HINT = "A smaller learning rate usually helps"
 
 
-class Callback:
+class Callback(Explained):
     """Base of all callbacks: override what you need. Each method is given the one `Training`.
 
     In the order of calls: `on_train_begin`; for each epoch `on_epoch_begin`, `on_batch_end` after each step
@@ -95,15 +97,15 @@ class FitOptions:
     batch_size: int
     momentum: float
     nesterov: bool
-    weight_decay: float
-    optimizer: Optimizer | Callable[[list[Parameter]], Optimizer] | None
-    schedule: Schedule | Callable[[Optimizer], Schedule] | None
+    weight_decay: float | None
+    optimizer: str | Optimizer | Callable[..., Optimizer] | None
+    schedule: str | Schedule | Callable[[Optimizer], Schedule] | None
     schedule_every: str
     schedule_monitor: str | None
     validation: Any
     validation_split: float | None
     metrics: Iterable[Metric] | None
-    callbacks: Iterable[Callback]
+    callbacks: Callback | Iterable[Callback] | None
     sample_weight: Array | None
     class_weight: Any
     augment: Callable[[Array, np.random.Generator], Array] | None
@@ -182,7 +184,8 @@ class Training:
         self.figures: dict[str, float] = {}
         self.stopped: str | None = None
         self.resumed = False
-        self.tally = Tally(intake, measures or {})
+        self.tally = Tally(intake, _make_lenient("fit", measures) or {})
+        self._validation_measures = _make_lenient("fit, validation", measures)
         self.seconds = 0.0  # of the epoch
         self.generators = {"": rng}
         if options.augment is not None:
@@ -234,7 +237,8 @@ class Training:
         """Compile what the training and its validation need, where that pays."""
         self.engine.prepare(self._source.samples(self.epochs))
         if self._held_out is not None and not isinstance(self._held_out, StreamedBatches):
-            infer(self.engine.forward.prepare, self._held_out[0][:EVALUATED])
+            rows = self.tally.intake.cast_inputs(self._held_out[0][:EVALUATED])
+            infer(self.engine.forward.prepare, rows)
         self.engine.tell()
 
     def run(self) -> None:
@@ -285,7 +289,7 @@ class Training:
             self.figures["learning_rate"] = self.optimizer.groups[0].learning_rate
         if self._held_out is not None:
             batches = validation_batches(self.tally.intake, self._held_out)
-            figures = evaluate(self.tally.intake, batches, self._measures, self.engine.forward)
+            figures = evaluate(self.tally.intake, batches, self._validation_measures, self.engine.forward)
             self.figures |= {f"validation_{key}": value for key, value in figures.items()}
         for key, value in self.figures.items():
             self.history.setdefault(key, []).append(value)
@@ -387,7 +391,7 @@ class Training:
 
     def _find_wrong_gradient(self) -> str | None:
         reached = [p for p in self.optimizer.parameters if p.grad is not None]
-        flat = (p.grad.ravel("K") for p in reached)
+        flat = (np.asarray(p.grad).ravel("K") for p in reached)
         # The squares' sum is not finite if an element is not; BLAS finds it in half the time of isfinite.
         if math.isfinite(sum(float(np.dot(g, g)) for g in flat)):
             return None
@@ -398,14 +402,21 @@ class Training:
         return None
 
     def _find_provenance(self, x: NDArray, y: NDArray, weights: NDArray | None) -> str:
-        """What `detect_nan` says about the batch."""
+        """What `detect_nan` says about the batch, with the layer."""
+        where, loss, watch = "", None, detect_nan()
         try:
-            with detect_nan():
-                loss = self._compute_loss(self.network(x), y, weights)
+            with watch:
+                prediction = self.network(x)
+                where = "in the loss, "
+                loss = self._compute_loss(prediction, y, weights)
                 if np.isfinite(loss.item()):
                     loss.backward()
         except FloatingPointError as error:
-            return str(error)
+            if loss is not None and watch.found is not None:
+                group = Recorded(loss).layer_of(watch.found)
+                where = where if group is None else f"in {group.name}, {group.layer!r}, "
+            layers = getattr(error, "__notes__", ())  # from the inner ones to the outer
+            return "".join([*(f"{layer}: " for layer in reversed(layers)), where, str(error)])
         return "detect_nan, on the same batch again, found no op that made it from finite numbers"
 
     def require_finite_parameters(self) -> None:
@@ -416,3 +427,7 @@ class Training:
                 f"fit: {', '.join(wrong)} became infinite or NaN in epoch {self.epoch}, "
                 f"by batch {self.batch}. {HINT}"
             )
+
+
+def _make_lenient(what: str, measures: Mapping[str, Measure] | None) -> Mapping[str, Measure] | None:
+    return None if measures is None else {name: lenient(what, each) for name, each in measures.items()}

@@ -9,6 +9,9 @@ from helpers import assert_refused, refused_calls
 import tensorgrad as tg
 from tensorgrad.estimators import TensorgradClassifier, TensorgradRegressor
 
+# Most trainings here are short.
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
 QUIET = {"verbose": False, "seed": 0}
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((12, 4)).astype(np.float32)
