@@ -10,8 +10,8 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from tensorgrad.core.context import watching
 from tensorgrad.core.engine import Tensor
-from tensorgrad.core.listeners import watching
 from tensorgrad.core.operators import Array
 from tensorgrad.core.refusals import calling_line
 

@@ -13,8 +13,6 @@ import itertools
 import sys
 import threading
 from collections.abc import Callable, Iterable
-from contextlib import ContextDecorator
-from contextvars import ContextVar
 from functools import partial, update_wrapper
 from heapq import heappop, heappush
 from types import MethodType
@@ -23,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, TypeAlias
 import numpy as np
 
 from tensorgrad.core.checks import NDArray
-from tensorgrad.core.listeners import Watch, lowering, tracing, watching
+from tensorgrad.core.context import Watch, lowering, paused, tracing, watching
 from tensorgrad.core.operators import NUMPY, OPS, READERS, Array, Operators
 from tensorgrad.core.parallel import share
 from tensorgrad.core.readonly import ReadOnly
@@ -46,7 +44,7 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
 __all__ = [
-    "Op", "Parameter", "Tensor", "broadcast_to", "differentiate", "identity", "implements", "no_grad",
+    "Op", "Parameter", "Tensor", "broadcast_to", "differentiate", "identity", "implements",
     "nondifferentiable", "op", "sum_to",
 ]  # fmt: skip
 
@@ -63,38 +61,6 @@ Vjp = Callable[..., Array] | None
 #: One clock for all tensors: a tensor's serial number is the tick at which it was made or last assigned.
 #: Hence an input is always older than what was made of it; where it is not, it was changed.
 clock = itertools.count(1)
-
-#: How many `no_grad` blocks this thread or task is inside of; ops record at 0.
-paused: ContextVar[int] = ContextVar("tensorgrad_paused", default=0)
-
-
-class no_grad(ContextDecorator):  # noqa: N801 - a verb in lower case, as NumPy's errstate is
-    """Context manager and decorator: ops compute but do not record.
-
-    The switch is a context variable, so it holds for this thread (or asyncio task) alone.
-
-    >>> w = tg.Tensor([1.0, 2.0], requires_grad=True)
-    >>> with tg.no_grad():
-    ...     y = w * 2
-    >>> y.requires_grad
-    False
-    """
-
-    def __call__(self, f: F) -> F:
-        if inspect.iscoroutinefunction(f) or inspect.isgeneratorfunction(f) or inspect.isasyncgenfunction(f):
-            raise TypeError(
-                f"no_grad: {f.__name__} runs after it was called; put with tg.no_grad() inside it"
-            )
-        return super().__call__(f)
-
-    def __enter__(self) -> no_grad:
-        paused.set(paused.get() + 1)
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        # Not below 0, should a generator that left its block open end it after the derivative it was in.
-        paused.set(max(paused.get() - 1, 0))
-
 
 # Tensors
 

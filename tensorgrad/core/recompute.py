@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from tensorgrad.core.engine import Op, Tensor, clock, find_outside, paused, walk
-from tensorgrad.core.listeners import watching
+from tensorgrad.core.context import paused, watching
+from tensorgrad.core.engine import Op, Tensor, clock, find_outside, walk
 from tensorgrad.core.operators import Array
 from tensorgrad.core.trees import flatten, map_leaves
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from tensorgrad.core.context import paused
 from tensorgrad.core.engine import (
     Tensor,
     as_numeric,
@@ -19,7 +20,6 @@ from tensorgrad.core.engine import (
     find_ancestors,
     find_outside,
     identity,
-    paused,
     seed,
     walk,
 )

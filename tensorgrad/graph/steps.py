@@ -11,8 +11,8 @@ import numpy as np
 
 from tensorgrad.core import Array, Op, Tensor
 from tensorgrad.core.checks import NDArray
+from tensorgrad.core.context import Watch, watching
 from tensorgrad.core.engine import require_recorded, seed, walk
-from tensorgrad.core.listeners import Watch, watching
 from tensorgrad.graph.formulas import argument_names, formula_text
 from tensorgrad.graph.values import short
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tensorgrad.core import Tensor
-from tensorgrad.core.engine import paused
+from tensorgrad.core.context import paused
 
 
 @contextmanager

@@ -14,9 +14,9 @@ import numpy as np
 
 from tensorgrad.core import Array, Parameter, Tensor
 from tensorgrad.core.checks import NDArray, flag, positive_integer
+from tensorgrad.core.context import inferring, paused
 from tensorgrad.core.elsewhere import TABLES, Explained, explained, tell_names
-from tensorgrad.core.engine import as_numeric, clock, paused
-from tensorgrad.core.listeners import inferring
+from tensorgrad.core.engine import as_numeric, clock
 from tensorgrad.core.refusals import require_unmasked
 from tensorgrad.core.trees import flatten
 from tensorgrad.nn.summary import summarize

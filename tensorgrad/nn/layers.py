@@ -13,8 +13,8 @@ from numpy.typing import DTypeLike
 from tensorgrad import ops
 from tensorgrad.core import Array, Parameter, Tensor
 from tensorgrad.core.checks import NDArray, between, pair, positive_integer
+from tensorgrad.core.context import tracing
 from tensorgrad.core.engine import as_option
-from tensorgrad.core.listeners import tracing
 from tensorgrad.nn.initializers import Seed, initialize
 from tensorgrad.nn.layer import Buffer, Layer
 

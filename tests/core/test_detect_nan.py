@@ -10,7 +10,7 @@ import pytest
 from helpers import leaf
 
 import tensorgrad as tg
-from tensorgrad.core.listeners import watching
+from tensorgrad.core.context import watching
 
 
 @pytest.fixture(autouse=True)

@@ -27,7 +27,7 @@ from threading import get_ident
 from typing import Any, TypeAlias
 
 from tensorgrad.core import Op
-from tensorgrad.core.listeners import lowering
+from tensorgrad.core.context import lowering
 from tensorgrad.graph.export import c_rules, c_windows, numpy_rules
 from tensorgrad.graph.export.c_elementwise import ELEMENTWISE
 from tensorgrad.graph.export.trace import script_of

@@ -14,8 +14,8 @@ import numpy as np
 
 from tensorgrad.core import Tensor
 from tensorgrad.core.checks import NDArray
-from tensorgrad.core.engine import paused, require_recorded, seed
-from tensorgrad.core.listeners import watching
+from tensorgrad.core.context import paused, watching
+from tensorgrad.core.engine import require_recorded, seed
 from tensorgrad.graph.export.expressions import UnwritableError
 from tensorgrad.graph.export.lowerings import NUMPY_RULES
 from tensorgrad.graph.export.names import make_identifier

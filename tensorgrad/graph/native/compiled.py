@@ -13,8 +13,7 @@ import numpy as np
 
 from tensorgrad.core import Op, Tensor
 from tensorgrad.core.checks import NDArray, positive_integer
-from tensorgrad.core.engine import paused
-from tensorgrad.core.listeners import inferring
+from tensorgrad.core.context import inferring, paused
 from tensorgrad.core.parallel import pool
 from tensorgrad.graph.native.record import Recording, UncompilableError
 from tensorgrad.graph.native.snapshot import Snapshot

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tensorgrad.core import Array, Tensor
-from tensorgrad.core.listeners import tracing
+from tensorgrad.core.context import tracing
 from tensorgrad.graph.native.record import Recording, UncompilableError, sort_graph
 from tensorgrad.ops import exp, log, max, mean, sum
 from tensorgrad.ops.classification import mix_targets, weigh_elements

@@ -14,8 +14,8 @@ import numpy as np
 
 from tensorgrad.core import Tensor
 from tensorgrad.core.checks import NDArray
+from tensorgrad.core.context import tracing
 from tensorgrad.core.engine import walk
-from tensorgrad.core.listeners import tracing
 
 __all__ = ["UncompilableError"]
 

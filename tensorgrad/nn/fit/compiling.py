@@ -12,8 +12,8 @@ import numpy as np
 
 from tensorgrad.core import Tensor
 from tensorgrad.core.checks import NDArray
-from tensorgrad.core.engine import paused, seed, walk
-from tensorgrad.core.listeners import watching
+from tensorgrad.core.context import paused, watching
+from tensorgrad.core.engine import seed, walk
 from tensorgrad.graph.native.compiled import Compiled
 from tensorgrad.graph.native.record import UncompilableError
 from tensorgrad.graph.native.variant import BranchError, Variant

@@ -11,7 +11,8 @@ import numpy as np
 
 from tensorgrad.core import Array, Tensor, no_grad
 from tensorgrad.core.checks import NDArray, is_integer, positive_integer
-from tensorgrad.core.engine import as_numeric, paused
+from tensorgrad.core.context import paused
+from tensorgrad.core.engine import as_numeric
 from tensorgrad.core.refusals import require_unmasked
 from tensorgrad.data.batches import ArrayBatches, Batch, Rows, StreamedBatches
 from tensorgrad.nn.fit.metrics import Measure

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import tensorgrad as tg
-from tensorgrad.core.engine import paused
+from tensorgrad.core.context import paused
 
 QUIET = {"verbose": False, "seed": 0}
 RNG = np.random.default_rng(0)

@@ -1,14 +1,53 @@
-"""Who listens to the engine, or carries ops out in its place. At first reading, skip this file."""
+"""What holds for a thread or task alone: whether ops record, who listens to them or does their work."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ContextDecorator
 from contextvars import ContextVar
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from tensorgrad.core.checks import NDArray
 from tensorgrad.core.operators import Array
+
+__all__ = ["no_grad"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+#: How many `no_grad` blocks this thread or task is inside of; ops record at 0.
+paused: ContextVar[int] = ContextVar("tensorgrad_paused", default=0)
+
+
+class no_grad(ContextDecorator):  # noqa: N801 - a verb in lower case, as NumPy's errstate is
+    """Context manager and decorator: ops compute but do not record.
+
+    The switch is a context variable, so it holds for this thread (or asyncio task) alone.
+
+    >>> w = tg.Tensor([1.0, 2.0], requires_grad=True)
+    >>> with tg.no_grad():
+    ...     y = w * 2
+    >>> y.requires_grad
+    False
+    """
+
+    def __call__(self, f: F) -> F:
+        if inspect.iscoroutinefunction(f) or inspect.isgeneratorfunction(f) or inspect.isasyncgenfunction(f):
+            raise TypeError(
+                f"no_grad: {f.__name__} runs after it was called; put with tg.no_grad() inside it"
+            )
+        return super().__call__(f)
+
+    def __enter__(self) -> no_grad:
+        paused.set(paused.get() + 1)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        # Not below 0, should a generator that left its block open end it after the derivative it was in.
+        paused.set(max(paused.get() - 1, 0))
+
+
+# Who looks on, and who carries ops out in place of the engine: at first reading, skip this
 
 
 class Watch(Protocol):
