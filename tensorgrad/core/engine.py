@@ -23,12 +23,16 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, Protocol,
 import numpy as np
 
 from tensorgrad.core.checks import NDArray
-from tensorgrad.core.operators import NUMPY, OPS, READERS, Array, Operators
+from tensorgrad.core.operators import NUMPY, OPS, READERS, Array, Operators, has_own_protocol, is_default
 from tensorgrad.core.parallel import share
 from tensorgrad.core.refusals import (
     explain,
+    explain_vjp,
+    refuse_arguments,
     refuse_assigned,
     refuse_cotangent,
+    refuse_option,
+    refuse_own_protocol,
     refuse_undeclared,
     refuse_update,
     require_constant,
@@ -358,7 +362,8 @@ class Tensor(Operators["Tensor"]):
         """The array of this leaf, for whoever is about to change it: seen by nobody else, counted as new."""
         # The clock first: should writing fail halfway, whatever read the old values must know.
         self._serial = next(clock)
-        if _count_references(self) > _UNSEEN:  # a view or a graph, which must keep the old values
+        # A view or a graph must keep the old values.
+        if _count_references(self) > _UNSEEN or not self._array.flags.writeable:
             copy = np.empty_like(self._array)
             np.copyto(copy, self._array)
             self._array = copy
@@ -506,6 +511,13 @@ def _count_references(tensor: Tensor) -> int:
     return sys.getrefcount(tensor._array)
 
 
+def protect(x: Array) -> None:
+    """Make an array read-only, or that of a Tensor: who writes into it is found out."""
+    array = x._array if isinstance(x, Tensor) else x
+    if isinstance(array, np.ndarray):
+        array.flags.writeable = False
+
+
 _UNSEEN = _count_references(Tensor(0.0))  # how many there are when only the tensor holds its array
 
 
@@ -607,7 +619,7 @@ class Op(Generic[P]):
         if len(args) != self._arity:
             args = self._complete(args, params)
         if params and self._bare:
-            raise TypeError(f"{self.name}: no option {', '.join(params)} can be used here")
+            raise TypeError(f"{self.name}: {', '.join(params)} cannot be used with a Tensor")
         has_tensor = record = has_constant = mixed = False
         arrays: list[Any] = []
         dtype: Any = None
@@ -622,9 +634,13 @@ class Op(Generic[P]):
                         record = True
                         dtype = data.dtype
                 x = data
-            else:
+            elif type(x) is not float and type(x) is not int:  # which are kept as they are
                 has_constant = True
             arrays.append(x)
+        if has_constant and has_tensor and self._bare:
+            for x in args:
+                if has_own_protocol(x):
+                    refuse_own_protocol(self.name, x)
         record = record and not paused.get()
         if record and has_constant:
             # The graph must not see later changes to an array that is not its own.
@@ -775,19 +791,18 @@ def _register(forward: Callable[P, Any], *, elementwise: bool, numpy: Callable[.
     new = Op(forward, forward.__name__, elementwise=elementwise, native=False)
     _enter(new)
     if numpy is not None:
-        names = _read_parameters(numpy) or _read_parameters(forward)
-        new.metadata = names[len(new.arrays) :]
-        NUMPY[numpy] = partial(_call_as_numpy, new, names)
+        new.metadata = tuple(_read_parameters(numpy) or _read_parameters(forward))[len(new.arrays) :]
+        implements(numpy)(new)
     return new
 
 
-def _read_parameters(function: Callable[..., Any]) -> tuple[str, ...]:
-    """The names of a function's parameters; none for those in C that some releases of NumPy do not tell."""
+def _read_parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """A function's parameters by name; none of those in C that some releases of NumPy do not tell."""
     try:
-        names = inspect.signature(function).parameters
+        found = inspect.signature(function).parameters
     except ValueError:
-        return ()
-    return tuple("shape" if name == "newshape" else name for name in names)  # reshape's until NumPy 2.1
+        return {}
+    return {"shape" if name == "newshape" else name: p for name, p in found.items()}  # until NumPy 2.1
 
 
 def _enter(new: Op[Any]) -> None:
@@ -796,14 +811,6 @@ def _enter(new: Op[Any]) -> None:
             f"an op named {new.name} exists already ({OPS[new.name].__module__}); choose another name"
         )
     OPS[new.name] = new
-
-
-def _call_as_numpy(stand_in: Op[Any], names: tuple[str, ...], *args: Any, **kwargs: Any) -> Any:
-    """Call an op by the signature of its NumPy function, where arrays have other names."""
-    for name in names[len(args) : len(stand_in.arrays)]:
-        if name in kwargs:
-            args += (kwargs.pop(name),)
-    return stand_in(*args, **kwargs)
 
 
 def differentiate(function: Callable[..., Any], /, **formulas: Vjp) -> Op[...]:
@@ -827,8 +834,12 @@ def differentiate(function: Callable[..., Any], /, **formulas: Vjp) -> Op[...]:
     return new
 
 
-def implements(function: Callable[..., Any], /) -> Callable[[F], F]:
+def implements(
+    function: Callable[..., Any], /, *, plainly: Callable[..., Any] | None = None
+) -> Callable[[F], F]:
     """Enter a composition of ops as what a NumPy function does when it is given a Tensor.
+
+    A call without the options that the composition alone has goes to the op ``plainly``, if that is given.
 
     >>> @tg.implements(np.cbrt)
     ... def cbrt(x):
@@ -838,10 +849,49 @@ def implements(function: Callable[..., Any], /) -> Callable[[F], F]:
     """
 
     def enter(composition: F) -> F:
-        NUMPY[function] = composition
+        entered = _by_signature_of(function, composition)
+        NUMPY[function] = entered if plainly is None else _by_signature_of(function, plainly, entered)
         return composition
 
     return enter
+
+
+def _by_signature_of(
+    function: Callable[..., Any], stand_in: Callable[..., Any], fuller: Callable[..., Any] | None = None
+) -> Callable[..., Any]:
+    """The stand-in, called as NumPy's function is: by its names and places of arguments, and defaults.
+
+    An option that the stand-in lacks may be given if it is at its default; otherwise the call goes to what
+    has more options, or the option is refused by its name.
+    """
+    theirs, own = _read_parameters(function), _read_parameters(stand_in)
+    variadic = not theirs or any(p.kind is p.VAR_POSITIONAL for p in (*theirs.values(), *own.values()))
+    places = [name for name, p in theirs.items() if p.kind is not p.KEYWORD_ONLY]
+    ours = [name for name, p in own.items() if p.kind is not p.KEYWORD_ONLY]
+    open_ended = not theirs or any(p.kind is p.VAR_KEYWORD for p in theirs.values())
+    same = sys.maxsize if variadic else len(ours)  # so many arguments are given to both by position
+    renamed = dict(zip(places, ours, strict=False))
+
+    def call(*args: Any, **options: Any) -> Any:
+        if len(args) > same:
+            extra = dict(zip(places[same:], args[same:], strict=False))
+            if len(args) > len(places) or extra.keys() & options.keys():
+                refuse_arguments(function, places, args, options)
+            args, options = args[:same], extra | options
+        if options:
+            for name in [*options]:
+                known = name in theirs
+                if renamed.get(name, name) in own and (known or open_ended):
+                    options[renamed.get(name, name)] = options.pop(name)
+                elif known and is_default(options[name], theirs[name].default):
+                    del options[name]
+                elif known and fuller is not None:
+                    return fuller(*args, **options)
+                else:
+                    refuse_option(function, name)
+        return stand_in(*args, **options)
+
+    return update_wrapper(call, stand_in, updated=())
 
 
 def nondifferentiable(function: Callable[..., Any], /) -> None:
@@ -949,8 +999,7 @@ def seed(output: Tensor, g: Array | None, what: str) -> Array:
         g = np.ones_like(output._array)
     elif not isinstance(g, Tensor):
         g = as_numeric(g, None, what).astype(output.dtype)
-    if isinstance(g, np.ndarray):
-        g.flags.writeable = False  # a formula that writes into its cotangent is wrong, and is found out here
+    protect(g)
     if g.shape != output.shape or g.dtype != output.dtype:
         raise ValueError(
             f"{what}: expected a cotangent {output.dtype} {output.shape}, got {g.dtype} {g.shape}"
@@ -993,6 +1042,8 @@ def _walk(
         if op is None or serial < since:
             leaves.append((node, g))
             continue
+        if watch is not None:
+            protect(g)
         inputs, params = node._inputs, node._params
         start = next(clock) if create_graph else 0
         out: Array = node if create_graph else node._array
@@ -1017,7 +1068,11 @@ def _walk(
                 continue
             reached = True
             formula = formulas[i]
-            gx = _ZERO if formula is None else formula(g, out, *args, **params)
+            try:
+                gx = _ZERO if formula is None else formula(g, out, *args, **params)
+            except ValueError as error:
+                explain_vjp(error, op, i)
+                raise
             if gx is _ZERO:
                 continue
             data = x._array

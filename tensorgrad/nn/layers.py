@@ -12,6 +12,7 @@ from numpy.typing import DTypeLike
 from tensorgrad import ops
 from tensorgrad.core import Array, Parameter, Tensor
 from tensorgrad.core.checks import NDArray, between, pair, positive_integer
+from tensorgrad.core.recompute import computing_again
 from tensorgrad.nn.initializers import Seed, initialize
 from tensorgrad.nn.layer import Buffer, Layer
 
@@ -368,7 +369,8 @@ class BatchNorm(Layer):
 
     where the variance of the batch is the unbiased one, with n - 1, as in PyTorch. At inference (after
     `Layer.eval`) the running statistics take the place of the batch's, so that no example depends on its
-    neighbours. A batch whose statistics are not finite leaves the running ones as they were.
+    neighbours. A batch whose statistics are not finite leaves the running ones as they were, and one that
+    `tensorgrad.checkpoint` computes again moves them once.
 
     Source: Ioffe and Szegedy, Batch normalization (2015).
 
@@ -399,8 +401,6 @@ class BatchNorm(Layer):
 
     Notes
     -----
-    Under `tensorgrad.checkpoint` the layer is called twice in a step, and moves its running statistics twice.
-
     >>> layer = tg.BatchNorm(2, dtype=float)
     >>> layer(np.array([[1.0, 10.0], [3.0, 30.0]]))
     Tensor([[-0.999995  , -0.99999995],
@@ -434,7 +434,7 @@ class BatchNorm(Layer):
             )
         mean, variance = _as_tensor(ops.mean(x, axis=axes)), _as_tensor(ops.var(x, axis=axes))
         out = self._normalize(x, mean, variance)
-        if np.isfinite(mean.data).all() and np.isfinite(variance.data).all():
+        if np.isfinite(mean.data).all() and np.isfinite(variance.data).all() and not computing_again.get():
             self._move(self.running_mean, mean.data)
             self._move(self.running_variance, variance.data * (count / (count - 1)))
         return out

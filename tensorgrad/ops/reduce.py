@@ -1,19 +1,23 @@
 """Reductions, cumulative sums and products, statistics, and normalisation by them.
 
 Tied extrema share the gradient equally, a subgradient. What is made of ops alone (`std`, `average`, the
-functions that leave NaN out) has NumPy's signature, less the options that tensors have no use for (out,
-where, dtype), which raise; its derivatives, of every order, are those of its parts.
+functions that leave NaN out) has derivatives, of every order, that are those of its parts. Under NumPy's
+names they take its options dtype, initial and where as well.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_tuple
 
-from tensorgrad.core import NUMPY, Array, Tensor, broadcast_to, implements, op, sum_to
+from tensorgrad.core import NUMPY, OPS, Array, Tensor, broadcast_to, implements, op, sum_to
+from tensorgrad.ops.floats import in_floats
+from tensorgrad.ops.linalg import norm_
 
 __all__ = [
     "amax", "amin", "average", "cumprod", "cumsum", "log_softmax", "logsumexp", "max", "mean", "median",
@@ -37,7 +41,7 @@ def _reduced_axes(x: Array, axis: Axis) -> set[int]:
     ndim = np.ndim(x)
     if axis is None:
         return {*range(ndim)}
-    return {i % ndim for i in (axis if isinstance(axis, tuple) else (axis,)) if ndim}
+    return {i % ndim for i in (axis if isinstance(axis, (tuple, list)) else (axis,)) if ndim}
 
 
 def _elements(x: Array, axis: Axis) -> int:
@@ -47,7 +51,8 @@ def _elements(x: Array, axis: Axis) -> int:
 
 def _share(g: Array, chosen: Array, axis: Axis) -> Array:
     """A cotangent divided equally among the chosen elements."""
-    return np.where(chosen, g / np.sum(chosen, axis=axis, keepdims=True).astype(g.dtype), 0)
+    axes = tuple(_reduced_axes(chosen, axis))
+    return np.where(chosen, g / np.sum(chosen, axis=axes, keepdims=True).astype(g.dtype), 0)
 
 
 @op(numpy=np.sum)
@@ -76,13 +81,16 @@ def mean(x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
 
 
 mean.defvjp(
-    x=lambda g, out, x, axis, keepdims: broadcast_to(
-        _expand(g, x, axis, keepdims) / _elements(x, axis), shape=x.shape
+    x=in_floats(
+        lambda g, out, x, axis, keepdims: broadcast_to(
+            _expand(g, x, axis, keepdims) / _elements(x, axis), shape=x.shape
+        )
     )
 )
 
 
 @op(numpy=np.var)
+@in_floats
 def var(x: Array, *, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> Array:
     """sum((x - mean(x))^2) / (n - ddof) over ``axis``; see `numpy.var`. ValueError unless n > ddof.
 
@@ -90,11 +98,12 @@ def var(x: Array, *, axis: Axis = None, ddof: float = 0, keepdims: bool = False)
     1.0
     """
     elements = _elements(x, axis)
-    if elements <= ddof:
+    if elements <= ddof or not elements:
         raise ValueError(f"var: expected more elements than ddof={ddof}, got {elements}")
     return np.var(x, axis=axis, ddof=ddof, keepdims=keepdims)
 
 
+@in_floats
 def _var_vjp(g: Array, out: Array, x: Array, axis: Axis, ddof: float, keepdims: bool) -> Array:
     share = _expand(g, x, axis, keepdims) * (2 / (_elements(x, axis) - float(ddof)))
     return share * (x - np.mean(x, axis=axis, keepdims=True))
@@ -118,9 +127,10 @@ def prod(x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
 def _prod_vjp(g: Array, out: Array, x: Array, axis: Axis, keepdims: bool) -> Array:
     g, out = _expand(g, x, axis, keepdims), _expand(out, x, axis, keepdims)
     size = np.abs(out)
-    if np.all((size >= np.finfo(x.dtype).tiny) & (size < np.inf)):
+    if not isinstance(x, Tensor) and np.all((size >= np.finfo(x.dtype).tiny) & (size < np.inf)):
         return g * (out / x)
-    # With a zero (or overflow): the last of the cumulative products over the axes laid behind one another.
+    # With a zero (or overflow), and for higher derivatives, in which out / x cancels: the last of the
+    # cumulative products over the axes laid behind one another.
     axes = _reduced_axes(x, axis)
     order = (*(i for i in range(x.ndim) if i not in axes), *sorted(axes))
     laid = np.transpose(x, order)
@@ -133,6 +143,7 @@ def _prod_vjp(g: Array, out: Array, x: Array, axis: Axis, keepdims: bool) -> Arr
 prod.defvjp(x=_prod_vjp)
 
 
+@in_floats
 def _extremum_vjp(g: Array, out: Array, x: Array, axis: Axis, keepdims: bool) -> Array:
     chosen = (x == _expand(out, x, axis, keepdims)) | np.isnan(x)  # a NaN, if there is one, is the result
     return _share(_expand(g, x, axis, keepdims), chosen, axis)
@@ -165,7 +176,6 @@ def min(x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
 
 min.defvjp(x=_extremum_vjp)
 amax, amin = max, min
-NUMPY[np.amax], NUMPY[np.amin] = NUMPY[np.max], NUMPY[np.min]  # NumPy's aliases are functions of their own
 
 
 @op(numpy=np.median)
@@ -182,10 +192,11 @@ def median(x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
     return np.median(x, axis=axis, keepdims=keepdims)
 
 
+@in_floats
 def _median_vjp(g: Array, out: Array, x: Array, axis: Axis, keepdims: bool) -> Array:
     half = 0.5 * _expand(g, x, axis, keepdims)
-    x = x.data if isinstance(x, Tensor) else x
-    middle = [np.quantile(x, 0.5, axis=axis, keepdims=True, method=m) for m in ("lower", "higher")]
+    axes, x = tuple(_reduced_axes(x, axis)), x.data if isinstance(x, Tensor) else x
+    middle = [np.quantile(x, 0.5, axis=axes, keepdims=True, method=m) for m in ("lower", "higher")]
     lower, higher = (_share(half, (x == m) | np.isnan(x), axis) for m in middle)
     return lower + higher
 
@@ -257,6 +268,7 @@ cumprod.defvjp(x=_along(_cumprod_lines_vjp))
 
 
 @op
+@in_floats
 def logsumexp(x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
     """log(sum(exp(x))) over ``axis`` (all axes by default), shifted by the maximum: it never overflows.
 
@@ -272,6 +284,7 @@ def logsumexp(x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
     return out if keepdims else np.squeeze(out, axis=axis)
 
 
+@in_floats
 def _logsumexp_vjp(g: Array, out: Array, x: Array, axis: Axis, keepdims: bool) -> Array:
     nothing = _expand(out, x, axis, keepdims) == -np.inf
     shares = np.where(nothing, 0, softmax(np.where(nothing, 0, x), axis=axis))
@@ -282,6 +295,7 @@ logsumexp.defvjp(x=_logsumexp_vjp)
 
 
 @op
+@in_floats
 def softmax(x: Array, *, axis: Axis = -1) -> Array:
     """exp(x) / sum(exp(x)) over ``axis``, shifted by the maximum so that it never overflows.
 
@@ -292,10 +306,11 @@ def softmax(x: Array, *, axis: Axis = -1) -> Array:
     return e / np.sum(e, axis=axis, keepdims=True)
 
 
-softmax.defvjp(x=lambda g, out, x, axis: out * (g - np.sum(g * out, axis=axis, keepdims=True)))
+softmax.defvjp(x=in_floats(lambda g, out, x, axis: out * (g - np.sum(g * out, axis=axis, keepdims=True))))
 
 
 @op
+@in_floats
 def log_softmax(x: Array, *, axis: Axis = -1) -> Array:
     """log(softmax(x)) over ``axis``: x - logsumexp(x), which neither overflows nor becomes log(0).
 
@@ -306,30 +321,178 @@ def log_softmax(x: Array, *, axis: Axis = -1) -> Array:
     return shifted - np.log(np.sum(np.exp(shifted), axis=axis, keepdims=True))
 
 
-log_softmax.defvjp(x=lambda g, out, x, axis: g - np.exp(out) * np.sum(g, axis=axis, keepdims=True))
+log_softmax.defvjp(x=in_floats(lambda g, out, x, axis: g - np.exp(out) * np.sum(g, axis=axis, keepdims=True)))
 
 
-# Statistics made of ops
+# NumPy's options dtype, initial and where, of which the ops above know nothing
+
+
+_ABSENT: Any = np._NoValue  # NumPy's own default, which None is not
+
+
+def _cast(x: Array, dtype: Any) -> Array:
+    """``x`` in the dtype of a mean, which is floating."""
+    if dtype is not None and np.dtype(dtype).kind != "f":
+        raise TypeError(f"expected a floating dtype, got {np.dtype(dtype)}; cast the result with .astype")
+    return x if dtype is None else x.astype(dtype)
+
+
+def _mask(where: Any, x: Array, nan: bool = False) -> Any:
+    """The elements that the option ``where`` names, with ``nan`` less those that are NaN; True for all."""
+    if where is True and not nan:
+        return True
+    where = np.asarray(where)
+    if where.dtype != bool and where.ndim:
+        raise TypeError(f"expected where to be an array of booleans, got {where.dtype} {where.shape}")
+    where = np.broadcast_to(where.astype(bool), np.shape(x))
+    return where & ~np.isnan(x) if nan else where
+
+
+def _accumulate(
+    total: Callable[..., Array],
+    join: Callable[..., Array],
+    neutral: float,
+    x: Array,
+    *,
+    axis: Axis = None,
+    dtype: Any = None,
+    keepdims: bool = False,
+    initial: Any = _ABSENT,
+    where: Any = True,
+) -> Array:
+    """A sum, product or extremum of the elements at ``where`` and of ``initial``."""
+    if isinstance(x, Tensor) and x.dtype.kind != "f":
+        given = {"where": where} | ({} if dtype is None else {"dtype": dtype})
+        given |= {} if initial is _ABSENT else {"initial": initial}
+        return Tensor(getattr(np, total.__name__)(x.data, axis=axis, keepdims=keepdims, **given))
+    x = x if dtype is None else x.astype(dtype)
+    if initial is _ABSENT and abs(neutral) == math.inf:
+        initial = None
+    if initial is None and (where is not True or not _elements(x, axis)):
+        raise ValueError(f"{total.__name__}: needs initial, the result where no element is left")
+    if where is not True:
+        x = np.where(_mask(where, x), x, initial if abs(neutral) == math.inf else neutral)
+    if initial is None or initial is _ABSENT:
+        return total(x, axis=axis, keepdims=keepdims)
+    if np.ndim(initial):
+        raise ValueError(f"{total.__name__}: expected initial to be a number, got an array")
+    initial = x.dtype.type(initial)
+    if not _elements(x, axis):
+        return sum(x, axis=axis, keepdims=keepdims) + initial
+    return join(total(x, axis=axis, keepdims=keepdims), initial)
+
+
+for _name, _join, _neutral in (
+    ("sum", np.add, 0),
+    ("prod", np.multiply, 1),
+    ("max", np.maximum, -math.inf),
+    ("min", np.minimum, math.inf),
+):
+    _total = OPS[_name]
+    implements(getattr(np, _name), plainly=_total)(partial(_accumulate, _total, _join, _neutral))
+NUMPY[np.amax], NUMPY[np.amin] = NUMPY[np.max], NUMPY[np.min]  # NumPy's aliases are functions of their own
+
+
+def _scan(total: Callable[..., Array], x: Array, *, axis: int | None = None, dtype: Any) -> Array:
+    return total(x.astype(dtype), axis=axis)
+
+
+implements(np.cumsum, plainly=cumsum)(partial(_scan, cumsum))
+implements(np.cumprod, plainly=cumprod)(partial(_scan, cumprod))
+
+
+# Statistics of some elements, those in a mask
+
+
+def _count(name: str, x: Array, mask: Any, axis: Axis, keepdims: bool, ddof: float = 0) -> Any:
+    """How many elements there are; ValueError unless they are more than ``ddof``."""
+    count = np.asarray(_elements(x, axis) if mask is True else np.sum(mask, axis=axis, keepdims=keepdims))
+    if np.any((count <= ddof) | (count == 0)):
+        which = "that are not NaN " if name.startswith("nan") else ""
+        raise ValueError(f"{name}: expected more than {ddof} elements {which}in every slice")
+    return count
+
+
+@in_floats
+def _mean_of(x: Array, *, name: str, mask: Any, axis: Axis, keepdims: bool) -> Array:
+    if mask is True:
+        return np.mean(x, axis=axis, keepdims=keepdims)
+    total = np.sum(np.where(mask, x, 0), axis=axis, keepdims=keepdims)
+    return total / _count(name, x, mask, axis, keepdims).astype(total.dtype)
+
+
+def _centre(x: Array, name: str, mask: Any, axis: Axis) -> Array:
+    """The elements less their mean, and 0 where the mask leaves one out: its slope would be NaN for NaN."""
+    centred = x - _mean_of(x, name=name, mask=mask, axis=axis, keepdims=True)
+    return centred if mask is True else np.where(mask, centred, 0)
+
+
+@in_floats
+def _var_of(x: Array, *, name: str, mask: Any, axis: Axis, ddof: float, keepdims: bool) -> Array:
+    freedom = _count(name, x, mask, axis, keepdims, ddof) - ddof
+    total = np.sum(np.square(_centre(x, name, mask, axis)), axis=axis, keepdims=keepdims)
+    return total / freedom.astype(total.dtype)
+
+
+@in_floats
+def _std_of(x: Array, *, name: str, mask: Any, axis: Axis, ddof: float, keepdims: bool) -> Array:
+    """The norm of the elements less their mean, over the root of their number.
+
+    Where all are equal rounding of the mean leaves a difference, whose slope would be arbitrary.
+    """
+    freedom = _count(name, x, mask, axis, keepdims, ddof) - ddof
+    axes = tuple(_reduced_axes(x, axis))
+    values = x.data if isinstance(x, Tensor) else x
+    largest, smallest = (
+        f(values, axis=axes, keepdims=True, where=mask, initial=end)
+        for f, end in ((np.max, -math.inf), (np.min, math.inf))
+    )
+    centred = np.where(largest == smallest, 0, _centre(x, name, mask, axis))
+    size = norm_(centred, axis=axes, keepdims=keepdims)
+    return size / np.sqrt(freedom).astype(size.dtype)
+
+
+@implements(np.mean, plainly=mean)
+def mean_(
+    x: Array, *, axis: Axis = None, dtype: Any = None, keepdims: bool = False, where: Any = True
+) -> Array:
+    x = _cast(x, dtype)
+    return _mean_of(x, name="mean", mask=_mask(where, x), axis=axis, keepdims=keepdims)
+
+
+@implements(np.var, plainly=var)
+def var_(
+    x: Array,
+    *,
+    axis: Axis = None,
+    dtype: Any = None,
+    ddof: float = 0,
+    keepdims: bool = False,
+    where: Any = True,
+) -> Array:
+    x = _cast(x, dtype)
+    return _var_of(x, name="var", mask=_mask(where, x), axis=axis, ddof=ddof, keepdims=keepdims)
 
 
 @implements(np.std)
-def std(a: Array, axis: Axis = None, *, ddof: float = 0, keepdims: bool = False) -> Array:
+def std(
+    a: Array,
+    axis: Axis = None,
+    *,
+    dtype: Any = None,
+    ddof: float = 0,
+    keepdims: bool = False,
+    where: Any = True,
+) -> Array:
     """sqrt(var(a)) over ``axis``; see `numpy.std`. Where all elements are equal it is 0, with gradient 0.
+
+    No square of a small or large element is lost on the way. ValueError unless there are more than ``ddof``.
 
     >>> print(tg.std(np.array([1.0, 2.0, 3.0]), ddof=1))
     1.0
     """
-    largest, smallest = (f(a, axis=axis, keepdims=keepdims) for f in (np.max, np.min))
-    return _root(var(a, axis=axis, ddof=ddof, keepdims=keepdims), largest, smallest)
-
-
-def _root(variance: Array, largest: Array, smallest: Array) -> Array:
-    """The square root of a variance, 0 where all elements are equal.
-
-    Rounding of the mean can make the variance positive there, and the slope of its root arbitrary.
-    """
-    constant = largest == smallest
-    return np.where(constant, 0, np.sqrt(np.where(constant, 1, variance)))
+    a = _cast(a, dtype)
+    return _std_of(a, name="std", mask=_mask(where, a), axis=axis, ddof=ddof, keepdims=keepdims)
 
 
 @implements(np.ptp)
@@ -343,7 +506,9 @@ def ptp(a: Array, axis: Axis = None, *, keepdims: bool = False) -> Array:
 
 
 @implements(np.average)
-def average(a: Array, axis: Axis = None, weights: Array = None, *, keepdims: bool = False) -> Array:
+def average(
+    a: Array, axis: Axis = None, weights: Array = None, returned: bool = False, *, keepdims: bool = False
+) -> Any:
     """sum(a weights) / sum(weights) over ``axis``, differentiable in both; see `numpy.average`.
 
     The weights have the shape of ``a`` or of its axes ``axis``. ZeroDivisionError if a sum of them is 0.
@@ -351,24 +516,33 @@ def average(a: Array, axis: Axis = None, weights: Array = None, *, keepdims: boo
     >>> print(tg.average(np.array([1.0, 3.0]), weights=np.array([3.0, 1.0])))
     1.5
     """
+    axis = None if axis is None else normalize_axis_tuple(axis, np.ndim(a), "axis")
     if weights is None:
-        return np.mean(a, axis=axis, keepdims=keepdims)
-    if np.shape(weights) != np.shape(a):
-        weights = _along_axes(weights, np.shape(a), axis)
+        found: Any = np.mean(a, axis=axis, keepdims=keepdims)
+        total: Any = _elements(a, axis)
+        if not found.size:
+            raise ZeroDivisionError("average: there is nothing to average")
+    else:
+        if np.shape(weights) != np.shape(a):
+            weights = _along_axes(weights, np.shape(a), axis)
+        if np.any(np.sum(weights.data if isinstance(weights, Tensor) else weights, axis, float) == 0):
+            raise ZeroDivisionError("average: the weights sum to zero")
+        found = _weighted_mean(a, weights, axis=axis, keepdims=keepdims)
+        total = np.sum(weights, axis=axis, keepdims=keepdims) if returned else None
+    return (found, np.broadcast_to(total, found.shape).astype(found.dtype)) if returned else found
+
+
+@in_floats
+def _weighted_mean(a: Array, weights: Array, *, axis: Axis, keepdims: bool) -> Array:
     total = np.sum(weights, axis=axis, keepdims=keepdims)
-    if np.any(total == 0):
-        raise ZeroDivisionError("average: the weights sum to zero")
     return np.sum(a * weights, axis=axis, keepdims=keepdims) / total
 
 
-def _along_axes(weights: Array, shape: tuple[int, ...], axis: Axis) -> Array:
-    """Weights of the axes ``axis`` as an array that broadcasts against ``shape``."""
-    axes = (
-        [i % len(shape) for i in (axis if isinstance(axis, tuple) else (axis,))] if axis is not None else []
-    )
-    if np.shape(weights) != tuple(shape[i] for i in axes) or not axes:
+def _along_axes(weights: Array, shape: tuple[int, ...], axes: tuple[int, ...] | None) -> Array:
+    """Weights of some axes as an array that broadcasts against ``shape``."""
+    if axes is None or np.shape(weights) != tuple(shape[i] for i in axes):
         raise ValueError(
-            f"average: expected weights of the shape of a, {shape}, or of its axes {axis}, "
+            f"average: expected weights of the shape of a, {shape}, or of its axes {axes}, "
             f"got {np.shape(weights)}"
         )
     weights = np.transpose(weights, tuple(np.argsort(axes).tolist()))
@@ -378,89 +552,133 @@ def _along_axes(weights: Array, shape: tuple[int, ...], axis: Axis) -> Array:
 # NaN left out: it has gradient 0, since the result does not depend on what it would have been.
 
 
+def _without_nan(a: Array, instead: float) -> Array:
+    return np.where(np.isnan(a), instead, a) if a.dtype.kind == "f" else a
+
+
 @implements(np.nansum)
-def nansum(a: Array, axis: Axis = None, *, keepdims: bool = False) -> Array:
+def nansum(
+    a: Array,
+    axis: Axis = None,
+    *,
+    dtype: Any = None,
+    keepdims: bool = False,
+    initial: Any = _ABSENT,
+    where: Any = True,
+) -> Array:
     """Sum of the elements that are not NaN; see `numpy.nansum`.
 
     >>> print(tg.nansum(np.array([1.0, np.nan, 3.0])))
     4.0
     """
-    return np.sum(np.where(np.isnan(a), 0, a), axis=axis, keepdims=keepdims)
+    options = {"dtype": dtype, "keepdims": keepdims, "initial": initial, "where": where}
+    return _accumulate(sum, np.add, 0, _without_nan(a, 0), axis=axis, **options)
 
 
 @implements(np.nanprod)
-def nanprod(a: Array, axis: Axis = None, *, keepdims: bool = False) -> Array:
+def nanprod(
+    a: Array,
+    axis: Axis = None,
+    *,
+    dtype: Any = None,
+    keepdims: bool = False,
+    initial: Any = _ABSENT,
+    where: Any = True,
+) -> Array:
     """Product of the elements that are not NaN; see `numpy.nanprod`.
 
     >>> print(tg.nanprod(np.array([2.0, np.nan, 3.0])))
     6.0
     """
-    return np.prod(np.where(np.isnan(a), 1, a), axis=axis, keepdims=keepdims)
+    options = {"dtype": dtype, "keepdims": keepdims, "initial": initial, "where": where}
+    return _accumulate(prod, np.multiply, 1, _without_nan(a, 1), axis=axis, **options)
 
 
 @implements(np.nanmean)
-def nanmean(a: Array, axis: Axis = None, *, keepdims: bool = False) -> Array:
+def nanmean(
+    a: Array, axis: Axis = None, *, dtype: Any = None, keepdims: bool = False, where: Any = True
+) -> Array:
     """Mean of the elements that are not NaN; see `numpy.nanmean`. ValueError where all are.
 
     >>> print(tg.nanmean(np.array([1.0, np.nan, 3.0])))
     2.0
     """
-    total = nansum(a, axis, keepdims=keepdims)
-    return total / _numbers("nanmean", a, axis, keepdims).astype(total.dtype)
+    a = _cast(a, dtype)
+    return _mean_of(a, name="nanmean", mask=_mask(where, a, nan=True), axis=axis, keepdims=keepdims)
 
 
 @implements(np.nanvar)
-def nanvar(a: Array, axis: Axis = None, *, ddof: float = 0, keepdims: bool = False) -> Array:
+def nanvar(
+    a: Array,
+    axis: Axis = None,
+    *,
+    dtype: Any = None,
+    ddof: float = 0,
+    keepdims: bool = False,
+    where: Any = True,
+) -> Array:
     """Variance of the elements that are not NaN; see `numpy.nanvar`. ValueError unless they outnumber ddof.
 
     >>> print(tg.nanvar(np.array([1.0, np.nan, 3.0])))
     1.0
     """
-    # The zeros come before the square: its slope at NaN would be NaN, and NaN times zero is no zero.
-    centered = np.where(np.isnan(a), 0, a - nanmean(a, axis, keepdims=True))
-    total = np.sum(np.square(centered), axis=axis, keepdims=keepdims)
-    return total / (_numbers("nanvar", a, axis, keepdims, ddof) - ddof).astype(total.dtype)
+    a = _cast(a, dtype)
+    mask = _mask(where, a, nan=True)
+    return _var_of(a, name="nanvar", mask=mask, axis=axis, ddof=ddof, keepdims=keepdims)
 
 
 @implements(np.nanstd)
-def nanstd(a: Array, axis: Axis = None, *, ddof: float = 0, keepdims: bool = False) -> Array:
+def nanstd(
+    a: Array,
+    axis: Axis = None,
+    *,
+    dtype: Any = None,
+    ddof: float = 0,
+    keepdims: bool = False,
+    where: Any = True,
+) -> Array:
     """Standard deviation of the elements that are not NaN; see `numpy.nanstd`, and `std` for equal elements.
 
     >>> print(tg.nanstd(np.array([1.0, np.nan, 3.0])))
     1.0
     """
-    variance = nanvar(a, axis, ddof=ddof, keepdims=keepdims)
-    return _root(variance, nanmax(a, axis, keepdims=keepdims), nanmin(a, axis, keepdims=keepdims))
+    a = _cast(a, dtype)
+    mask = _mask(where, a, nan=True)
+    return _std_of(a, name="nanstd", mask=mask, axis=axis, ddof=ddof, keepdims=keepdims)
 
 
 @implements(np.nanmax)
-def nanmax(a: Array, axis: Axis = None, *, keepdims: bool = False) -> Array:
+def nanmax(
+    a: Array, axis: Axis = None, *, keepdims: bool = False, initial: Any = _ABSENT, where: Any = True
+) -> Array:
     """Maximum of the elements that are not NaN; see `numpy.nanmax`. ValueError where all are.
 
     >>> print(tg.nanmax(np.array([1.0, np.nan, 3.0])))
     3.0
     """
-    _numbers("nanmax", a, axis, keepdims)
-    return np.max(np.where(np.isnan(a), -np.inf, a), axis=axis, keepdims=keepdims)
+    if initial is None or initial is _ABSENT:
+        _count("nanmax", a, _mask(True, a, nan=True), axis, keepdims)
+    x = _without_nan(a, -math.inf)
+    return _accumulate(
+        max, np.maximum, -math.inf, x, axis=axis, keepdims=keepdims, initial=initial, where=where
+    )
 
 
 @implements(np.nanmin)
-def nanmin(a: Array, axis: Axis = None, *, keepdims: bool = False) -> Array:
+def nanmin(
+    a: Array, axis: Axis = None, *, keepdims: bool = False, initial: Any = _ABSENT, where: Any = True
+) -> Array:
     """Minimum of the elements that are not NaN; see `numpy.nanmin`. ValueError where all are.
 
     >>> print(tg.nanmin(np.array([1.0, np.nan, 3.0])))
     1.0
     """
-    _numbers("nanmin", a, axis, keepdims)
-    return np.min(np.where(np.isnan(a), np.inf, a), axis=axis, keepdims=keepdims)
-
-
-def _numbers(name: str, a: Array, axis: Axis, keepdims: bool, ddof: float = 0) -> Any:
-    """How many elements are not NaN; ValueError unless they are more than ``ddof``."""
-    count = np.sum(~np.isnan(a), axis=axis, keepdims=keepdims)
-    if np.any(count <= ddof):
-        raise ValueError(f"{name}: expected more than {ddof} elements that are not NaN in every slice")
-    return count
+    if initial is None or initial is _ABSENT:
+        _count("nanmin", a, _mask(True, a, nan=True), axis, keepdims)
+    x = _without_nan(a, math.inf)
+    return _accumulate(
+        min, np.minimum, math.inf, x, axis=axis, keepdims=keepdims, initial=initial, where=where
+    )
 
 
 @op(elementwise=True)

@@ -244,11 +244,8 @@ def test_a_median_of_nothing_is_refused():
 
 
 @pytest.mark.parametrize("call", [
-    "np.sum(x, dtype=float)", "np.sum(x, where=mask)", "np.prod(x, initial=2.0)", "np.max(x, initial=0.0)",
-    "np.amin(x, out=y)", "np.mean(x, dtype=float)", "np.cumsum(x, out=y)", "np.cumprod(x, dtype=float)",
-    "np.median(x, overwrite_input=True)", "np.var(x, dtype=float)", "np.std(x, correction=1)",
-    "np.ptp(x, out=y)",
-    "np.nansum(x, initial=1.0)", "np.nanmax(x, where=mask)", "np.average(x, returned=True)",
+    "np.sum(x, out=y)", "np.amin(x, out=y)", "np.cumsum(x, out=y)", "np.ptp(x, out=y)", "np.nansum(x, out=y)",
+    "np.median(x, overwrite_input=True)", "np.std(x, correction=1)", "np.var(x, mean=y)",
 ])  # fmt: skip
 def test_options_without_meaning_for_tensors_are_refused_by_name(call):
     name, option = (
@@ -370,7 +367,8 @@ def test_std_of_equal_elements_is_0_with_derivatives_0(f, x):
 
 def test_std_of_equal_rows_beside_others():
     x = np.array([[2.0, 2.0], [1.0, 3.0]])
-    np.testing.assert_array_equal(tg.grad(lambda x: np.std(x, axis=1).sum())(x), [[0, 0], [-0.5, 0.5]])
+    gradient = tg.grad(lambda x: np.std(x, axis=1).sum())(x)
+    np.testing.assert_allclose(gradient, [[0, 0], [-0.5, 0.5]], rtol=1e-15)
 
 
 def test_nan_in_std_and_var_shows():
@@ -382,7 +380,7 @@ def test_nan_in_std_and_var_shows():
 
 @refused_calls(
     ("np.var(x, ddof=2)", ValueError, "var: expected more elements than ddof=2, got 2"),
-    ("np.std(x, ddof=3)", ValueError, "var: expected more elements than ddof=3, got 2"),
+    ("np.std(x, ddof=3)", ValueError, "std: expected more than 3 elements in every slice"),
     ("np.nanmean(nan)", ValueError, "nanmean: expected more than 0 elements that are not NaN in every slice"),
     ("np.nanvar(x, ddof=2)", ValueError, "nanvar: expected more than 2 elements"),
     ("np.nanmax(nan)", ValueError, "nanmax: expected more than 0 elements"),
@@ -409,7 +407,7 @@ def test_a_nan_left_out_receives_nothing():
         (np.nanvar, [-1, 0, 1]),
         (np.nanstd, [-0.5, 0, 0.5]),
     ):
-        np.testing.assert_array_equal(tg.grad(f)(x), gradient)
+        np.testing.assert_allclose(tg.grad(f)(x), gradient, rtol=1e-15)
     assert np.nansum(leaf([np.nan])).item() == 0
 
 

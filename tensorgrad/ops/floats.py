@@ -1,0 +1,35 @@
+"""Which dtype an op computes in: real results come from floats, and counts need a dtype that holds them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import numpy as np
+
+__all__ = ["in_floats"]
+
+_HALF = np.dtype(np.float16)
+_USUAL = frozenset({np.dtype(np.float32), np.dtype(np.float64)})
+
+
+def in_floats(f: Callable[..., Any]) -> Callable[..., Any]:
+    """``f`` of integers in float64; of half precision in float32, from which the result is cast back.
+
+    Half precision holds no count and no sum above 65504. Only positional arguments are looked at.
+    """
+
+    @wraps(f)
+    def computed(*args: Any, **params: Any) -> Any:
+        dtypes = {x.dtype for x in args if hasattr(x, "dtype")}
+        if dtypes <= _USUAL:
+            return f(*args, **params)
+        if _HALF in dtypes and dtypes.isdisjoint(_USUAL):
+            wide = (x.astype(np.float32) if getattr(x, "dtype", None) == _HALF else x for x in args)
+            return f(*wide, **params).astype(_HALF)
+        if all(dtype.kind in "iub" for dtype in dtypes):
+            args = tuple(x.astype(float) if hasattr(x, "dtype") else x for x in args)
+        return f(*args, **params)
+
+    return computed
