@@ -23,16 +23,22 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, Protocol,
 import numpy as np
 
 from tensorgrad.core.checks import NDArray
-from tensorgrad.core.operators import NUMPY, OPS, READERS, Array, Operators, has_own_protocol, is_default
+from tensorgrad.core.operators import (
+    NUMPY,
+    OPS,
+    READERS,
+    Array,
+    Operators,
+    by_signature_of,
+    leave_to_others,
+    read_parameters,
+)
 from tensorgrad.core.parallel import share
 from tensorgrad.core.refusals import (
     explain,
     explain_vjp,
-    refuse_arguments,
     refuse_assigned,
     refuse_cotangent,
-    refuse_option,
-    refuse_own_protocol,
     refuse_undeclared,
     refuse_update,
     require_constant,
@@ -638,9 +644,7 @@ class Op(Generic[P]):
                 has_constant = True
             arrays.append(x)
         if has_constant and has_tensor and self._bare:
-            for x in args:
-                if has_own_protocol(x):
-                    refuse_own_protocol(self.name, x)
+            leave_to_others(self.name, args)
         record = record and not paused.get()
         if record and has_constant:
             # The graph must not see later changes to an array that is not its own.
@@ -672,9 +676,7 @@ class Op(Generic[P]):
             if watch is not None:
                 watch.after_forward(node, arrays)
         else:
-            node._op = None
-            node._inputs = ()
-            node._params = {}
+            node._op, node._inputs, node._params = None, (), {}
             if has_constant and any(isinstance(x, np.ndarray) and np.may_share_memory(out, x) for x in args):
                 node._array = out.copy(order="K")  # the array is the caller's, who may change it
         return node
@@ -791,18 +793,9 @@ def _register(forward: Callable[P, Any], *, elementwise: bool, numpy: Callable[.
     new = Op(forward, forward.__name__, elementwise=elementwise, native=False)
     _enter(new)
     if numpy is not None:
-        new.metadata = tuple(_read_parameters(numpy) or _read_parameters(forward))[len(new.arrays) :]
+        new.metadata = tuple(read_parameters(numpy) or read_parameters(forward))[len(new.arrays) :]
         implements(numpy)(new)
     return new
-
-
-def _read_parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """A function's parameters by name; none of those in C that some releases of NumPy do not tell."""
-    try:
-        found = inspect.signature(function).parameters
-    except ValueError:
-        return {}
-    return {"shape" if name == "newshape" else name: p for name, p in found.items()}  # until NumPy 2.1
 
 
 def _enter(new: Op[Any]) -> None:
@@ -849,49 +842,11 @@ def implements(
     """
 
     def enter(composition: F) -> F:
-        entered = _by_signature_of(function, composition)
-        NUMPY[function] = entered if plainly is None else _by_signature_of(function, plainly, entered)
+        entered = by_signature_of(function, composition)
+        NUMPY[function] = entered if plainly is None else by_signature_of(function, plainly, entered)
         return composition
 
     return enter
-
-
-def _by_signature_of(
-    function: Callable[..., Any], stand_in: Callable[..., Any], fuller: Callable[..., Any] | None = None
-) -> Callable[..., Any]:
-    """The stand-in, called as NumPy's function is: by its names and places of arguments, and defaults.
-
-    An option that the stand-in lacks may be given if it is at its default; otherwise the call goes to what
-    has more options, or the option is refused by its name.
-    """
-    theirs, own = _read_parameters(function), _read_parameters(stand_in)
-    variadic = not theirs or any(p.kind is p.VAR_POSITIONAL for p in (*theirs.values(), *own.values()))
-    places = [name for name, p in theirs.items() if p.kind is not p.KEYWORD_ONLY]
-    ours = [name for name, p in own.items() if p.kind is not p.KEYWORD_ONLY]
-    open_ended = not theirs or any(p.kind is p.VAR_KEYWORD for p in theirs.values())
-    same = sys.maxsize if variadic else len(ours)  # so many arguments are given to both by position
-    renamed = dict(zip(places, ours, strict=False))
-
-    def call(*args: Any, **options: Any) -> Any:
-        if len(args) > same:
-            extra = dict(zip(places[same:], args[same:], strict=False))
-            if len(args) > len(places) or extra.keys() & options.keys():
-                refuse_arguments(function, places, args, options)
-            args, options = args[:same], extra | options
-        if options:
-            for name in [*options]:
-                known = name in theirs
-                if renamed.get(name, name) in own and (known or open_ended):
-                    options[renamed.get(name, name)] = options.pop(name)
-                elif known and is_default(options[name], theirs[name].default):
-                    del options[name]
-                elif known and fuller is not None:
-                    return fuller(*args, **options)
-                else:
-                    refuse_option(function, name)
-        return stand_in(*args, **options)
-
-    return update_wrapper(call, stand_in, updated=())
 
 
 def nondifferentiable(function: Callable[..., Any], /) -> None:
@@ -1045,7 +1000,7 @@ def _walk(
         if watch is not None:
             protect(g)
         inputs, params = node._inputs, node._params
-        start = next(clock) if create_graph else 0
+        start, reached = next(clock) if create_graph else 0, False
         out: Array = node if create_graph else node._array
         args = inputs
         if not create_graph:
@@ -1053,11 +1008,8 @@ def _walk(
         formulas = op.formulas_for(len(inputs)) if op.variadic else op.formulas
         if op.joint is not None:
             formulas = _split_joint(op, len(inputs))
-        elif op.multiply_adds is None or observed:
-            pass
-        elif op.multiply_adds(out, *args, **params) >= LARGE_PRODUCT:
+        elif op.multiply_adds and not observed and op.multiply_adds(out, *args, **params) >= LARGE_PRODUCT:
             formulas = _run_side_by_side(formulas, node, g, args, since, ends)
-        reached = False
         for i, x in enumerate(inputs):
             if not isinstance(x, Tensor):
                 continue
@@ -1072,7 +1024,6 @@ def _walk(
                 gx = _ZERO if formula is None else formula(g, out, *args, **params)
             except ValueError as error:
                 explain_vjp(error, op, i)
-                raise
             if gx is _ZERO:
                 continue
             data = x._array

@@ -8,14 +8,22 @@ The tables that ops are entered in are here too. Everything that asks "which ops
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable, Iterator
+from functools import update_wrapper
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeAlias, TypeVar
 
 import numpy as np
 
 from tensorgrad.core.checks import NDArray
-from tensorgrad.core.refusals import OwnProtocolError, name_function, refuse_method, refuse_numpy
+from tensorgrad.core.refusals import (
+    name_function,
+    refuse_arguments,
+    refuse_method,
+    refuse_numpy,
+    refuse_option,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
@@ -62,6 +70,20 @@ def has_own_protocol(x: object) -> bool:
     return hasattr(kind, "__array_ufunc__") or getattr(kind, "__array_priority__", 0) > 0
 
 
+class OwnProtocolError(TypeError):
+    """An argument has operators of its own, which an op leaves it to."""
+
+
+def leave_to_others(op: str, args: tuple[Any, ...]) -> None:
+    """OwnProtocolError if an argument has operators of its own."""
+    for x in args:
+        if has_own_protocol(x):
+            raise OwnProtocolError(
+                f"{op}: a {type(x).__name__} brings its own operators and functions, to which a Tensor is "
+                "left; for an op of tensorgrad pass its values, np.asarray(...)"
+            )
+
+
 def _operators(name: str) -> tuple[Callable[[Any, Any], Any], Callable[[Any, Any], Any]]:
     """A binary operator and its reflected twin: the op of a name, if the other side leaves it to us."""
 
@@ -98,6 +120,55 @@ def _method(function: Callable[..., Any]) -> Callable[..., Any]:
     method.__name__ = method.__qualname__ = function.__name__
     method.__doc__ = f"`numpy.{function.__name__}` of this tensor."
     return method
+
+
+def read_parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """A function's parameters by name; none of those in C that some releases of NumPy do not tell."""
+    try:
+        found = inspect.signature(function).parameters
+    except ValueError:
+        return {}
+    return {"shape" if name == "newshape" else name: p for name, p in found.items()}  # until NumPy 2.1
+
+
+def by_signature_of(
+    function: Callable[..., Any], stand_in: Callable[..., Any], fuller: Callable[..., Any] | None = None
+) -> Callable[..., Any]:
+    """The stand-in, called as NumPy's function is: by its names and places of arguments, and defaults.
+
+    An option that the stand-in lacks may be given if it is at its default; otherwise the call goes to what
+    has more options, or the option is refused by its name.
+    """
+    theirs, own = read_parameters(function), read_parameters(stand_in)
+    kinds, own_kinds = ({p.kind for p in parameters.values()} for parameters in (theirs, own))
+    variadic = not theirs or inspect.Parameter.VAR_POSITIONAL in kinds | own_kinds
+    open_ended = not theirs or inspect.Parameter.VAR_KEYWORD in kinds
+    places, own_places = (
+        [name for name, p in parameters.items() if p.kind < p.VAR_POSITIONAL] for parameters in (theirs, own)
+    )
+    same = sys.maxsize if variadic else len(own_places)  # so many arguments are given to both by position
+    renamed = dict(zip(places, own_places, strict=False))
+
+    def call(*args: Any, **options: Any) -> Any:
+        if len(args) > same:
+            extra = dict(zip(places[same:], args[same:], strict=False))
+            if len(args) > len(places) or extra.keys() & options.keys():
+                refuse_arguments(function, places, args, options)
+            args, options = args[:same], extra | options
+        if options:
+            for name in [*options]:
+                known, ours = name in theirs, renamed.get(name, name)
+                if ours in own and (known or open_ended):
+                    options[ours] = options.pop(name)
+                elif known and is_default(options[name], theirs[name].default):
+                    del options[name]
+                elif known and fuller is not None:
+                    return fuller(*args, **options)
+                else:
+                    refuse_option(function, name)
+        return stand_in(*args, **options)
+
+    return update_wrapper(call, stand_in, updated=())
 
 
 def _call_unusual(ufunc: Any, method: str, inputs: Any, options: dict[str, Any]) -> Any:

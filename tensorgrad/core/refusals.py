@@ -13,16 +13,11 @@ from typing import Any, NoReturn
 import numpy as np
 
 __all__ = [
-    "OwnProtocolError", "calling_line", "describe_arguments", "explain", "explain_vjp", "name_function",
+    "calling_line", "describe_arguments", "explain", "explain_vjp", "name_function",
     "refuse_arguments", "refuse_assigned", "refuse_cotangent", "refuse_method", "refuse_numpy",
-    "refuse_option", "refuse_own_protocol", "refuse_undeclared", "refuse_update", "require_constant",
+    "refuse_option", "refuse_undeclared", "refuse_update", "require_constant",
     "require_cotangents", "require_dtype", "require_floating", "require_like", "require_unmasked",
 ]  # fmt: skip
-
-
-class OwnProtocolError(TypeError):
-    """An argument has operators of its own, which an op leaves it to."""
-
 
 # Of arrays
 
@@ -151,14 +146,6 @@ def refuse_arguments(function: Any, places: list[str], args: Any, options: Any) 
     )
 
 
-def refuse_own_protocol(op: str, x: Any) -> NoReturn:
-    """Of an argument that an op leaves to the library it is from."""
-    raise OwnProtocolError(
-        f"{op}: a {type(x).__name__} brings its own operators and functions, which a Tensor is left to; "
-        "for an op of tensorgrad pass its values, np.asarray(...)"
-    )
-
-
 def refuse_undeclared(op: str, argument: str, *args: Any, **params: Any) -> NoReturn:
     """What stands for a formula that is not declared."""
     raise NotImplementedError(
@@ -225,14 +212,15 @@ def refuse_assigned(op: Any, x: Any, reader: str | None = None) -> NoReturn:
     raise RuntimeError(f"{who}: {x.label()} was assigned after {op.name} had read it{advice}")
 
 
-def explain_vjp(error: ValueError, op: Any, position: int) -> None:
-    """Name the formula that has written into what it was given, if that is the error."""
-    if "read-only" in str(error):
-        name = op.arrays[min(position, len(op.arrays) - 1)]
-        raise ValueError(
-            f"the vjp of {op.name} for {name} writes into its cotangent or another argument, which others "
-            f"hold too; compute a new array instead ({error})"
-        ) from error
+def explain_vjp(error: ValueError, op: Any, position: int) -> NoReturn:
+    """Raise the error of a formula, with its name if it has written into what it was given."""
+    if "read-only" not in str(error):
+        raise error
+    name = op.arrays[min(position, len(op.arrays) - 1)]
+    raise ValueError(
+        f"the vjp of {op.name} for {name} writes into its cotangent or another argument, which others "
+        f"hold too; compute a new array instead ({error})"
+    ) from error
 
 
 def refuse_cotangent(op: Any, position: int, gx: Any, x: Any) -> NoReturn:

@@ -30,6 +30,7 @@ from tensorgrad.core import (
     nondifferentiable,
     op,
 )
+from tensorgrad.ops.arrays import plain
 
 __all__ = [
     "abs", "absolute", "acos", "acosh", "add", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2",
@@ -248,7 +249,7 @@ fmin = differentiate(
 )
 
 
-_ABSENT: Any = np._NoValue  # NumPy's own default, which None is not
+_ABSENT: Any = ...  # which None is not
 
 
 @implements(np.clip)
@@ -306,7 +307,7 @@ def select(condlist: Sequence[Array], choicelist: Sequence[Array], default: Arra
     """
     if len(condlist) != len(choicelist) or not len(condlist):
         raise ValueError(f"select: expected a choice a condition, got {len(choicelist)} and {len(condlist)}")
-    condlist = [x.data if isinstance(x, Tensor) else np.asarray(x) for x in condlist]
+    condlist = [np.asarray(plain(x)) for x in condlist]
     if any(condition.dtype.kind != "b" for condition in condlist):
         raise TypeError("select: expected conditions that are arrays of booleans")
     values = [x if np.isscalar(x) or hasattr(x, "dtype") else np.asarray(x) for x in (default, *choicelist)]
@@ -352,7 +353,7 @@ def real_if_close(a: Array, tol: float = 100) -> Array:
 @implements(np.imag)
 def imag(val: Array) -> Array:
     """The imaginary part, an array of zeros; see `numpy.imag`."""
-    return np.imag(val.data if isinstance(val, Tensor) else val)
+    return np.imag(plain(val))
 
 
 @op

@@ -10,6 +10,7 @@ from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
 from tensorgrad.core import Array, Tensor, broadcast_to, implements, op
 from tensorgrad.core.checks import NDArray
+from tensorgrad.ops.arrays import as_array, plain
 from tensorgrad.ops.shape import ravel, reshape
 
 __all__ = [
@@ -116,7 +117,7 @@ def add_at(x: Array, index: Any, value: Array) -> Array:
 def _fit(name: str, x: Array, index: Any, value: Array) -> tuple[Array, Array, NDArray]:
     """``x``, the value broadcast to ``x[index]`` in the dtype of ``x``, and an array of the shape of that."""
     weak = type(value) in (float, int, bool)  # a Python number takes the dtype of x
-    x = x if isinstance(x, Tensor) else np.asarray(x)
+    x = as_array(x)
     value = value if isinstance(value, Tensor) else np.asarray(value, x.dtype if weak else None)
     came = f"x {x.dtype} {x.shape}"
     try:
@@ -141,7 +142,7 @@ def _plain_index(index: Any) -> Any:
     """An index in which tensors are arrays."""
     if isinstance(index, tuple):
         return tuple(_plain_index(part) for part in index)
-    return index.data if isinstance(index, Tensor) else index
+    return plain(index)
 
 
 # Reading by numbers, and in an order
@@ -223,8 +224,7 @@ def partition(a: Array, kth: Any, axis: int | None = -1, kind: Any = "introselec
     array([1.])
     """
     a, axis = (ravel(a), 0) if axis is None else (a, as_integer(axis))
-    values = a.data if isinstance(a, Tensor) else a
-    return take_along_axis(a, np.argpartition(values, kth, axis, kind), axis)
+    return take_along_axis(a, np.argpartition(plain(a), kth, axis, kind), axis)
 
 
 @implements(np.compress)
@@ -286,7 +286,7 @@ def gradient(f: Array, *varargs: Any, axis: Any = None, edge_order: int = 1) -> 
     >>> tg.gradient(np.array([0.0, 1.0, 4.0, 9.0]))
     array([1., 2., 4., 5.])
     """
-    f = f if isinstance(f, Tensor) else np.asarray(f)
+    f = as_array(f)
     if f.dtype.kind == "b":
         raise TypeError("gradient: booleans have no differences; cast them with .astype")
     f = f if f.dtype.kind == "f" else f.astype(float)

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
-from tensorgrad.core import Array, Tensor, implements, op
+from tensorgrad.core import Array, implements, op
+from tensorgrad.ops.arrays import as_array
 from tensorgrad.ops.indexing import along, getitem, line_up, scatter_add, take
 from tensorgrad.ops.shape import Axes, atleast_1d, atleast_2d, atleast_3d, moveaxis, ravel, reshape
 
@@ -238,7 +239,7 @@ def _cast(arrays: Sequence[Array], dtype: Any, casting: Any) -> list[Array]:
     np.can_cast(float, float, casting)  # which refuses what is no rule of casting
     if dtype is None:
         return list(arrays)
-    return [(x if isinstance(x, Tensor) else np.asarray(x)).astype(dtype, casting=casting) for x in arrays]
+    return [as_array(x).astype(dtype, casting=casting) for x in arrays]
 
 
 @implements(np.concatenate)

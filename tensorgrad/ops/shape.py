@@ -8,8 +8,8 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from tensorgrad.core import Array, Tensor, broadcast_to, implements, op
-from tensorgrad.core.checks import NDArray
+from tensorgrad.core import Array, broadcast_to, implements, op
+from tensorgrad.ops.arrays import as_array, plain
 
 __all__ = [
     "atleast_1d", "atleast_2d", "atleast_3d", "broadcast_arrays", "expand_dims", "linspace",
@@ -53,14 +53,10 @@ def _is_flattened_batch(x: Array, shape: Any) -> bool:
     )
 
 
-def _in_memory(x: Array) -> NDArray:
-    return x.data if isinstance(x, Tensor) else np.asarray(x)
-
-
 def _settle(order: str, x: Array) -> Any:
     """An order as C or F: with A that in which ``x`` lies in memory; other words as they are."""
     order = order.upper() if isinstance(order, str) else "C" if order is None else order
-    return ("F" if _in_memory(x).flags.fnc else "C") if order == "A" else order
+    return ("F" if np.asarray(plain(x)).flags.fnc else "C") if order == "A" else order
 
 
 @implements(np.reshape)
@@ -141,7 +137,7 @@ def ravel(a: Array, order: Literal["C", "F", "A", "K"] = "C") -> Array:
         "K",
         "k",
     ):  # as they lie in memory: from the axis of the longest stride to that of the shortest
-        strides = _in_memory(a).strides
+        strides = np.asarray(plain(a)).strides
         a, order = transpose(a, axes=tuple(sorted(range(len(strides)), key=lambda i: -abs(strides[i])))), "C"
     return reshape(a, shape=-1, order=_settle(order, a))
 
@@ -232,7 +228,7 @@ def linspace(
     >>> tg.grad(lambda stop: tg.linspace(0.0, stop, 5).sum())(1.0)
     array(2.5)
     """
-    start, stop = (x if isinstance(x, Tensor) else np.asarray(x) for x in (start, stop))
+    start, stop = map(as_array, (start, stop))
     if num < 0:
         raise ValueError(f"linspace: expected num to be 0 at least, got {num}")
     steps = index(num) - 1 if endpoint else index(num)

@@ -1,4 +1,4 @@
-"""Which dtype an op computes in: real results come from floats, and counts need a dtype that holds them."""
+"""What ops ask of their arrays: the values of a tensor, an array of a list, floats that hold a count."""
 
 from __future__ import annotations
 
@@ -8,10 +8,22 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["in_floats"]
+from tensorgrad.core import Array, Tensor
+
+__all__ = ["as_array", "in_floats", "plain"]
 
 _HALF = np.dtype(np.float16)
 _USUAL = frozenset({np.dtype(np.float32), np.dtype(np.float64)})
+
+
+def plain(x: Array) -> Any:
+    """The values of a Tensor; anything else as it is."""
+    return x.data if isinstance(x, Tensor) else x
+
+
+def as_array(x: Array) -> Array:
+    """A Tensor as it is; anything else as an array."""
+    return x if isinstance(x, Tensor) else np.asarray(x)
 
 
 def in_floats(f: Callable[..., Any]) -> Callable[..., Any]:
