@@ -324,7 +324,8 @@ class Tensor(Operators["Tensor"]):
         grad : array_like, optional
             Cotangent of this tensor's shape, cast to its dtype; needed unless there is one element.
         create_graph : bool
-            Record the backward pass too, so that the gradients can be differentiated again.
+            Record the backward pass too, so that the gradients can be differentiated again. A leaf and its
+            gradient then hold one another, until `zero_grad`; `tensorgrad.grad` leaves no such cycle.
 
         Raises
         ------

@@ -10,7 +10,7 @@ import numpy as np
 
 from tensorgrad.core import Array, Tensor
 
-__all__ = ["as_array", "in_floats", "plain"]
+__all__ = ["alike", "as_array", "in_floats", "plain"]
 
 _HALF = np.dtype(np.float16)
 _USUAL = frozenset({np.dtype(np.float32), np.dtype(np.float64)})
@@ -24,6 +24,13 @@ def plain(x: Array) -> Any:
 def as_array(x: Array) -> Array:
     """A Tensor as it is; anything else as an array."""
     return x if isinstance(x, Tensor) else np.asarray(x)
+
+
+def alike(*values: Any) -> list[Array]:
+    """Tensors as they are, and all else as arrays of the dtype of all together, in which numbers are weak."""
+    values = tuple(x if np.isscalar(x) or hasattr(x, "dtype") else np.asarray(x) for x in values)
+    dtype = np.result_type(*(getattr(x, "dtype", x) for x in values))
+    return [x if isinstance(x, Tensor) else np.asarray(x, dtype) for x in values]
 
 
 def in_floats(f: Callable[..., Any]) -> Callable[..., Any]:

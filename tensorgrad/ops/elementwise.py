@@ -30,7 +30,7 @@ from tensorgrad.core import (
     nondifferentiable,
     op,
 )
-from tensorgrad.ops.arrays import plain
+from tensorgrad.ops.arrays import alike, plain
 
 __all__ = [
     "abs", "absolute", "acos", "acosh", "add", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2",
@@ -310,9 +310,7 @@ def select(condlist: Sequence[Array], choicelist: Sequence[Array], default: Arra
     condlist = [np.asarray(plain(x)) for x in condlist]
     if any(condition.dtype.kind != "b" for condition in condlist):
         raise TypeError("select: expected conditions that are arrays of booleans")
-    values = [x if np.isscalar(x) or hasattr(x, "dtype") else np.asarray(x) for x in (default, *choicelist)]
-    dtype = np.result_type(*(getattr(x, "dtype", x) for x in values))
-    out, *choices = (x if isinstance(x, Tensor) else np.asarray(x, dtype) for x in values)
+    out, *choices = alike(default, *choicelist)
     for condition, choice in reversed([*zip(condlist, choices, strict=True)]):
         out = where(condition, choice, out)
     return out

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from tensorgrad.core import Array, broadcast_to, implements, op
-from tensorgrad.ops.arrays import as_array, plain
+from tensorgrad.ops.arrays import alike, plain
 
 __all__ = [
     "atleast_1d", "atleast_2d", "atleast_3d", "broadcast_arrays", "expand_dims", "linspace",
@@ -228,7 +228,7 @@ def linspace(
     >>> tg.grad(lambda stop: tg.linspace(0.0, stop, 5).sum())(1.0)
     array(2.5)
     """
-    start, stop = map(as_array, (start, stop))
+    start, stop, _ = alike(start, stop, 0.0)
     if num < 0:
         raise ValueError(f"linspace: expected num to be 0 at least, got {num}")
     steps = index(num) - 1 if endpoint else index(num)
@@ -236,7 +236,8 @@ def linspace(
     share = share.astype(np.result_type(start.dtype, stop.dtype, 0.0))
     out = start * (1 - share) + stop * share
     out = out if axis == 0 else moveaxis(out, 0, axis)
-    out = out if dtype is None else out.astype(dtype)
+    if dtype is not None:
+        out = (np.floor(out) if np.dtype(dtype).kind in "iu" else out).astype(dtype)
     return (out, (stop - start) / steps if steps > 0 else np.nan) if retstep else out
 
 
