@@ -26,6 +26,7 @@ from tensorgrad.ops.products import *
 from tensorgrad.ops.rearranging import *
 from tensorgrad.ops.reduce import *
 from tensorgrad.ops.shape import *
+from tensorgrad.ops.statistics import *
 
 if _typing.TYPE_CHECKING:  # under this name type checkers know it, and report a name that is not there
     from tensorgrad import data as data

@@ -13,8 +13,11 @@ import warnings
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pytest
 from helpers import SHIPPED
+
+import tensorgrad as tg
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -115,6 +118,38 @@ def test_the_table_of_ops_lists_every_op_with_no_problem():
     assert listed == sorted(SHIPPED), "put what `tensorgrad audit` prints into docs/ops.md"
     assert {row[-1].strip() for row in cells[2:]} == {""}
     assert all(float(error) <= 1 for row in cells[2:] for error in row[2:-1])
+
+
+def mixtures() -> list[tuple[str, str]]:
+    """The calls in the table of dtypes, and what the page says that each gives."""
+    page = (DOCS / "derivatives.md").read_text(encoding="utf-8")
+    section = page[page.index("## float32 and float64") : page.index("## Check a gradient")]
+    found = []
+    for calls, gives in re.findall(r"^\| (`.*`) \| (.*) \|$", section, re.MULTILINE):
+        names = re.findall("`(.*?)`", calls)
+        results = gives.split(", ") if ", " in gives else [gives] * len(names)
+        found += zip(names, results, strict=True)
+    return found
+
+
+@pytest.mark.parametrize(("call", "gives"), mixtures())
+def test_the_table_of_dtypes_says_what_happens(call, gives):
+    t, w, c = (
+        tg.Tensor([1.0, 2.0], requires_grad=name != "c", dtype="float64" if name == "w" else "float32")
+        for name in "twc"
+    )
+    known = {"np": np, "tg": tg, "t": t, "w": w, "c": c}
+    if gives == "raises":
+        with pytest.raises(
+            (TypeError, ValueError), match=r"would silently become|float32.*float64|float64.*float32"
+        ):
+            eval(call, known)
+    else:
+        assert eval(call, known).dtype == gives
+
+
+def test_the_table_of_dtypes_is_not_empty():
+    assert len(mixtures()) > 30
 
 
 def documented(pages: str = "*.rst") -> list[str]:

@@ -84,3 +84,21 @@ def test_a_graph_is_freed_with_its_loss():
         assert tensors() == before
     finally:
         gc.enable()
+
+
+def test_a_gradient_that_can_be_differentiated_lives_with_its_leaf_until_that_is_told():
+    """A cycle: the leaf holds its gradient, which was made of the leaf. `zero_grad` opens it."""
+    gc.collect()
+    gc.disable()
+    try:
+        before = tensors()
+        x = tg.Tensor([1.0, 2.0], requires_grad=True)
+        (x * x).sum().backward(create_graph=True)
+        assert x.grad.requires_grad
+        x.zero_grad()
+        del x
+        assert tensors() == before
+        tg.hessian(lambda x: (x**3).sum())(np.ones(2))  # has no leaf that it could leave one at
+        assert tensors() == before
+    finally:
+        gc.enable()

@@ -22,11 +22,21 @@ import numpy as np
 
 from tensorgrad.core.checks import NDArray
 from tensorgrad.core.context import Watch, lowering, paused, tracing, watching
-from tensorgrad.core.operators import NUMPY, OPS, READERS, Array, Operators
+from tensorgrad.core.operators import (
+    NUMPY,
+    OPS,
+    READERS,
+    Array,
+    Operators,
+    by_signature_of,
+    leave_to_others,
+    read_parameters,
+)
 from tensorgrad.core.parallel import share
 from tensorgrad.core.readonly import ReadOnly
 from tensorgrad.core.refusals import (
     explain,
+    explain_vjp,
     refuse_assigned,
     refuse_cotangent,
     refuse_undeclared,
@@ -276,7 +286,8 @@ class Tensor(Operators["Tensor"]):
         grad : array_like, optional
             Cotangent of this tensor's shape, cast to its dtype; needed unless there is one element.
         create_graph : bool
-            Record the backward pass too, so that the gradients can be differentiated again.
+            Record the backward pass too, so that the gradients can be differentiated again. A leaf and its
+            gradient then hold one another, until `zero_grad`; `tensorgrad.grad` leaves no such cycle.
 
         Raises
         ------
@@ -320,7 +331,8 @@ class Tensor(Operators["Tensor"]):
         """The array of this leaf, for whoever is about to change it: seen by nobody else, counted as new."""
         # The clock first: should writing fail halfway, whatever read the old values must know.
         self._serial = next(clock)
-        if _count_references(self) > _UNSEEN:  # a view or a graph, which must keep the old values
+        # A view or a graph must keep the old values.
+        if _count_references(self) > _UNSEEN or not self._array.flags.writeable:
             copy = np.empty_like(self._array)
             np.copyto(copy, self._array)
             self._array = copy
@@ -478,6 +490,13 @@ def _count_references(tensor: Tensor) -> int:
     return sys.getrefcount(tensor._array)
 
 
+def protect(x: Array) -> None:
+    """Make an array read-only, or that of a Tensor: who writes into it is found out."""
+    array = x._array if isinstance(x, Tensor) else x
+    if isinstance(array, np.ndarray):
+        array.flags.writeable = False
+
+
 _UNSEEN = _count_references(Tensor(0.0))  # how many there are when only the tensor holds its array
 
 
@@ -579,7 +598,7 @@ class Op(Generic[P]):
         if len(args) != self._arity:
             args = self._complete(args, params)
         if params and self._bare:
-            raise TypeError(f"{self.name}: no option {', '.join(params)} can be used here")
+            raise TypeError(f"{self.name}: {', '.join(params)} cannot be used with a Tensor")
         has_tensor = record = has_constant = mixed = False
         arrays: list[Any] = []
         dtype: Any = None
@@ -594,9 +613,11 @@ class Op(Generic[P]):
                         record = True
                         dtype = data.dtype
                 x = data
-            else:
+            elif type(x) is not float and type(x) is not int:  # which are kept as they are
                 has_constant = True
             arrays.append(x)
+        if has_constant and has_tensor and self._bare:
+            leave_to_others(self.name, args)
         record = record and not paused.get()
         followed = has_tensor and tracing.get() is not None
         keep = record or followed
@@ -624,11 +645,9 @@ class Op(Generic[P]):
         if keep:
             if record and (mixed or out.dtype is not dtype):
                 require_dtype(self, args, arrays, out.dtype)
-            node._op = self
-            node._inputs = args
+            node._op, node._inputs = self, args
             node._params = self._keep_params(params, followed) if params or self.defaults else params
-            watch = watching.get()
-            if watch is not None:
+            if (watch := watching.get()) is not None:
                 watch.after_forward(node, arrays)
         else:
             node._op, node._inputs, node._params = None, (), {}
@@ -762,19 +781,9 @@ def _register(forward: Callable[P, Any], *, elementwise: bool, numpy: Callable[.
     new = Op(forward, forward.__name__, elementwise=elementwise, native=False)
     _enter(new)
     if numpy is not None:
-        names = _read_parameters(numpy) or _read_parameters(forward)
-        new.metadata = names[len(new.arrays) :]
-        NUMPY[numpy] = partial(_call_as_numpy, new, names)
+        new.metadata = tuple(read_parameters(numpy) or read_parameters(forward))[len(new.arrays) :]
+        implements(numpy)(new)
     return new
-
-
-def _read_parameters(function: Callable[..., Any]) -> tuple[str, ...]:
-    """The names of a function's parameters; none for those in C that some releases of NumPy do not tell."""
-    try:
-        names = inspect.signature(function).parameters
-    except ValueError:
-        return ()
-    return tuple("shape" if name == "newshape" else name for name in names)  # reshape's until NumPy 2.1
 
 
 def _enter(new: Op[Any]) -> None:
@@ -783,14 +792,6 @@ def _enter(new: Op[Any]) -> None:
             f"an op named {new.name} exists already ({OPS[new.name].__module__}); choose another name"
         )
     OPS[new.name] = new
-
-
-def _call_as_numpy(stand_in: Op[Any], names: tuple[str, ...], *args: Any, **kwargs: Any) -> Any:
-    """Call an op by the signature of its NumPy function, where arrays have other names."""
-    for name in names[len(args) : len(stand_in.arrays)]:
-        if name in kwargs:
-            args += (kwargs.pop(name),)
-    return stand_in(*args, **kwargs)
 
 
 def differentiate(function: Callable[..., Any], /, **formulas: Vjp) -> Op[...]:
@@ -814,8 +815,12 @@ def differentiate(function: Callable[..., Any], /, **formulas: Vjp) -> Op[...]:
     return new
 
 
-def implements(function: Callable[..., Any], /) -> Callable[[F], F]:
+def implements(
+    function: Callable[..., Any], /, *, plainly: Callable[..., Any] | None = None
+) -> Callable[[F], F]:
     """Enter a composition of ops as what a NumPy function does when it is given a Tensor.
+
+    A call without the options that the composition alone has goes to the op ``plainly``, if that is given.
 
     >>> @tg.implements(np.cbrt)
     ... def cbrt(x):
@@ -825,7 +830,8 @@ def implements(function: Callable[..., Any], /) -> Callable[[F], F]:
     """
 
     def enter(composition: F) -> F:
-        NUMPY[function] = composition
+        entered = by_signature_of(function, composition)
+        NUMPY[function] = entered if plainly is None else by_signature_of(function, plainly, entered)
         return composition
 
     return enter
@@ -954,8 +960,7 @@ def seed(output: Tensor, g: Array | None, what: str) -> Array:
         g = np.ones_like(output._array)
     elif not isinstance(g, Tensor):
         g = as_numeric(g, None, what).astype(output.dtype)
-    if isinstance(g, np.ndarray):
-        g.flags.writeable = False  # a formula that writes into its cotangent is wrong, and is found out here
+    protect(g)
     if g.shape != output.shape or g.dtype != output.dtype:
         raise ValueError(
             f"{what}: expected a cotangent {output.dtype} {output.shape}, got {g.dtype} {g.shape}"
@@ -998,8 +1003,10 @@ def _walk(
         if op is None or serial < since:
             leaves.append((node, g))
             continue
+        if watch is not None:
+            protect(g)
         inputs, params = node._inputs, node._params
-        start = next(clock) if create_graph else 0
+        start, reached = next(clock) if create_graph else 0, False
         out: Array = node if create_graph else node._array
         args = inputs
         if not create_graph:
@@ -1007,11 +1014,8 @@ def _walk(
         formulas = op.formulas_for(len(inputs)) if op.variadic else op.formulas
         if op.joint is not None:
             formulas = _split_joint(op, len(inputs))
-        elif op.multiply_adds is None or observed:
-            pass
-        elif op.multiply_adds(out, *args, **params) >= LARGE_PRODUCT:
+        elif op.multiply_adds and not observed and op.multiply_adds(out, *args, **params) >= LARGE_PRODUCT:
             formulas = _run_side_by_side(formulas, node, g, args, since, ends)
-        reached = False
         for i, x in enumerate(inputs):
             if not isinstance(x, Tensor):
                 continue
@@ -1022,7 +1026,10 @@ def _walk(
                 continue
             reached = True
             formula = formulas[i]
-            gx = _ZERO if formula is None else formula(g, out, *args, **params)
+            try:
+                gx = _ZERO if formula is None else formula(g, out, *args, **params)
+            except ValueError as error:
+                explain_vjp(error, op, i)
             if gx is _ZERO:
                 continue
             data = x._array

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
@@ -10,7 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tensorgrad.core.checks import NDArray
-from tensorgrad.core.engine import Tensor
+from tensorgrad.core.context import watching
+from tensorgrad.core.engine import Tensor, protect
 from tensorgrad.core.operators import Array
 from tensorgrad.core.transforms import vjp
 
@@ -171,7 +173,8 @@ def gradcheck(
     GradcheckError
         On a mismatch; its ``report`` is what would have been returned.
     ValueError
-        If there is no floating argument, ``order`` is below 1, or f(x) is not finite.
+        If there is no floating argument, ``order`` is below 1, or f(x) is not finite; if the forward of an op
+        writes into its argument, or a formula into its cotangent.
 
     >>> print(tg.gradcheck(lambda x: x * x, np.array([1.0, 2.0]), order=2))
     gradcheck of <lambda>, order 2: 6 derivatives checked, all agree (worst error ... of its tolerance)
@@ -198,12 +201,15 @@ def gradcheck(
     rng = np.random.default_rng(seed)
     function: Callable[..., tuple[Any, ...]] = of_checked
     for level in range(1, order + 1):
-        value, pull_back = vjp(function, *checked)
+        with _guard():
+            value, pull_back = vjp(function, *checked)
         outputs = [_as_array(y) for y in value]
         if not all(np.isfinite(y).all() for y in outputs):
             raise ValueError(f"gradcheck: derivative {level - 1} of {report.name} is not finite here")
         cotangents = [rng.standard_normal(np.shape(y)).astype(dtype) for y in outputs]
-        for i, gradient in enumerate(pull_back(tuple(cotangents))):
+        with _guard():
+            gradients = pull_back(tuple(cotangents))
+        for i, gradient in enumerate(gradients):
             s = partial(_contract, function, checked, cotangents, i)
             for index in np.ndindex(checked[i].shape):
                 found = float(_as_array(gradient)[index])
@@ -218,6 +224,31 @@ def gradcheck(
     if raises and not report.ok:
         raise GradcheckError(report)
     return report
+
+
+class _Protection:
+    """A watch under which results and cotangents are read-only, so that whoever writes into them is named."""
+
+    @contextmanager
+    def walking(self) -> Iterator[None]:
+        yield
+
+    forward_again = walking
+
+    def after_forward(self, node: Tensor, arrays: list[Array]) -> None:
+        protect(node)
+
+    def after_vjp(self, node: Tensor, position: int, g: Array, gx: Array) -> None:
+        """The walk protects the cotangents of who is watched."""
+
+
+@contextmanager
+def _guard() -> Iterator[None]:
+    token = watching.set(watching.get() or _Protection())
+    try:
+        yield
+    finally:
+        watching.reset(token)
 
 
 def _measure_slopes(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from contextvars import ContextVar
 from functools import wraps
 from typing import Any
 
@@ -16,6 +17,9 @@ from tensorgrad.core.trees import flatten, map_leaves
 
 __all__ = ["checkpoint"]
 
+#: Whether a part of the forward pass is being computed once more: what counts its calls must not count this.
+computing_again: ContextVar[bool] = ContextVar("tensorgrad_computing_again", default=False)
+
 
 def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
     """``f``, without the memory of its intermediate results: backward runs ``f`` once more to have them.
@@ -23,9 +27,9 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
     Parameters
     ----------
     f : callable
-        Gives one Tensor, and the same one whenever it is called: no random numbers, no side effects. Tensors
-        that it reads without taking them as arguments, such as a layer's parameters, are found and get
-        their gradients.
+        Gives one Tensor, and the same one whenever it is called: no random numbers, no side effects (but the
+        running statistics of a `BatchNorm`, which move once). Tensors that it reads without taking them as
+        arguments, such as a layer's parameters, are found and get their gradients.
 
     Raises
     ------
@@ -91,7 +95,7 @@ def _recompute_vjp(
 ) -> tuple[Array | None, ...]:
     start = next(clock)
     nested = any(isinstance(x, Tensor) for x in inputs)  # then backward is recorded
-    token = paused.set(0)
+    token, second = paused.set(0), computing_again.set(True)
     try:
         watch = watching.get()
         with watch.forward_again() if watch else nullcontext():
@@ -105,6 +109,7 @@ def _recompute_vjp(
             )
         found = walk([(again, g)], create_graph=nested, since=start, ends=frozenset(x.serial for x in ends))
     finally:
+        computing_again.reset(second)
         paused.reset(token)
     cotangents = {x.serial: cotangent for x, cotangent in found}
     return tuple(cotangents.get(serial) for serial in serials)

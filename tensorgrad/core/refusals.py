@@ -16,9 +16,11 @@ import numpy as np
 from tensorgrad.core.elsewhere import advise_keyword
 
 __all__ = [
-    "calling_line", "describe_arguments", "explain", "refuse_assigned", "refuse_cotangent", "refuse_numpy",
-    "refuse_undeclared", "refuse_update", "require_constant", "require_cotangents", "require_dense",
-    "require_dtype", "require_floating", "require_like", "require_unmasked",
+    "calling_line", "describe_arguments", "explain", "explain_vjp", "name_function",
+    "refuse_arguments", "refuse_assigned", "refuse_cotangent", "refuse_method", "refuse_numpy",
+    "refuse_option", "refuse_undeclared", "refuse_update", "require_constant",
+    "require_cotangents", "require_dense", "require_dtype",
+    "require_floating", "require_like", "require_unmasked",
 ]  # fmt: skip
 
 # Of arrays
@@ -60,10 +62,39 @@ def require_like(doing: str, tensor: Any, values: Any, casting: Any) -> None:
 def require_constant(tensor: Any, wanted: str) -> None:
     """TypeError if the tensor requires grad: what is ``wanted`` would lose it."""
     if tensor.requires_grad:
+        scipy = _calling_scipy()
+        advice = "use a NumPy function, such as np.stack or np.concatenate for a list of tensors"
         raise TypeError(
-            f"{wanted} would silently cut {tensor.label()} off the graph; to keep the gradient use a NumPy "
-            "function, such as np.stack for a list of tensors; .item(), .numpy() and .detach() make constants"
+            f"{scipy or wanted} would silently cut {tensor.label()} off the graph; to keep the gradient "
+            f"{_advise_scipy(scipy) if scipy else advice}; .item(), .numpy() and .detach() make constants"
         )
+
+
+def _calling_scipy() -> str | None:
+    """The function of SciPy, by its public name, that is about to make an array of a tensor."""
+    frame, found = sys._getframe(2), None
+    while frame is not None:
+        module, name = frame.f_globals.get("__name__", ""), frame.f_code.co_name
+        if module.startswith("scipy."):
+            public = module.partition("._")[0]
+            named = name[0] != "_" and callable(getattr(sys.modules.get(public), name, None))
+            found = f"{public}.{name}" if named else found or public
+        elif found or not module.startswith(("tensorgrad.", "numpy.")):
+            break
+        frame = frame.f_back  # type: ignore[assignment]  # None at the end
+    return found
+
+
+def _advise_scipy(function: str) -> str:
+    """What to write instead of one of SciPy's functions."""
+    if function.startswith("scipy.sparse"):
+        return "use .toarray() of the sparse array"
+    name = function.removeprefix("scipy.special.")
+    if name in ("softmax", "log_softmax"):
+        return f"use tg.{name}, whose axis is -1 where none is given"
+    if name in ("logsumexp", "softplus"):
+        return f"use tg.{name}"
+    return "write it in NumPy, or as an op of your own (tg.op): SciPy's functions take arrays alone"
 
 
 def refuse_update(tensor: Any, symbol: str) -> NoReturn:
@@ -77,13 +108,55 @@ def refuse_update(tensor: Any, symbol: str) -> NoReturn:
 # Of ops
 
 
+#: What does the same as a method of a ufunc.
+METHODS = {
+    "np.add.reduce": "np.sum(x, axis=0)", "np.multiply.reduce": "np.prod(x, axis=0)",
+    "np.maximum.reduce": "np.max(x, axis=0)", "np.minimum.reduce": "np.min(x, axis=0)",
+    "np.logaddexp.reduce": "tg.logsumexp(x, axis=0)", "np.add.accumulate": "np.cumsum(x, axis=0)",
+    "np.multiply.accumulate": "np.cumprod(x, axis=0)", "np.multiply.outer": "np.tensordot(x, y, 0)",
+    "np.add.at": "tg.add_at",
+}  # fmt: skip
+
+
+def name_function(function: Any) -> str:
+    """What users write for a function of NumPy's or SciPy's; of others their own name, in quotation marks."""
+    name = getattr(function, "__name__", str(function))
+    for module in ("numpy", "numpy.linalg", "scipy.special", getattr(function, "__module__", None)):
+        if module and getattr(sys.modules.get(module), name, None) is function:
+            return f"{module}.{name}".replace("numpy.", "np.", 1)
+    return repr(name)
+
+
 def refuse_numpy(function: Any) -> NoReturn:
-    """Of a NumPy function that nothing stands in for."""
-    module = (getattr(function, "__module__", None) or "numpy").replace("numpy", "np", 1)
-    name = f"{module if module.startswith('np') else 'np'}.{getattr(function, '__name__', function)}"
+    """Of a function, NumPy's or a ufunc of anybody's, that nothing stands in for."""
+    name = name_function(function)
+    known = "function" if name.startswith(("'", '"')) else name
     raise TypeError(
         f"{name} has no derivative rule, and tensorgrad never drops a gradient silently; "
-        f"declare one with tg.differentiate({name}, ...), or call it on t.data if it is a constant"
+        f"declare one with tg.differentiate({known}, ...), or call it on t.data if it is a constant"
+    )
+
+
+def refuse_method(ufunc: Any, method: str) -> NoReturn:
+    """Of a method of a ufunc: add.reduce and its like."""
+    name = f"{name_function(ufunc)}.{method}"
+    hint = f"use {METHODS[name]}" if name in METHODS else "write it with functions of NumPy that have one"
+    raise TypeError(f"{name} has no derivative rule; {hint}")
+
+
+def refuse_option(function: Any, name: str) -> NoReturn:
+    """Of an option of a NumPy function that its stand-in does not have."""
+    hints = {"out": "; write x = ...", "dtype": "; cast with .astype", "where": "; use np.where"}
+    raise TypeError(f"{name_function(function)}: {name} cannot be used with a Tensor{hints.get(name, '')}")
+
+
+def refuse_arguments(function: Any, places: list[str], args: Any, options: Any) -> NoReturn:
+    """Of more arguments than a NumPy function takes, or one that was given twice."""
+    twice = [name for name in places[: len(args)] if name in options]
+    raise TypeError(
+        f"{name_function(function)}: {', '.join(twice)} was given twice"
+        if twice
+        else f"{name_function(function)}: expected at most {len(places)} arguments, got {len(args)}"
     )
 
 
@@ -122,6 +195,8 @@ def describe_arguments(op: Any, arrays: list[Any]) -> str:
 def explain(error: Exception, op: Any, arrays: list[Any], native: bool) -> Exception:
     """The error of a forward with the op's name, the arguments, and a note of the line that called."""
     message = str(error)
+    if "read-only" in message and not native:
+        message = f"the forward writes into its argument, which it must not change; copy it first ({message})"
     kinds = (np.linalg.LinAlgError, np.exceptions.AxisError, TypeError, IndexError, ValueError)
     kind = next(kind for kind in kinds if isinstance(error, kind))
     unknown = re.match(rf"{op.forward.__name__}\(\) got an unexpected keyword argument '(\w+)'", message)
@@ -155,6 +230,17 @@ def refuse_assigned(op: Any, x: Any, reader: str | None = None) -> NoReturn:
     who = reader or f"backward through {op.name}"
     advice = "; run forward again" if reader else ", so its gradient is lost; run forward again first"
     raise RuntimeError(f"{who}: {x.label()} was assigned after {op.name} had read it{advice}")
+
+
+def explain_vjp(error: ValueError, op: Any, position: int) -> NoReturn:
+    """Raise the error of a formula, with its name if it has written into what it was given."""
+    if "read-only" not in str(error):
+        raise error
+    name = op.arrays[min(position, len(op.arrays) - 1)]
+    raise ValueError(
+        f"the vjp of {op.name} for {name} writes into its cotangent or another argument, which others "
+        f"hold too; compute a new array instead ({error})"
+    ) from error
 
 
 def refuse_cotangent(op: Any, position: int, gx: Any, x: Any) -> NoReturn:

@@ -20,6 +20,7 @@ from tensorgrad.core.engine import (
     find_ancestors,
     find_outside,
     identity,
+    protect,
     seed,
     walk,
 )
@@ -94,6 +95,12 @@ def _linearize(
     finally:
         paused.reset(token)
     outputs = [y if isinstance(y, Tensor) else Tensor(y) for _, y in flatten(result)]
+    for y in outputs:
+        if y.dtype.kind != "f":
+            raise TypeError(
+                f"{what}: the result is {y.dtype}, and what counts or compares has no gradient; "
+                "compute a number that moves with the argument, or return a float"
+            )
     if not allow_unused:
         used = find_ancestors(outputs)
         unused = [label for (label, _), x in zip(labels, variables, strict=True) if x.serial not in used]
@@ -348,12 +355,15 @@ def _restrict(
 
 def _make_variable(x: Any, what: str) -> Tensor:
     """A new node for one differentiation: an outer derivative stays attached, yet is not confused with it."""
+    node: Tensor
     if isinstance(x, Tensor) and x.requires_grad:
-        node: Tensor = identity(x)
+        node = identity(x)
         return node
     array = as_numeric(x, None, what)
     require_floating(array.dtype, what)
-    return Tensor(array, requires_grad=True)
+    node = Tensor(array, requires_grad=True)
+    protect(node)
+    return node
 
 
 def _is_any_recorded(values: Iterable[Any]) -> bool:

@@ -32,6 +32,8 @@ def formula_text(formula: Callable[..., Any], arguments: tuple[Any, ...], params
     while isinstance(formula, partial):
         first = (*formula.args, *first)
         formula = formula.func
+    if isinstance(formula, FunctionType):
+        formula = inspect.unwrap(formula)
     if not isinstance(formula, FunctionType):
         return f"{getattr(formula, '__name__', type(formula).__name__)}(...)"
     names = formula.__code__.co_varnames[: formula.__code__.co_argcount]

@@ -15,6 +15,7 @@ from tensorgrad.core import Array, Parameter, Tensor
 from tensorgrad.core.checks import NDArray, between, pair, positive_integer
 from tensorgrad.core.context import tracing
 from tensorgrad.core.engine import as_option
+from tensorgrad.core.recompute import computing_again
 from tensorgrad.nn.initializers import Seed, initialize
 from tensorgrad.nn.layer import Buffer, Layer
 
@@ -371,7 +372,8 @@ class BatchNorm(Layer):
 
     where the variance of the batch is the unbiased one, with n - 1, as in PyTorch. At inference (after
     `Layer.eval`) the running statistics take the place of the batch's, so that no example depends on its
-    neighbours. A batch whose statistics are not finite leaves the running ones as they were.
+    neighbours. A batch whose statistics are not finite leaves the running ones as they were, and one that
+    `tensorgrad.checkpoint` computes again moves them once.
 
     Source: Ioffe and Szegedy, Batch normalization (2015).
 
@@ -402,8 +404,6 @@ class BatchNorm(Layer):
 
     Notes
     -----
-    Under `tensorgrad.checkpoint` the layer is called twice in a step, and moves its running statistics twice.
-
     >>> layer = tg.BatchNorm(2, dtype=float)
     >>> layer(np.array([[1.0, 10.0], [3.0, 30.0]]))
     Tensor([[-0.999995  , -0.99999995],
@@ -438,9 +438,9 @@ class BatchNorm(Layer):
         mean, variance = _as_tensor(ops.mean(x, axis=axes)), _as_tensor(ops.var(x, axis=axes))
         out = self._normalize(x, mean, variance)
         recorder = tracing.get()
-        if recorder is None:
+        if recorder is None and not computing_again.get():
             self._move(count, mean.data, variance.data)
-        else:
+        elif recorder is not None:
             recorder.report((mean, variance), partial(self._move, count))
         return out
 

@@ -12,3 +12,4 @@ from tensorgrad.ops.products import *
 from tensorgrad.ops.rearranging import *
 from tensorgrad.ops.reduce import *
 from tensorgrad.ops.shape import *
+from tensorgrad.ops.statistics import *

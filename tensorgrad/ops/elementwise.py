@@ -16,19 +16,31 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
-from tensorgrad.core import NUMPY, Array, differentiate, implements, nondifferentiable, op
+from tensorgrad.core import (
+    NUMPY,
+    Array,
+    Tensor,
+    differentiate,
+    identity,
+    implements,
+    nondifferentiable,
+    op,
+)
+from tensorgrad.ops.arrays import alike, plain
 
 __all__ = [
     "abs", "absolute", "acos", "acosh", "add", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2",
     "arctanh", "around", "asin", "asinh", "astype", "atan", "atan2", "atanh", "cbrt", "ceil", "clip",
     "copysign", "cos", "cosh", "deg2rad", "degrees", "divide", "erf", "erfc", "exp", "exp2", "expm1", "fabs",
-    "float_power", "floor", "floor_divide", "fmax", "fmin", "fmod", "heaviside", "hypot", "ldexp", "log",
-    "log1p", "log2", "log10", "logaddexp", "logaddexp2", "maximum", "minimum", "mod", "multiply",
-    "nan_to_num", "negative", "positive", "power", "rad2deg", "radians", "reciprocal", "remainder", "rint",
-    "round", "sign", "sin", "sinc", "sinh", "sqrt", "square", "subtract", "tan", "tanh", "trunc", "where",
+    "float_power", "floor", "floor_divide", "fmax", "fmin", "fmod", "heaviside", "hypot", "imag", "ldexp",
+    "log", "log1p", "log2", "log10", "logaddexp", "logaddexp2", "maximum", "minimum", "mod", "multiply",
+    "nan_to_num", "negative", "positive", "power", "rad2deg", "radians", "real", "real_if_close",
+    "reciprocal", "remainder", "rint", "round", "select", "sign", "sin", "sinc", "sinh", "sqrt", "square",
+    "subtract", "tan", "tanh", "trunc", "where",
 ]  # fmt: skip
 
 add = differentiate(np.add, x=lambda g, out, x, y: g, y=lambda g, out, x, y: g)
@@ -237,14 +249,12 @@ fmin = differentiate(
 )
 
 
+_ABSENT: Any = ...  # which None is not
+
+
 @implements(np.clip)
 def clip(
-    a: Array,
-    a_min: Array = None,
-    a_max: Array = None,
-    *,
-    min: Array = None,
-    max: Array = None,
+    a: Array, a_min: Array = _ABSENT, a_max: Array = _ABSENT, *, min: Array = _ABSENT, max: Array = _ABSENT
 ) -> Array:
     """``minimum(maximum(a, a_min), a_max)``; see `numpy.clip`.
 
@@ -253,14 +263,15 @@ def clip(
     >>> tg.clip(np.array([-1.0, 0.5, 3.0]), 0, 1)
     array([0. , 0.5, 1. ])
     """
-    if not (a_min is None and a_max is None) and not (min is None and max is None):
-        raise ValueError("clip: expected a_min and a_max, or min and max, got some of both")
-    lower = a_min if min is None else min
-    upper = a_max if max is None else max
-    if lower is None and upper is None:
-        return np.positive(a)
+    by_place, by_name = ([x is not _ABSENT for x in bounds] for bounds in ((a_min, a_max), (min, max)))
+    if any(by_place) and (any(by_name) or not all(by_place)):
+        raise ValueError("clip: expected both a_min and a_max (None for no bound), or min and max alone")
+    lower, upper = (None if x is _ABSENT else x for x in ((a_min, a_max) if any(by_place) else (min, max)))
+    of_constants = not isinstance(lower, Tensor) and not isinstance(upper, Tensor)
+    if isinstance(a, Tensor) and a.dtype.kind in "iu" and of_constants:
+        return Tensor(np.clip(a.data, lower, upper))  # which knows bounds beyond the dtype
     a = a if lower is None else np.maximum(a, lower)
-    return a if upper is None else np.minimum(a, upper)
+    return np.positive(a) if upper is None else np.minimum(a, upper)
 
 
 @op(elementwise=True, numpy=np.where)
@@ -280,6 +291,31 @@ where.defvjp(
 )
 
 
+@implements(np.where)
+def where_(condition: Array, *choices: Array) -> Any:
+    """`where`, or of a condition alone the places where it holds."""
+    return where(condition, *choices) if choices else np.nonzero(condition)
+
+
+@implements(np.select)
+def select(condlist: Sequence[Array], choicelist: Sequence[Array], default: Array = 0) -> Array:
+    """Of several choices the first whose condition holds; see `numpy.select`.
+
+    >>> x = np.array([1.0, 2.0, 3.0])
+    >>> tg.select([x < 2, x > 2], [-x, x], 0.5)
+    array([-1. ,  0.5,  3. ])
+    """
+    if len(condlist) != len(choicelist) or not len(condlist):
+        raise ValueError(f"select: expected a choice a condition, got {len(choicelist)} and {len(condlist)}")
+    condlist = [np.asarray(plain(x)) for x in condlist]
+    if any(condition.dtype.kind != "b" for condition in condlist):
+        raise TypeError("select: expected conditions that are arrays of booleans")
+    out, *choices = alike(default, *choicelist)
+    for condition, choice in reversed([*zip(condlist, choices, strict=True)]):
+        out = where(condition, choice, out)
+    return out
+
+
 @op(elementwise=True, numpy=np.nan_to_num)
 def nan_to_num(
     x: Array, *, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None
@@ -295,6 +331,29 @@ def nan_to_num(
 nan_to_num.defvjp(x=lambda g, out, x, **replacements: np.where(np.isfinite(x), g, 0))
 
 
+@implements(np.real)
+def real(val: Array) -> Array:
+    """The real part, which is all of a tensor; see `numpy.real`."""
+    return identity(val) if isinstance(val, Tensor) else np.real(val)
+
+
+@implements(np.conjugate)
+def conjugate_(x: Array) -> Array:
+    return identity(x) if x.dtype.kind != "b" else Tensor(np.conjugate(x.data))
+
+
+@implements(np.real_if_close)
+def real_if_close(a: Array, tol: float = 100) -> Array:
+    """A tensor as it is, since it is real; see `numpy.real_if_close`."""
+    return identity(a) if isinstance(a, Tensor) else np.real_if_close(a, tol)
+
+
+@implements(np.imag)
+def imag(val: Array) -> Array:
+    """The imaginary part, an array of zeros; see `numpy.imag`."""
+    return np.imag(plain(val))
+
+
 @op
 def astype(x: Array, *, dtype: np.dtype[np.floating] | type[np.floating] | str) -> Array:
     """``x`` cast to another floating dtype; the cotangent is cast back.
@@ -306,6 +365,11 @@ def astype(x: Array, *, dtype: np.dtype[np.floating] | type[np.floating] | str) 
 
 
 astype.defvjp(x=lambda g, out, x, dtype: astype(g, dtype=x.dtype))
+if hasattr(np, "astype"):  # since NumPy 2.1
+
+    @implements(np.astype)
+    def astype_(x: Array, dtype: Any, /, *, copy: bool = True) -> Array:
+        return x.astype(dtype, copy=copy)
 
 
 # The error function, by W. J. Cody, Rational Chebyshev approximations for the error function, Mathematics of

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from operator import index as as_integer
 from typing import Any, Literal
 
 import numpy as np
-from numpy.lib.array_utils import normalize_axis_index
+from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
 from tensorgrad.core import Array, Tensor, broadcast_to, implements, op
 from tensorgrad.core.checks import NDArray
+from tensorgrad.ops.arrays import as_array, plain
 from tensorgrad.ops.shape import ravel, reshape
 
 __all__ = [
-    "add_at", "compress", "delete", "diff", "extract", "getitem", "partition", "scatter_add", "set_at",
-    "sort", "take", "take_along_axis",
+    "add_at", "compress", "delete", "diff", "extract", "getitem", "gradient", "partition",
+    "scatter_add", "set_at", "sort", "take", "take_along_axis",
 ]  # fmt: skip
 
 
@@ -115,7 +117,7 @@ def add_at(x: Array, index: Any, value: Array) -> Array:
 def _fit(name: str, x: Array, index: Any, value: Array) -> tuple[Array, Array, NDArray]:
     """``x``, the value broadcast to ``x[index]`` in the dtype of ``x``, and an array of the shape of that."""
     weak = type(value) in (float, int, bool)  # a Python number takes the dtype of x
-    x = x if isinstance(x, Tensor) else np.asarray(x)
+    x = as_array(x)
     value = value if isinstance(value, Tensor) else np.asarray(value, x.dtype if weak else None)
     came = f"x {x.dtype} {x.shape}"
     try:
@@ -140,19 +142,24 @@ def _plain_index(index: Any) -> Any:
     """An index in which tensors are arrays."""
     if isinstance(index, tuple):
         return tuple(_plain_index(part) for part in index)
-    return index.data if isinstance(index, Tensor) else index
+    return plain(index)
 
 
 # Reading by numbers, and in an order
 
 
+def line_up(a: Array, axis: Any) -> tuple[Array, int]:
+    """``a`` and an axis of it, or its elements in one line: as NumPy's C functions read ``axis``."""
+    if isinstance(axis, (bool, np.bool_)):
+        raise TypeError("an integer is required for the axis, got a bool")
+    if axis is None or (not np.ndim(a) and as_integer(axis) in (0, -1)):
+        return ravel(a), 0
+    return a, normalize_axis_index(as_integer(axis), np.ndim(a))
+
+
 @implements(np.take)
 def take(
-    a: Array,
-    indices: Any,
-    axis: int | None = None,
-    out: None = None,
-    mode: Literal["raise", "wrap", "clip"] = "raise",
+    a: Array, indices: Any, axis: int | None = None, *, mode: Literal["raise", "wrap", "clip"] = "raise"
 ) -> Array:
     """Elements, or slices along ``axis``, by number; see `numpy.take`.
 
@@ -160,19 +167,19 @@ def take(
     array([[2., 2., 1.],
            [4., 4., 3.]])
     """
-    if out is not None:
-        raise TypeError("take: no option out can be used here")
-    if axis is None:
-        a, axis = ravel(a), 0
-    n = a.shape[axis]
-    numbers = np.asarray(_plain_index(indices)).astype(np.intp, casting="same_kind")
+    a, axis = line_up(a, axis)
+    n = np.shape(a)[axis]
+    numbers = np.asarray(_plain_index(indices))
+    numbers = numbers.astype(np.intp, casting="same_kind" if numbers.size else "unsafe")
+    if not np.size(a):  # NumPy knows what it makes of that
+        return reshape(a, shape=np.take(np.zeros(np.shape(a)), numbers, axis, mode=mode).shape)
     if mode == "wrap":
         numbers = numbers % n
     elif mode == "clip":
         numbers = np.clip(numbers, 0, n - 1)
     elif mode != "raise":
         raise ValueError(f"take: mode must be 'raise', 'wrap' or 'clip', got {mode!r}")
-    return a[along(axis, numbers, a.ndim)]
+    return a[along(axis, numbers, np.ndim(a))]
 
 
 @implements(np.take_along_axis)
@@ -184,13 +191,14 @@ def take_along_axis(arr: Array, indices: Any, axis: int | None = -1) -> Array:
     array([[1., 3.],
            [2., 4.]])
     """
-    numbers = np.asarray(_plain_index(indices))
+    numbers = _plain_index(indices)
     if axis is None:
         arr, axis = ravel(arr), 0
-    if numbers.ndim != arr.ndim or numbers.dtype.kind not in "iu":
-        raise ValueError(
-            f"take_along_axis: expected integers of {arr.ndim} axes, got {numbers.dtype} {numbers.shape}"
+    if not isinstance(numbers, np.ndarray) or numbers.ndim != arr.ndim or numbers.dtype.kind not in "iu":
+        came = (
+            f"{numbers.dtype} {numbers.shape}" if hasattr(numbers, "dtype") else f"a {type(numbers).__name__}"
         )
+        raise ValueError(f"take_along_axis: expected integers of {arr.ndim} axes in an array, got {came}")
     axis = normalize_axis_index(axis, arr.ndim)
     grid = np.ogrid[tuple(slice(n) for n in arr.shape)]
     return arr[*grid[:axis], numbers, *grid[axis + 1 :]]
@@ -203,8 +211,8 @@ def sort(a: Array, axis: int | None = -1, kind: Any = None, *, stable: bool | No
     >>> tg.grad(lambda x: tg.sort(x)[0])(np.array([2.0, 1.0, 1.0]))
     array([0., 1., 0.])
     """
-    if axis is None:
-        a, axis = ravel(a), 0
+    np.sort(np.empty(0), kind=kind, stable=stable)  # which refuses what is no kind
+    a, axis = (ravel(a), 0) if axis is None else (a, as_integer(axis))
     return take_along_axis(a, np.argsort(a, axis=axis, stable=True), axis)
 
 
@@ -215,16 +223,17 @@ def partition(a: Array, kth: Any, axis: int | None = -1, kind: Any = "introselec
     >>> tg.partition(np.array([3.0, 1.0, 2.0]), 0)[:1]
     array([1.])
     """
-    if axis is None:
-        a, axis = ravel(a), 0
-    values = a.data if isinstance(a, Tensor) else a
-    return take_along_axis(a, np.argpartition(values, kth, axis, kind), axis)
+    a, axis = (ravel(a), 0) if axis is None else (a, as_integer(axis))
+    return take_along_axis(a, np.argpartition(plain(a), kth, axis, kind), axis)
 
 
 @implements(np.compress)
 def compress(condition: Any, a: Array, axis: int | None = None) -> Array:
     """The slices along ``axis`` for which a condition holds; see `numpy.compress`."""
-    return take(a, np.flatnonzero(_plain_index(condition)), axis)
+    condition = np.asarray(_plain_index(condition))
+    if condition.ndim != 1:
+        raise ValueError(f"compress: expected a condition of one axis, got shape {condition.shape}")
+    return take(a, np.flatnonzero(condition), axis)
 
 
 @implements(np.extract)
@@ -240,8 +249,7 @@ def delete(arr: Array, obj: Any, axis: int | None = None) -> Array:
     >>> tg.delete(np.array([1.0, 2.0, 3.0]), [0, -1])
     array([2.])
     """
-    if axis is None:
-        arr, axis = ravel(arr), 0
+    arr, axis = (ravel(arr), 0) if axis is None else (arr, as_integer(axis))
     return take(arr, np.delete(np.arange(arr.shape[axis]), _plain_index(obj)), axis)
 
 
@@ -252,16 +260,67 @@ def diff(a: Array, n: int = 1, axis: int = -1, prepend: Any = None, append: Any 
     >>> tg.diff(np.array([1.0, 4.0, 9.0]))
     array([3., 5.])
     """
+    if n == 0:
+        return a
+    axis = normalize_axis_index(axis, np.ndim(a))
     if n < 0:
         raise ValueError(f"diff: order must be non-negative, got {n}")
-    if n and (prepend is not None or append is not None):
+    if prepend is not None or append is not None:
         ends = [None if x is None else _end(x, a, axis) for x in (prepend, append)]
         a = np.concatenate([x for x in (ends[0], a, ends[1]) if x is not None], axis)
     for _ in range(n):
-        a = a[along(axis, slice(1, None), a.ndim)] - a[along(axis, slice(None, -1), a.ndim)]
+        later, earlier = a[along(axis, slice(1, None), a.ndim)], a[along(axis, slice(None, -1), a.ndim)]
+        a = later - earlier if a.dtype.kind != "b" else later != earlier
     return a
 
 
 def _end(x: Array, a: Array, axis: int) -> Array:
-    x = x if isinstance(x, Tensor) else np.asarray(x, None if np.ndim(x) else a.dtype)
-    return x if x.ndim else broadcast_to(x, shape=a[along(axis, slice(1), a.ndim)].shape)
+    x = x if isinstance(x, Tensor) else np.asarray(x, None if np.ndim(x) else np.result_type(x, a.dtype))
+    return x if x.ndim else broadcast_to(x, shape=(*a.shape[:axis], 1, *a.shape[axis + 1 :]))
+
+
+@implements(np.gradient)
+def gradient(f: Array, *varargs: Any, axis: Any = None, edge_order: int = 1) -> Any:
+    """Slopes by differences of neighbours, at the ends to one side; see `numpy.gradient`.
+
+    >>> tg.gradient(np.array([0.0, 1.0, 4.0, 9.0]))
+    array([1., 2., 4., 5.])
+    """
+    f = as_array(f)
+    if f.dtype.kind == "b":
+        raise TypeError("gradient: booleans have no differences; cast them with .astype")
+    f = f if f.dtype.kind == "f" else f.astype(float)
+    axes = normalize_axis_tuple(range(f.ndim) if axis is None else axis, f.ndim)
+    if len(varargs) not in (0, 1, len(axes)) or (len(varargs) == 1 != len(axes) and np.ndim(varargs[0])):
+        raise TypeError(f"gradient: expected a spacing for each of {len(axes)} axes, got {len(varargs)}")
+    if edge_order not in (1, 2):
+        raise ValueError(f"gradient: expected edge_order 1 or 2, got {edge_order}")
+    spacings = varargs if len(varargs) == len(axes) else (*varargs, 1.0)[:1] * len(axes)
+    slopes = tuple(_slopes(f, _steps(f, i, h), i, edge_order) for i, h in zip(axes, spacings, strict=True))
+    return slopes[0] if len(slopes) == 1 else slopes
+
+
+def _steps(f: Array, axis: int, spacing: Any) -> NDArray:
+    """The distances between neighbours along an axis: one for all, or the differences of their places."""
+    steps, n = np.asarray(_plain_index(spacing)), f.shape[axis]
+    if steps.ndim > 1 or (steps.ndim and len(steps) != n):
+        raise ValueError(f"gradient: expected a number or {n} places for axis {axis}, got {steps.shape}")
+    steps = np.diff(steps) if steps.ndim else np.full(max(n - 1, 0), steps)
+    return steps.astype(f.dtype).reshape((-1,) + (1,) * (f.ndim - axis - 1))
+
+
+def _slopes(f: Array, steps: NDArray, axis: int, edge_order: int) -> Array:
+    if f.shape[axis] <= edge_order:
+        raise ValueError(f"gradient: expected more than {edge_order} elements along axis {axis} of {f.shape}")
+    slopes = diff(f, axis=axis) / steps
+
+    def part(start: int | None, stop: int | None) -> Array:
+        return slopes[along(axis, slice(start, stop), f.ndim)]
+
+    left, right = steps[:-1], steps[1:]
+    inner = (part(None, -1) * right + part(1, None) * left) / (left + right)
+    first, last = part(None, 1), part(-1, None)
+    if edge_order == 2:  # straight on from the middles of the two nearest steps
+        first = first - (part(1, 2) - first) * (steps[0] / (steps[0] + steps[1]))
+        last = last + (last - part(-2, -1)) * (steps[-1] / (steps[-1] + steps[-2]))
+    return np.concatenate([first, inner, last], axis)

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import inf, prod
+from operator import index
 from typing import Any, Literal
 
 import numpy as np
@@ -29,7 +30,9 @@ from numpy.lib.array_utils import normalize_axis_tuple
 
 from tensorgrad.core import Array, Tensor, implements, nondifferentiable, op, sum_to
 from tensorgrad.ops import products, rearranging, shape
-from tensorgrad.ops.shape import Axes, moveaxis, reshape
+from tensorgrad.ops.arrays import as_array, in_floats, plain
+from tensorgrad.ops.cofactors import cofactors
+from tensorgrad.ops.shape import Axes, moveaxis, reshape, transpose
 
 __all__ = [
     "cholesky", "cond", "cross", "det", "diagonal", "eigh", "eigvalsh", "inv", "matmul", "matrix_norm",
@@ -94,7 +97,7 @@ inv.defvjp(a=lambda g, out, a: -_t(out) @ g @ _t(out))
 
 
 @op(numpy=np.linalg.pinv)
-def pinv(a: Array, *, rcond: Any = None, rtol: Any = None) -> Array:
+def pinv(a: Array, *, rcond: Any = None, rtol: Any = ...) -> Array:
     """Pseudo-inverse; see `numpy.linalg.pinv`. The derivative takes the rank for constant.
 
     The formula is from Golub and Pereyra (1973).
@@ -102,26 +105,56 @@ def pinv(a: Array, *, rcond: Any = None, rtol: Any = None) -> Array:
     >>> tg.linalg.pinv(np.array([[2.0], [0.0]]))
     array([[0.5, 0. ]])
     """
-    return np.linalg.pinv(a, rcond if rtol is None else rtol)
+    return np.linalg.pinv(a, rcond) if rtol is ... else np.linalg.pinv(a, rcond, rtol=rtol)
 
 
 def _pinv_vjp(g: Array, out: Array, a: Array, rcond: Any, rtol: Any) -> Array:
     p, q, h = out, _t(out), _t(g)
+    residual = a - a @ p @ a
+    if np.any(abs(residual) > max(a.shape) ** 2 * np.finfo(a.dtype).eps * np.max(abs(a), initial=0)):
+        return _truncated_pinv_vjp(h, svd_(a), p, a)
     left, right = h @ p @ q, q @ p @ h
     return left - a @ p @ left + right - right @ p @ a - q @ g @ q
+
+
+def _truncated_pinv_vjp(h: Array, factors: Array, p: Array, a: Array) -> Array:
+    """Where singular values were cut off that are not 0: by the divided differences of f(s) = 1/s, or 0."""
+    m, n = a.shape[-2:]
+    u, s, v = factors[..., :m, :], factors[..., m, :], factors[..., m + 1 :, :]
+    rank = np.rint(np.trace(plain(a) @ plain(p), axis1=-2, axis2=-1))
+    kept = np.arange(min(m, n)) < rank[..., None]
+    f = np.where(kept, 1 / np.where(kept, s, 1), 0)
+    x, y = f[..., :, None], f[..., None, :]
+    mixed = kept[..., :, None] ^ kept[..., None, :]
+    even = np.where(mixed, (y - x) / np.where(mixed, _differences(s), 1), -x * y)
+    odd = np.where(mixed, (x + y) / np.where(mixed, s[..., None, :] + s[..., :, None], 1), x * y)
+    e = _t(u) @ h @ v
+    gx = u @ (even * (e + _t(e)) + odd * (e - _t(e))) @ _t(v) / 2
+    if m > n:
+        gx = gx + (h - u @ (_t(u) @ h)) @ (v * y * y) @ _t(v)
+    if n > m:
+        gx = gx + (u * y * y) @ _t(u) @ (h - (h @ v) @ _t(v))
+    return gx
 
 
 pinv.defvjp(a=_pinv_vjp)
 
 
 @implements(np.linalg.tensorsolve)
-def tensorsolve(a: Array, b: Array, axes: Axes | None = None) -> Array:
+def tensorsolve(a: Array, b: Array, axes: Sequence[int] | None = None) -> Array:
     """The x with tensordot(a, x, x.ndim) = b; see `numpy.linalg.tensorsolve`."""
+    ndim, rank = np.ndim(a), np.ndim(b)
     if axes is not None:
-        last = (axes,) if isinstance(axes, int) else axes
-        a = moveaxis(a, last, tuple(range(-len(last), 0)))
-    shape = np.shape(a)[np.ndim(b) :]
-    return reshape(solve(reshape(a, shape=(-1, prod(shape))), np.ravel(b)), shape=shape)
+        order = list(range(ndim))
+        for axis in axes:
+            order.append(order.pop(order.index(axis)))
+        a = transpose(a, axes=tuple(order))
+    shape = np.shape(a)[-(ndim - rank) :]
+    if np.size(a) != prod(shape) ** 2:
+        raise np.linalg.LinAlgError(
+            f"tensorsolve: expected as many unknowns as equations, got a {np.shape(a)}, b {np.shape(b)}"
+        )
+    return reshape(solve(reshape(a, shape=(prod(shape), prod(shape))), np.ravel(b)), shape=shape)
 
 
 @implements(np.linalg.tensorinv)
@@ -130,7 +163,9 @@ def tensorinv(a: Array, ind: int = 2) -> Array:
     if ind <= 0:
         raise ValueError(f"tensorinv: ind must be positive, got {ind}")
     first, last = np.shape(a)[:ind], np.shape(a)[ind:]
-    return reshape(inv(reshape(a, shape=(prod(first), prod(last)))), shape=last + first)
+    if not np.ndim(a):
+        raise TypeError("tensorinv: expected at least one axis, got shape ()")
+    return reshape(inv(reshape(a, shape=(prod(last), -1))), shape=last + first)
 
 
 # Determinants
@@ -147,22 +182,7 @@ def det(a: Array) -> Array:
 
 
 def _det_vjp(g: Array, out: Array, a: Array) -> Array:
-    g = g[..., None, None]
-    try:
-        return g * (out[..., None, None] * _t(np.linalg.inv(a)))
-    except ValueError:  # singular, where the matrix has no inverse but still has cofactors
-        return g * _cofactors(a)
-
-
-def _cofactors(a: Array) -> Array:
-    """The signed determinants of ``a`` without row i and column j: these cost n^5, an inverse n^3."""
-    n = a.shape[-1]
-    if n == 1:
-        return np.ones(a.shape, a.dtype)
-    others = np.array([[k for k in range(n) if k != i] for i in range(n)])
-    minors = a[..., others[:, None, :, None], others[None, :, None, :]]  # (..., n, n, n - 1, n - 1)
-    signs = (-1) ** np.add.outer(np.arange(n), np.arange(n))
-    return np.linalg.det(minors) * signs.astype(a.dtype)
+    return g[..., None, None] * cofactors(a, out)
 
 
 det.defvjp(a=_det_vjp)
@@ -248,7 +268,7 @@ def _reciprocal(op: str, gaps: Array, largest: Array, *cotangents: Array, beside
 
     Nobody asks about the gaps ``besides``. A cotangent that is a Tensor could be moved away from 0.
     """
-    values = gaps.data if isinstance(gaps, Tensor) else gaps
+    values = plain(gaps)
     rounding = values.shape[-1] * np.finfo(values.dtype).eps * largest.max(axis=-1, initial=0)
     none = abs(values) <= rounding.reshape(rounding.shape + (1,) * (values.ndim - rounding.ndim))
     if (none & ~np.asarray(besides)).any() and any(isinstance(g, Tensor) or g.any() for g in cotangents):
@@ -265,7 +285,7 @@ def _differences(x: Array) -> Array:
 
 
 def _magnitudes(x: Array) -> Any:
-    return abs(x.data) if isinstance(x, Tensor) else abs(x)
+    return abs(plain(x))
 
 
 @op
@@ -404,7 +424,7 @@ def qr_(x: Array) -> Array:
 def _qr_vjp(g: Array, out: Array, x: Array) -> Array:
     m = x.shape[-2]
     q, r, gq, gr = out[..., :m, :], out[..., m:, :], g[..., :m, :], g[..., m:, :]
-    sizes = abs((r.data if isinstance(r, Tensor) else r).diagonal(axis1=-2, axis2=-1))
+    sizes = _magnitudes(r).diagonal(axis1=-2, axis2=-1)
     if (sizes <= m * np.finfo(sizes.dtype).eps * sizes.max(axis=-1, keepdims=True, initial=0)).any():
         raise np.linalg.LinAlgError(
             "the vjp of qr: columns are linearly dependent, so Q is no function of the matrix"
@@ -445,23 +465,41 @@ def qr(a: Array, mode: Literal["reduced", "complete", "r"] = "reduced") -> Any:
 
 
 @op
+@in_floats
 def norm_(x: Array, *, axis: tuple[int, ...], ord: float = 2, keepdims: bool = False) -> Array:
     """The op under `norm`: (sum of abs(x)^ord)^(1/ord) over ``axis``; its derivative at 0 is taken to be 0.
+
+    So is that by an element that is 0, for an ``ord`` below 1, where it is infinite to both sides. Powers
+    that are too large or too small for the dtype are not lost.
 
     >>> print(tg.ops.linalg.norm_(np.array([3.0, -4.0]), axis=(0,)))
     5.0
     """
-    if ord == 2:
-        return np.sqrt(np.sum(x * x, axis=axis, keepdims=keepdims))
-    return np.sum(np.abs(x) ** ord, axis=axis, keepdims=keepdims) ** (1 / ord)
+    if ord == 1:
+        return np.sum(np.abs(x), axis=axis, keepdims=keepdims)
+    with np.errstate(over="ignore", under="ignore", divide="ignore"):
+        if ord == 2:
+            total = np.sum(x * x, axis=axis, keepdims=keepdims)
+            limits = np.finfo(total.dtype)
+            if np.all((total > limits.tiny / limits.eps) & (total < inf)):
+                return np.sqrt(total)
+        # By the largest element, or the smallest, the others are of a size whose powers are none to fear.
+        end = (np.max if ord > 0 else np.min)(
+            np.abs(x), axis=axis, keepdims=True, initial=0 if ord > 0 else inf
+        )
+        scale = np.where((end > 0) & (end < inf), end, 1)
+        size = np.sum(np.abs(x / scale) ** ord, axis=axis, keepdims=keepdims) ** (1 / ord)
+        return size * (scale if keepdims else np.squeeze(scale, axis))
 
 
 def _norm_vjp(g: Array, out: Array, x: Array, axis: tuple[int, ...], ord: float, keepdims: bool) -> Array:
     if not keepdims:
         g, out = np.expand_dims(g, axis), np.expand_dims(out, axis)
-    size = np.where(out == 0, inf, out)  # so that the derivatives at 0 are 0, of every order
-    # For ord 2 the same as the formula below, but smooth where an element is 0.
-    return g * (x / size) if ord == 2 else g * (np.sign(x) * (np.abs(x) / size) ** (ord - 1))
+    if ord == 2:  # the same as below, but smooth where an element is 0; at 0 all derivatives are 0
+        return g * (x / np.where(out == 0, inf, out))
+    flat = (out == 0) | ((x == 0) & (ord < 1))
+    ratio = np.where(flat, 1, np.abs(x)) / np.where(out == 0, 1, out)
+    return g * (np.where(flat, 0, np.sign(x)) * ratio ** (ord - 1))
 
 
 norm_.defvjp(x=_norm_vjp)
@@ -479,45 +517,65 @@ def norm(x: Array, ord: Any = None, axis: Axes | None = None, keepdims: bool = F
     >>> tg.grad(tg.linalg.norm)(np.zeros(2))
     array([0., 0.])
     """
-    ndim = np.ndim(x)
-    axes = tuple(range(ndim)) if axis is None else normalize_axis_tuple(axis, ndim)
-    if ord is None:
+    x, axes = _floats_and_axes(x, axis)
+    if ord is None and (axis is None or len(axes) in (1, 2)):
         return norm_(x, axis=axes, keepdims=keepdims)
     if len(axes) == 1:
-        return _vector_norm(x, ord, axes, keepdims)
+        return _vector_norm(x, axes, ord, keepdims)
     if len(axes) == 2:
-        return _matrix_norm(x, ord, axes, keepdims)
+        return _matrix_norm(x, axes, ord, keepdims)
     raise ValueError(f"norm: ord={ord} needs one axis or two, got {len(axes)} of shape {np.shape(x)}")
 
 
-def _vector_norm(x: Array, ord: Any, axes: tuple[int, ...], keepdims: bool) -> Array:
+def _floats_and_axes(x: Array, axis: Any) -> tuple[Array, tuple[int, ...]]:
+    """``x`` as floats, and the axes that a norm is over."""
+    x = as_array(x)
+    x = x if x.dtype.kind == "f" else x.astype(float)
+    if axis is None:
+        return x, tuple(range(x.ndim))
+    return x, normalize_axis_tuple(axis if isinstance(axis, tuple) else int(axis), x.ndim)
+
+
+def _vector_norm(x: Array, axes: tuple[int, ...], ord: Any, keepdims: bool) -> Array:
     if isinstance(ord, str):
         raise ValueError(f"norm: ord={ord!r} is of matrices, got vectors (shape {np.shape(x)}, axis {axes})")
     if ord == 0:
         raise TypeError("norm: ord=0 counts elements and has no derivative rule; see np.count_nonzero")
-    if abs(ord) == inf:
-        return (np.max if ord > 0 else np.min)(np.abs(x), axis=axes, keepdims=keepdims)
-    return norm_(x, ord=float(ord), axis=axes, keepdims=keepdims)
+    if ord is not None and abs(ord) == inf:
+        return _extreme(np.abs(x), ord, axes, keepdims)
+    return norm_(x, ord=2.0 if ord is None else float(ord), axis=axes, keepdims=keepdims)
 
 
-def _matrix_norm(x: Array, ord: Any, axes: tuple[int, ...], keepdims: bool) -> Array:
-    if ord == "fro":
+def _extreme(x: Array, ord: float, axes: int | tuple[int, ...], keepdims: bool) -> Array:
+    """The largest or smallest, by the sign of ``ord``; the largest of no sizes is 0."""
+    if ord > 0 and not x.size:
+        return np.sum(x, axis=axes, keepdims=keepdims)
+    return (np.max if ord > 0 else np.min)(x, axis=axes, keepdims=keepdims)
+
+
+def _matrix_norm(x: Array, axes: tuple[int, ...], ord: Any, keepdims: bool) -> Array:
+    if ord in (None, "fro", "f"):
         return norm_(x, axis=axes, keepdims=keepdims)
     if ord in (1, -1, inf, -inf):
         sums = np.sum(np.abs(x), axis=axes[abs(ord) == inf], keepdims=True)
-        return (np.max if ord > 0 else np.min)(sums, axis=axes, keepdims=keepdims)
+        return _extreme(sums, ord, axes, keepdims)
     if ord not in ("nuc", 2, -2):
         raise ValueError(f"norm: matrices have no norm of ord={ord!r}")
     values = svdvals(moveaxis(x, axes, (-2, -1)))
-    result = np.sum(values, axis=-1) if ord == "nuc" else values[..., 0 if ord == 2 else -1]
+    # What rounding has left of a singular value 0 has a slope along vectors that are arbitrary: 0 is taken.
+    sizes = _magnitudes(values)
+    least = max(x.shape) * np.finfo(sizes.dtype).eps * sizes.max(-1, keepdims=True, initial=0)
+    values = np.where(sizes > least, values, sizes)
+    result = np.sum(values, axis=-1) if ord == "nuc" else _extreme(values, ord, -1, False)
     return np.expand_dims(result, axes) if keepdims else result
 
 
 @implements(np.linalg.vector_norm)
-def vector_norm(x: Array, /, *, axis: Axes | None = None, keepdims: bool = False, ord: float = 2) -> Array:
+def vector_norm(x: Array, /, *, axis: Any = None, keepdims: bool = False, ord: float = 2) -> Array:
     """The norm of all elements along ``axis`` as one vector; see `numpy.linalg.vector_norm`."""
-    axes = tuple(range(np.ndim(x))) if axis is None else normalize_axis_tuple(axis, np.ndim(x))
-    return _vector_norm(x, ord, axes, keepdims)
+    if keepdims and axis is not None and not isinstance(axis, tuple):
+        axis = index(axis)
+    return _vector_norm(*_floats_and_axes(x, axis), ord, keepdims)
 
 
 @implements(np.linalg.matrix_norm)
@@ -529,9 +587,13 @@ def matrix_norm(x: Array, /, *, keepdims: bool = False, ord: Any = "fro") -> Arr
 @implements(np.linalg.cond)
 def cond(x: Array, p: Any = None) -> Array:
     """Condition number; see `numpy.linalg.cond`."""
+    if not np.size(x) and not prod(np.shape(x)[-2:]):
+        raise np.linalg.LinAlgError(f"cond: expected matrices that are not empty, got shape {np.shape(x)}")
     if p in (None, 2, -2):
         s = svdvals(x)
-        return s[..., 0] / s[..., -1] if p != -2 else s[..., -1] / s[..., 0]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratio = s[..., 0] / s[..., -1] if p != -2 else s[..., -1] / s[..., 0]
+        return np.where(np.isnan(ratio) & ~np.isnan(x).any((-2, -1)), inf, ratio)  # of zeros it is infinite
     return matrix_norm(x, ord=p) * matrix_norm(inv(x), ord=p)
 
 
@@ -546,10 +608,13 @@ def matrix_power(a: Array, n: int) -> Array:
     array([[1., 5.],
            [0., 1.]])
     """
+    shape, n = np.shape(a), index(n)
+    if len(shape) < 2 or shape[-1] != shape[-2]:
+        raise np.linalg.LinAlgError(f"matrix_power: expected square matrices, got shape {shape}")
     if n < 0:
         return matrix_power(inv(a), -n)
     if n == 0:
-        return np.where(True, np.eye(np.shape(a)[-1], dtype=a.dtype), a)
+        return np.where(True, np.eye(shape[-1], dtype=a.dtype), a)
     if n == 1:
         return a
     half = matrix_power(a, n // 2)
@@ -565,6 +630,13 @@ def multi_dot(arrays: Sequence[Array]) -> Array:
     """
     if len(arrays) < 2:
         raise ValueError(f"multi_dot: expected at least two arrays, got {len(arrays)}")
+    if len(arrays) == 2:
+        return products.dot(*arrays)
+    ranks = [np.ndim(x) for x in arrays]
+    if {ranks[0], ranks[-1]} - {1, 2} or {*ranks[1:-1]} != {2}:
+        raise np.linalg.LinAlgError(
+            f"multi_dot: expected matrices, and vectors at the ends, got shapes {[*map(np.shape, arrays)]}"
+        )
     rest = list(arrays)
     while len(rest) > 1:  # the longest axis is summed first
         i = max(range(len(rest) - 1), key=lambda i: np.shape(rest[i])[-1])
@@ -583,7 +655,9 @@ def matmul(x1: Array, x2: Array, /) -> Array:
 
 @implements(np.linalg.outer)
 def outer(x1: Array, x2: Array, /) -> Array:
-    """All products of an element of each; see `numpy.linalg.outer`."""
+    """All products of an element of each vector; see `numpy.linalg.outer`."""
+    if np.ndim(x1) != 1 or np.ndim(x2) != 1:
+        raise ValueError(f"outer: expected vectors, got shapes {np.shape(x1)} and {np.shape(x2)}")
     return products.outer(x1, x2)
 
 
@@ -602,7 +676,7 @@ def vecdot(x1: Array, x2: Array, /, *, axis: int = -1) -> Array:
 @implements(np.linalg.cross)
 def cross(x1: Array, x2: Array, /, *, axis: int = -1) -> Array:
     """Vector product in space; see `numpy.linalg.cross`."""
-    return products.cross(x1, x2, axis=axis)
+    return products.cross(x1, x2, axis=index(axis))
 
 
 @implements(np.linalg.matrix_transpose)

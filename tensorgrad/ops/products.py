@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from math import prod
+from operator import index
 from string import ascii_letters
 from typing import Any
 
@@ -264,7 +265,7 @@ def cross(
     """
     if axis is not None:
         axisa = axisb = axisc = axis
-    x, y = moveaxis(a, axisa, -1), moveaxis(b, axisb, -1)
+    x, y = moveaxis(a, index(axisa), -1), moveaxis(b, index(axisb), -1)
     if x.shape[-1:] != (3,) or y.shape[-1:] != (3,):
         raise ValueError(f"cross: expected vectors of 3 elements, got shapes {np.shape(a)} and {np.shape(b)}")
     one, two = [1, 2, 0], [2, 0, 1]
@@ -273,5 +274,17 @@ def cross(
 
 @implements(np.vecdot)
 def vecdot(x1: Array, x2: Array, /, *, axis: int = -1) -> Array:
-    """Sum of products along an axis; see `numpy.vecdot`."""
-    return np.sum(np.multiply(x1, x2), axis=axis)
+    """Sum of products along an axis; see `numpy.vecdot`.
+
+    >>> tg.vecdot(np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([10.0, 1.0]))
+    array([12., 34.])
+    """
+    if isinstance(axis, bool):
+        raise TypeError("vecdot: an integer is required for the axis, got a bool")
+    x, y = (moveaxis(x, index(axis), -1) for x in (x1, x2))
+    if np.shape(x)[-1] != np.shape(y)[-1]:
+        raise ValueError(
+            f"vecdot: expected axes {axis} of one length, got shapes {np.shape(x1)} and {np.shape(x2)}"
+        )
+    product = np.multiply(x, y)
+    return np.sum(product, axis=-1, dtype=None if product.dtype.kind == "f" else product.dtype)

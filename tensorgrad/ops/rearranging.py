@@ -7,13 +7,15 @@ underscore is the op under the NumPy function of that name.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from operator import index
 from typing import Any
 
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
 from tensorgrad.core import Array, implements, op
-from tensorgrad.ops.indexing import along, getitem, scatter_add, take
+from tensorgrad.ops.arrays import as_array
+from tensorgrad.ops.indexing import along, getitem, line_up, scatter_add, take
 from tensorgrad.ops.shape import Axes, atleast_1d, atleast_2d, atleast_3d, moveaxis, ravel, reshape
 
 __all__ = [
@@ -85,8 +87,8 @@ def repeat(a: Array, repeats: Any, axis: int | None = None) -> Array:
     >>> tg.repeat(np.array([1.0, 2.0]), [3, 1])
     array([1., 1., 1., 2.])
     """
-    n = np.size(a) if axis is None else np.shape(a)[axis]
-    return take(a, np.repeat(np.arange(n), repeats), axis)
+    a, axis = line_up(a, axis)
+    return take(a, np.repeat(np.arange(np.shape(a)[axis]), repeats), axis)
 
 
 @implements(np.resize)
@@ -114,7 +116,10 @@ def pad(array: Array, pad_width: Any, mode: Any = "constant", *, constant_values
     if mode != "constant":
         raise TypeError(f"pad: mode {mode!r} has no derivative rule; edge, reflect, symmetric, wrap have one")
     if isinstance(pad_width, dict):
-        raise TypeError("pad: pad_width cannot be a dict with a Tensor; give a pair for each axis")
+        pairs = [(0, 0)] * array.ndim
+        for axis, width in pad_width.items():
+            pairs[axis] = (width, width) if isinstance(width, int) else width
+        pad_width = pairs
     constants = 0 if constant_values is None else constant_values
     frame = np.pad(np.zeros(np.shape(array), array.dtype), pad_width, constant_values=constants)
     before = np.broadcast_to(pad_width, (array.ndim, 2))[:, 0]
@@ -141,7 +146,7 @@ def diagonal(a: Array, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Array
     """
     last = moveaxis(a, (axis1, axis2), (-2, -1))
     *rest, rows, columns = last.shape
-    steps = _steps(rows, columns, offset)
+    steps = _steps(rows, columns, index(offset))
     return getitem(reshape(last, shape=(*rest, rows * columns)), index=(..., steps))
 
 
@@ -157,8 +162,8 @@ def diag(v: Array, k: int = 0) -> Array:
         return diagonal(v, k)
     if np.ndim(v) != 1:
         raise ValueError(f"diag: expected one axis or two, got shape {np.shape(v)}")
-    n = np.size(v) + abs(k)
-    return reshape(scatter_add(v, index=_steps(n, n, k), shape=(n * n,)), shape=(n, n))
+    n = np.size(v) + abs(index(k))
+    return reshape(scatter_add(v, index=_steps(n, n, index(k)), shape=(n * n,)), shape=(n, n))
 
 
 @implements(np.diagflat)
@@ -168,13 +173,13 @@ def diagflat(v: Array, k: int = 0) -> Array:
 
 
 @implements(np.trace)
-def trace(a: Array, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Array:
+def trace(a: Array, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = None) -> Array:
     """Sum of a diagonal; see `numpy.trace`.
 
     >>> print(tg.trace(np.array([[1.0, 2.0], [3.0, 4.0]])))
     5.0
     """
-    return np.sum(diagonal(a, offset, axis1, axis2), axis=-1)
+    return np.sum(diagonal(a, offset, axis1, axis2), axis=-1, dtype=dtype)
 
 
 @implements(np.tril)
@@ -185,13 +190,13 @@ def tril(m: Array, k: int = 0) -> Array:
     array([[1., 0.],
            [3., 4.]])
     """
-    return np.where(np.tril(np.ones(m.shape[-2:], bool), k), m, 0)
+    return np.where(np.tril(np.ones(m.shape[-2:], bool), k), m, m.dtype.type(0))
 
 
 @implements(np.triu)
 def triu(m: Array, k: int = 0) -> Array:
     """``m`` with zeros below its ``k``-th diagonal; see `numpy.triu`."""
-    return np.where(np.triu(np.ones(m.shape[-2:], bool), k), m, 0)
+    return np.where(np.triu(np.ones(m.shape[-2:], bool), k), m, m.dtype.type(0))
 
 
 # Joining
@@ -229,35 +234,46 @@ def stack_(*arrays: Array, axis: int = 0) -> Array:
 stack_.defvjp(arrays=lambda i, g, out, *arrays, axis: g[along(axis, i, g.ndim)])
 
 
+def _cast(arrays: Sequence[Array], dtype: Any, casting: Any) -> list[Array]:
+    """What is joined, cast to ``dtype`` if there is one."""
+    np.can_cast(float, float, casting)  # which refuses what is no rule of casting
+    if dtype is None:
+        return list(arrays)
+    return [as_array(x).astype(dtype, casting=casting) for x in arrays]
+
+
 @implements(np.concatenate)
-def concatenate(arrays: Sequence[Array], /, axis: int | None = 0) -> Array:
+def concatenate(
+    arrays: Sequence[Array], /, axis: int | None = 0, *, dtype: Any = None, casting: Any = "same_kind"
+) -> Array:
     """Arrays joined along an axis that they have; see `numpy.concatenate`.
 
     >>> tg.concatenate([np.array([[1.0, 2.0]]), np.array([[3.0, 4.0]])], axis=None)
     array([1., 2., 3., 4.])
     """
+    arrays = _cast(arrays, dtype, casting)
     if axis is None:
         return concatenate_(*(ravel(x) for x in arrays))
     return concatenate_(*arrays, axis=axis)
 
 
 @implements(np.stack)
-def stack(arrays: Sequence[Array], axis: int = 0) -> Array:
+def stack(arrays: Sequence[Array], axis: int = 0, *, dtype: Any = None, casting: Any = "same_kind") -> Array:
     """Arrays of one shape side by side along a new axis; see `numpy.stack`."""
-    return stack_(*arrays, axis=axis)
+    return stack_(*_cast(arrays, dtype, casting), axis=index(axis))
 
 
 @implements(np.hstack)
-def hstack(tup: Sequence[Array]) -> Array:
+def hstack(tup: Sequence[Array], *, dtype: Any = None, casting: Any = "same_kind") -> Array:
     """Arrays joined along the second axis, vectors along their only one; see `numpy.hstack`."""
-    arrays = [atleast_1d(x) for x in tup]
+    arrays = [atleast_1d(x) for x in _cast(tup, dtype, casting)]
     return concatenate_(*arrays, axis=0 if arrays and arrays[0].ndim == 1 else 1)
 
 
 @implements(np.vstack)
-def vstack(tup: Sequence[Array]) -> Array:
+def vstack(tup: Sequence[Array], *, dtype: Any = None, casting: Any = "same_kind") -> Array:
     """Arrays joined along the first axis, vectors as rows; see `numpy.vstack`."""
-    return concatenate_(*(atleast_2d(x) for x in tup), axis=0)
+    return concatenate_(*(atleast_2d(x) for x in _cast(tup, dtype, casting)), axis=0)
 
 
 @implements(np.dstack)

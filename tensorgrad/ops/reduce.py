@@ -1,24 +1,22 @@
-"""Reductions, cumulative sums and products, statistics, and normalisation by them.
+"""Reductions, cumulative sums and products, sums of exponentials, and normalisation.
 
-Tied extrema share the gradient equally, a subgradient. What is made of ops alone (`std`, `average`, the
-functions that leave NaN out) has NumPy's signature, less the options that tensors have no use for (out,
-where, dtype), which raise; its derivatives, of every order, are those of its parts.
+Tied extrema share the gradient equally, a subgradient.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
-from tensorgrad.core import NUMPY, Array, Tensor, broadcast_to, implements, op, sum_to
+from tensorgrad.core import Array, Tensor, broadcast_to, op, sum_to
+from tensorgrad.ops.arrays import in_floats, plain
 
 __all__ = [
-    "amax", "amin", "average", "cumprod", "cumsum", "log_softmax", "logsumexp", "max", "mean", "median",
-    "min", "nanmax", "nanmean", "nanmin", "nanprod", "nanstd", "nansum", "nanvar", "normalize", "prod", "ptp",
-    "softmax", "std", "sum", "var",
+    "amax", "amin", "cumprod", "cumsum", "log_softmax", "logsumexp", "max", "mean", "median", "min",
+    "normalize", "prod", "softmax", "sum", "var",
 ]  # fmt: skip
 
 Axis: TypeAlias = int | tuple[int, ...] | None  #: the axes that a reduction takes away, None for all
@@ -28,26 +26,27 @@ def _expand(reduced: Array, x: Array, axis: Axis, keepdims: bool) -> Array:
     """A reduction's result or cotangent with the reduced axes back, as axes of length 1."""
     if keepdims:
         return reduced
-    axes = _reduced_axes(x, axis)
+    axes = reduced_axes(x, axis)
     return reduced.reshape(tuple(1 if i in axes else n for i, n in enumerate(x.shape)))
 
 
-def _reduced_axes(x: Array, axis: Axis) -> set[int]:
+def reduced_axes(x: Array, axis: Axis) -> set[int]:
     """The axes that a reduction over ``axis`` takes away."""
     ndim = np.ndim(x)
     if axis is None:
         return {*range(ndim)}
-    return {i % ndim for i in (axis if isinstance(axis, tuple) else (axis,)) if ndim}
+    return {i % ndim for i in (axis if isinstance(axis, (tuple, list)) else (axis,)) if ndim}
 
 
-def _elements(x: Array, axis: Axis) -> int:
+def elements(x: Array, axis: Axis) -> int:
     """How many elements go into each result."""
-    return math.prod(np.shape(x)[i] for i in _reduced_axes(x, axis))
+    return math.prod(np.shape(x)[i] for i in reduced_axes(x, axis))
 
 
 def _share(g: Array, chosen: Array, axis: Axis) -> Array:
     """A cotangent divided equally among the chosen elements."""
-    return np.where(chosen, g / np.sum(chosen, axis=axis, keepdims=True).astype(g.dtype), 0)
+    axes = tuple(reduced_axes(chosen, axis))
+    return np.where(chosen, g / np.sum(chosen, axis=axes, keepdims=True).astype(g.dtype), 0)
 
 
 @op(numpy=np.sum)
@@ -70,33 +69,37 @@ def mean(x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
     >>> tg.mean(np.array([[1.0, 2.0], [3.0, 4.0]]), axis=1)
     array([1.5, 3.5])
     """
-    if not _elements(x, axis):
+    if not elements(x, axis):
         raise ValueError("mean: expected at least one element, got an empty array")
     return np.mean(x, axis=axis, keepdims=keepdims)
 
 
 mean.defvjp(
-    x=lambda g, out, x, axis, keepdims: broadcast_to(
-        _expand(g, x, axis, keepdims) / _elements(x, axis), shape=x.shape
+    x=in_floats(
+        lambda g, out, x, axis, keepdims: broadcast_to(
+            _expand(g, x, axis, keepdims) / elements(x, axis), shape=x.shape
+        )
     )
 )
 
 
 @op(numpy=np.var)
+@in_floats
 def var(x: Array, *, axis: Axis = None, ddof: float = 0, keepdims: bool = False) -> Array:
     """sum((x - mean(x))^2) / (n - ddof) over ``axis``; see `numpy.var`. ValueError unless n > ddof.
 
     >>> print(tg.var(np.array([1.0, 2.0, 3.0]), ddof=1))
     1.0
     """
-    elements = _elements(x, axis)
-    if elements <= ddof:
-        raise ValueError(f"var: expected more elements than ddof={ddof}, got {elements}")
+    count = elements(x, axis)
+    if count <= ddof or not count:
+        raise ValueError(f"var: expected more elements than ddof={ddof}, got {count}")
     return np.var(x, axis=axis, ddof=ddof, keepdims=keepdims)
 
 
+@in_floats
 def _var_vjp(g: Array, out: Array, x: Array, axis: Axis, ddof: float, keepdims: bool) -> Array:
-    share = _expand(g, x, axis, keepdims) * (2 / (_elements(x, axis) - float(ddof)))
+    share = _expand(g, x, axis, keepdims) * (2 / (elements(x, axis) - float(ddof)))
     return share * (x - np.mean(x, axis=axis, keepdims=True))
 
 
@@ -118,10 +121,11 @@ def prod(x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
 def _prod_vjp(g: Array, out: Array, x: Array, axis: Axis, keepdims: bool) -> Array:
     g, out = _expand(g, x, axis, keepdims), _expand(out, x, axis, keepdims)
     size = np.abs(out)
-    if np.all((size >= np.finfo(x.dtype).tiny) & (size < np.inf)):
+    if not isinstance(x, Tensor) and np.all((size >= np.finfo(x.dtype).tiny) & (size < np.inf)):
         return g * (out / x)
-    # With a zero (or overflow): the last of the cumulative products over the axes laid behind one another.
-    axes = _reduced_axes(x, axis)
+    # With a zero (or overflow), and for higher derivatives, in which out / x cancels: the last of the
+    # cumulative products over the axes laid behind one another.
+    axes = reduced_axes(x, axis)
     order = (*(i for i in range(x.ndim) if i not in axes), *sorted(axes))
     laid = np.transpose(x, order)
     lines = laid.reshape((*laid.shape[: x.ndim - len(axes)], -1))
@@ -133,6 +137,7 @@ def _prod_vjp(g: Array, out: Array, x: Array, axis: Axis, keepdims: bool) -> Arr
 prod.defvjp(x=_prod_vjp)
 
 
+@in_floats
 def _extremum_vjp(g: Array, out: Array, x: Array, axis: Axis, keepdims: bool) -> Array:
     chosen = (x == _expand(out, x, axis, keepdims)) | np.isnan(x)  # a NaN, if there is one, is the result
     return _share(_expand(g, x, axis, keepdims), chosen, axis)
@@ -165,7 +170,6 @@ def min(x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
 
 min.defvjp(x=_extremum_vjp)
 amax, amin = max, min
-NUMPY[np.amax], NUMPY[np.amin] = NUMPY[np.max], NUMPY[np.min]  # NumPy's aliases are functions of their own
 
 
 @op(numpy=np.median)
@@ -182,10 +186,11 @@ def median(x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
     return np.median(x, axis=axis, keepdims=keepdims)
 
 
+@in_floats
 def _median_vjp(g: Array, out: Array, x: Array, axis: Axis, keepdims: bool) -> Array:
     half = 0.5 * _expand(g, x, axis, keepdims)
-    x = x.data if isinstance(x, Tensor) else x
-    middle = [np.quantile(x, 0.5, axis=axis, keepdims=True, method=m) for m in ("lower", "higher")]
+    axes, x = tuple(reduced_axes(x, axis)), plain(x)
+    middle = [np.quantile(x, 0.5, axis=axes, keepdims=True, method=m) for m in ("lower", "higher")]
     lower, higher = (_share(half, (x == m) | np.isnan(x), axis) for m in middle)
     return lower + higher
 
@@ -257,6 +262,7 @@ cumprod.defvjp(x=_along(_cumprod_lines_vjp))
 
 
 @op
+@in_floats
 def logsumexp(x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
     """log(sum(exp(x))) over ``axis`` (all axes by default), shifted by the maximum: it never overflows.
 
@@ -272,6 +278,7 @@ def logsumexp(x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
     return out if keepdims else np.squeeze(out, axis=axis)
 
 
+@in_floats
 def _logsumexp_vjp(g: Array, out: Array, x: Array, axis: Axis, keepdims: bool) -> Array:
     nothing = _expand(out, x, axis, keepdims) == -np.inf
     shares = np.where(nothing, 0, softmax(np.where(nothing, 0, x), axis=axis))
@@ -282,6 +289,7 @@ logsumexp.defvjp(x=_logsumexp_vjp)
 
 
 @op
+@in_floats
 def softmax(x: Array, *, axis: Axis = -1) -> Array:
     """exp(x) / sum(exp(x)) over ``axis``, shifted by the maximum so that it never overflows.
 
@@ -292,10 +300,11 @@ def softmax(x: Array, *, axis: Axis = -1) -> Array:
     return e / np.sum(e, axis=axis, keepdims=True)
 
 
-softmax.defvjp(x=lambda g, out, x, axis: out * (g - np.sum(g * out, axis=axis, keepdims=True)))
+softmax.defvjp(x=in_floats(lambda g, out, x, axis: out * (g - np.sum(g * out, axis=axis, keepdims=True))))
 
 
 @op
+@in_floats
 def log_softmax(x: Array, *, axis: Axis = -1) -> Array:
     """log(softmax(x)) over ``axis``: x - logsumexp(x), which neither overflows nor becomes log(0).
 
@@ -306,161 +315,7 @@ def log_softmax(x: Array, *, axis: Axis = -1) -> Array:
     return shifted - np.log(np.sum(np.exp(shifted), axis=axis, keepdims=True))
 
 
-log_softmax.defvjp(x=lambda g, out, x, axis: g - np.exp(out) * np.sum(g, axis=axis, keepdims=True))
-
-
-# Statistics made of ops
-
-
-@implements(np.std)
-def std(a: Array, axis: Axis = None, *, ddof: float = 0, keepdims: bool = False) -> Array:
-    """sqrt(var(a)) over ``axis``; see `numpy.std`. Where all elements are equal it is 0, with gradient 0.
-
-    >>> print(tg.std(np.array([1.0, 2.0, 3.0]), ddof=1))
-    1.0
-    """
-    largest, smallest = (f(a, axis=axis, keepdims=keepdims) for f in (np.max, np.min))
-    return _root(var(a, axis=axis, ddof=ddof, keepdims=keepdims), largest, smallest)
-
-
-def _root(variance: Array, largest: Array, smallest: Array) -> Array:
-    """The square root of a variance, 0 where all elements are equal.
-
-    Rounding of the mean can make the variance positive there, and the slope of its root arbitrary.
-    """
-    constant = largest == smallest
-    return np.where(constant, 0, np.sqrt(np.where(constant, 1, variance)))
-
-
-@implements(np.ptp)
-def ptp(a: Array, axis: Axis = None, *, keepdims: bool = False) -> Array:
-    """max(a) - min(a) over ``axis``; see `numpy.ptp`.
-
-    >>> print(tg.ptp(np.array([1.0, 5.0, 3.0])))
-    4.0
-    """
-    return np.max(a, axis=axis, keepdims=keepdims) - np.min(a, axis=axis, keepdims=keepdims)
-
-
-@implements(np.average)
-def average(a: Array, axis: Axis = None, weights: Array = None, *, keepdims: bool = False) -> Array:
-    """sum(a weights) / sum(weights) over ``axis``, differentiable in both; see `numpy.average`.
-
-    The weights have the shape of ``a`` or of its axes ``axis``. ZeroDivisionError if a sum of them is 0.
-
-    >>> print(tg.average(np.array([1.0, 3.0]), weights=np.array([3.0, 1.0])))
-    1.5
-    """
-    if weights is None:
-        return np.mean(a, axis=axis, keepdims=keepdims)
-    if np.shape(weights) != np.shape(a):
-        weights = _along_axes(weights, np.shape(a), axis)
-    total = np.sum(weights, axis=axis, keepdims=keepdims)
-    if np.any(total == 0):
-        raise ZeroDivisionError("average: the weights sum to zero")
-    return np.sum(a * weights, axis=axis, keepdims=keepdims) / total
-
-
-def _along_axes(weights: Array, shape: tuple[int, ...], axis: Axis) -> Array:
-    """Weights of the axes ``axis`` as an array that broadcasts against ``shape``."""
-    axes = (
-        [i % len(shape) for i in (axis if isinstance(axis, tuple) else (axis,))] if axis is not None else []
-    )
-    if np.shape(weights) != tuple(shape[i] for i in axes) or not axes:
-        raise ValueError(
-            f"average: expected weights of the shape of a, {shape}, or of its axes {axis}, "
-            f"got {np.shape(weights)}"
-        )
-    weights = np.transpose(weights, tuple(np.argsort(axes).tolist()))
-    return np.reshape(weights, tuple(n if i in axes else 1 for i, n in enumerate(shape)))
-
-
-# NaN left out: it has gradient 0, since the result does not depend on what it would have been.
-
-
-@implements(np.nansum)
-def nansum(a: Array, axis: Axis = None, *, keepdims: bool = False) -> Array:
-    """Sum of the elements that are not NaN; see `numpy.nansum`.
-
-    >>> print(tg.nansum(np.array([1.0, np.nan, 3.0])))
-    4.0
-    """
-    return np.sum(np.where(np.isnan(a), 0, a), axis=axis, keepdims=keepdims)
-
-
-@implements(np.nanprod)
-def nanprod(a: Array, axis: Axis = None, *, keepdims: bool = False) -> Array:
-    """Product of the elements that are not NaN; see `numpy.nanprod`.
-
-    >>> print(tg.nanprod(np.array([2.0, np.nan, 3.0])))
-    6.0
-    """
-    return np.prod(np.where(np.isnan(a), 1, a), axis=axis, keepdims=keepdims)
-
-
-@implements(np.nanmean)
-def nanmean(a: Array, axis: Axis = None, *, keepdims: bool = False) -> Array:
-    """Mean of the elements that are not NaN; see `numpy.nanmean`. ValueError where all are.
-
-    >>> print(tg.nanmean(np.array([1.0, np.nan, 3.0])))
-    2.0
-    """
-    total = nansum(a, axis, keepdims=keepdims)
-    return total / _numbers("nanmean", a, axis, keepdims).astype(total.dtype)
-
-
-@implements(np.nanvar)
-def nanvar(a: Array, axis: Axis = None, *, ddof: float = 0, keepdims: bool = False) -> Array:
-    """Variance of the elements that are not NaN; see `numpy.nanvar`. ValueError unless they outnumber ddof.
-
-    >>> print(tg.nanvar(np.array([1.0, np.nan, 3.0])))
-    1.0
-    """
-    # The zeros come before the square: its slope at NaN would be NaN, and NaN times zero is no zero.
-    centered = np.where(np.isnan(a), 0, a - nanmean(a, axis, keepdims=True))
-    total = np.sum(np.square(centered), axis=axis, keepdims=keepdims)
-    return total / (_numbers("nanvar", a, axis, keepdims, ddof) - ddof).astype(total.dtype)
-
-
-@implements(np.nanstd)
-def nanstd(a: Array, axis: Axis = None, *, ddof: float = 0, keepdims: bool = False) -> Array:
-    """Standard deviation of the elements that are not NaN; see `numpy.nanstd`, and `std` for equal elements.
-
-    >>> print(tg.nanstd(np.array([1.0, np.nan, 3.0])))
-    1.0
-    """
-    variance = nanvar(a, axis, ddof=ddof, keepdims=keepdims)
-    return _root(variance, nanmax(a, axis, keepdims=keepdims), nanmin(a, axis, keepdims=keepdims))
-
-
-@implements(np.nanmax)
-def nanmax(a: Array, axis: Axis = None, *, keepdims: bool = False) -> Array:
-    """Maximum of the elements that are not NaN; see `numpy.nanmax`. ValueError where all are.
-
-    >>> print(tg.nanmax(np.array([1.0, np.nan, 3.0])))
-    3.0
-    """
-    _numbers("nanmax", a, axis, keepdims)
-    return np.max(np.where(np.isnan(a), -np.inf, a), axis=axis, keepdims=keepdims)
-
-
-@implements(np.nanmin)
-def nanmin(a: Array, axis: Axis = None, *, keepdims: bool = False) -> Array:
-    """Minimum of the elements that are not NaN; see `numpy.nanmin`. ValueError where all are.
-
-    >>> print(tg.nanmin(np.array([1.0, np.nan, 3.0])))
-    1.0
-    """
-    _numbers("nanmin", a, axis, keepdims)
-    return np.min(np.where(np.isnan(a), np.inf, a), axis=axis, keepdims=keepdims)
-
-
-def _numbers(name: str, a: Array, axis: Axis, keepdims: bool, ddof: float = 0) -> Any:
-    """How many elements are not NaN; ValueError unless they are more than ``ddof``."""
-    count = np.sum(~np.isnan(a), axis=axis, keepdims=keepdims)
-    if np.any(count <= ddof):
-        raise ValueError(f"{name}: expected more than {ddof} elements that are not NaN in every slice")
-    return count
+log_softmax.defvjp(x=in_floats(lambda g, out, x, axis: g - np.exp(out) * np.sum(g, axis=axis, keepdims=True)))
 
 
 @op(elementwise=True)

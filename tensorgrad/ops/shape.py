@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from operator import index
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
 from tensorgrad.core import Array, broadcast_to, implements, op
+from tensorgrad.ops.arrays import alike, plain
 
 __all__ = [
-    "atleast_1d", "atleast_2d", "atleast_3d", "broadcast_arrays", "expand_dims", "matrix_transpose",
-    "meshgrid", "moveaxis", "ravel", "reshape", "rollaxis", "squeeze", "swapaxes", "tile", "transpose",
+    "atleast_1d", "atleast_2d", "atleast_3d", "broadcast_arrays", "expand_dims", "linspace",
+    "matrix_transpose", "meshgrid", "moveaxis", "ravel", "reshape", "rollaxis", "squeeze", "swapaxes", "tile",
+    "transpose",
 ]  # fmt: skip
 
 Axes: TypeAlias = int | Sequence[int]
@@ -21,12 +24,14 @@ Axes: TypeAlias = int | Sequence[int]
 def reshape(x: Array, *, shape: Axes, order: Literal["C", "F"] = "C") -> Array:
     """The same elements, row-major or (``order="F"``) column-major, in another shape; see `numpy.reshape`.
 
+    Under that name ``order="A"`` asks how the elements lie in memory.
+
     >>> tg.reshape(np.array([1.0, 2.0, 3.0, 4.0]), shape=(2, -1))
     array([[1., 2.],
            [3., 4.]])
     """
     if order not in ("C", "F"):
-        raise TypeError(f"reshape: order must be 'C' or 'F', got {order!r}")  # A and K ask about memory
+        raise TypeError(f"reshape: order must be 'C' or 'F', got {order!r}")
     if order == "C" and _is_flattened_batch(x, shape):
         # Copied in runs as long as the batch, which stays innermost: up to seven times as fast as one by one.
         return np.moveaxis(x, 0, -1).reshape(-1, x.shape[0]).T
@@ -48,6 +53,17 @@ def _is_flattened_batch(x: Array, shape: Any) -> bool:
     )
 
 
+def _settle(order: str, x: Array) -> Any:
+    """An order as C or F: with A that in which ``x`` lies in memory; other words as they are."""
+    order = order.upper() if isinstance(order, str) else "C" if order is None else order
+    return ("F" if np.asarray(plain(x)).flags.fnc else "C") if order == "A" else order
+
+
+@implements(np.reshape)
+def reshape_(x: Array, shape: Axes, order: Any = "C") -> Array:
+    return reshape(x, shape=shape, order=_settle(order, x))
+
+
 @op(numpy=np.transpose)
 def transpose(x: Array, *, axes: tuple[int, ...] | None = None) -> Array:
     """``x`` with its axes permuted, reversed by default; see `numpy.transpose`.
@@ -58,7 +74,8 @@ def transpose(x: Array, *, axes: tuple[int, ...] | None = None) -> Array:
     return np.transpose(x, axes)
 
 
-def _inverse(axes: tuple[int, ...] | None) -> tuple[int, ...] | None:
+def _inverse(axes: int | tuple[int, ...] | None) -> tuple[int, ...] | None:
+    axes = (axes,) if isinstance(axes, (int, np.integer)) else axes
     return None if axes is None else tuple(int(i) for i in np.argsort([i % len(axes) for i in axes]))
 
 
@@ -114,9 +131,15 @@ def _reshape_as(rule: Callable[..., Any], x: Array, *args: Any) -> Array:
 
 
 @implements(np.ravel)
-def ravel(a: Array, order: Literal["C", "F"] = "C") -> Array:
+def ravel(a: Array, order: Literal["C", "F", "A", "K"] = "C") -> Array:
     """All elements along one axis; see `numpy.ravel`."""
-    return reshape(a, shape=-1, order=order)
+    if order in (
+        "K",
+        "k",
+    ):  # as they lie in memory: from the axis of the longest stride to that of the shortest
+        strides = np.asarray(plain(a)).strides
+        a, order = transpose(a, axes=tuple(sorted(range(len(strides)), key=lambda i: -abs(strides[i])))), "C"
+    return reshape(a, shape=-1, order=_settle(order, a))
 
 
 @implements(np.squeeze)
@@ -190,6 +213,34 @@ def meshgrid(
     return grids if sparse else broadcast_arrays(*grids)
 
 
+@implements(np.linspace)
+def linspace(
+    start: Array,
+    stop: Array,
+    num: int = 50,
+    endpoint: bool = True,
+    retstep: bool = False,
+    dtype: Any = None,
+    axis: int = 0,
+) -> Any:
+    """``num`` numbers at equal distances from ``start`` to ``stop``; see `numpy.linspace`.
+
+    >>> tg.grad(lambda stop: tg.linspace(0.0, stop, 5).sum())(1.0)
+    array(2.5)
+    """
+    start, stop, _ = alike(start, stop, 0.0)
+    if num < 0:
+        raise ValueError(f"linspace: expected num to be 0 at least, got {num}")
+    steps = index(num) - 1 if endpoint else index(num)
+    share = np.arange(num).reshape((-1,) + (1,) * max(start.ndim, stop.ndim)) / max(steps, 1)
+    share = share.astype(np.result_type(start.dtype, stop.dtype, 0.0))
+    out = start * (1 - share) + stop * share
+    out = out if axis == 0 else moveaxis(out, 0, axis)
+    if dtype is not None:
+        out = (np.floor(out) if np.dtype(dtype).kind in "iu" else out).astype(dtype)
+    return (out, (stop - start) / steps if steps > 0 else np.nan) if retstep else out
+
+
 @implements(np.tile)
 def tile(A: Array, reps: Any) -> Array:  # noqa: N803 - NumPy's name
     """``A`` repeated ``reps`` times along each axis; see `numpy.tile`.
@@ -198,9 +249,11 @@ def tile(A: Array, reps: Any) -> Array:  # noqa: N803 - NumPy's name
     array([[1., 2., 1., 2.],
            [1., 2., 1., 2.]])
     """
-    times = tuple(int(n) for n in np.atleast_1d(reps))
+    times = tuple(index(n) for n in np.atleast_1d(reps))
     shape = (1,) * (len(times) - np.ndim(A)) + np.shape(A)
     times = (1,) * (len(shape) - len(times)) + times
+    if not np.size(A):
+        return reshape(A, shape=tuple(m * n for m, n in zip(times, shape, strict=True)))
     beside = reshape(A, shape=[m for n in shape for m in (1, n)])  # an axis of copies before every axis
     copies = broadcast_to(beside, shape=tuple(m for pair in zip(times, shape, strict=True) for m in pair))
     return reshape(copies, shape=tuple(m * n for m, n in zip(times, shape, strict=True)))

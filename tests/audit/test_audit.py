@@ -3,6 +3,7 @@
 import pytest
 from helpers import wrong_ops
 
+import tensorgrad as tg
 from tensorgrad import audit
 from tensorgrad.audit import SAMPLES, Sample
 from tensorgrad.audit.sample import of, positive
@@ -33,3 +34,32 @@ def test_the_audit_names_an_op_without_samples():
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_the_audit_passes_every_op(dtype):
     assert [row for row in audit.run(dtypes=[dtype]) if not row.ok] == []
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_the_audit_finds_what_writes_into_what_it_was_given(monkeypatch, dtype):
+    @tg.op
+    def scribbled(x):
+        return x * 2
+
+    def formula(g, out, x):
+        g *= 2
+        return g
+
+    @tg.op
+    def overwritten(x):
+        x *= 2
+        return x + 0
+
+    scribbled.defvjp(x=formula)
+    overwritten.defvjp(x=lambda g, out, x: 2 * g)
+    for name in ("scribbled", "overwritten"):
+        monkeypatch.setitem(SAMPLES, name, (Sample("1d", of(positive(3))),))
+    problems = {row.op: row.problem for row in audit.run(dtypes=[dtype], orders=1) if not row.ok}
+    assert problems.keys() == {"scribbled", "overwritten"}
+    assert problems["scribbled"].startswith(
+        "1d: ValueError: the vjp of scribbled for x writes into its cotangent"
+    )
+    assert problems["overwritten"].startswith(
+        "1d: ValueError: overwritten: the forward writes into its argument"
+    )

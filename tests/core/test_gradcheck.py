@@ -254,3 +254,82 @@ def test_in_float32_gross_mistakes_are_found():
         tg.gradcheck(doubled, np.array([0.3]), dtype="float32")
     with pytest.raises(ValueError, match="expected dtype float64 or float32, got 'int8'"):
         tg.gradcheck(tg.tanh, np.array([0.3]), dtype="int8")
+
+
+# What writes into what it was given
+
+
+def writes_into_its_cotangent(g, out, x):
+    g *= 3 * x * x
+    return g
+
+
+def writes_into_the_output(g, out, x):
+    out[...] = g * 3 * x * x
+    return out
+
+
+def writes_into_its_argument(g, out, x):
+    np.multiply(x, x, out=x)
+    return g * 3 * x
+
+
+def sorts_its_cotangent(g, out, x):
+    g.sort()
+    return g * 3 * x * x
+
+
+@pytest.mark.parametrize("formula", [
+    writes_into_its_cotangent, writes_into_the_output, writes_into_its_argument, sorts_its_cotangent,
+])  # fmt: skip
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_formula_that_writes_into_what_it_was_given_is_named(formula, dtype):
+    """Also where its cotangent comes from another formula, which may have given it to others too."""
+    cube = op_with(formula)
+    for f in (cube, lambda x: np.exp(cube(np.exp(x)) + np.sin(x))):
+        with pytest.raises(ValueError, match=r"^the vjp of cube for x writes into its cotangent or another"):
+            tg.gradcheck(f, np.array([0.5, -0.3, 0.4]), dtype=dtype)
+
+
+def test_a_joint_formula_that_writes_into_its_cotangent_is_named():
+    @tg.op
+    def product(x, y):
+        return x * y
+
+    def both(g, out, x, y):
+        gx = g * y
+        g *= x
+        return gx, g
+
+    product.defvjp_joint(both)
+    with pytest.raises(ValueError, match=r"^the vjp of product for x writes into"):
+        tg.gradcheck(lambda x: product(np.exp(x), x), np.ones(2))
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_forward_that_writes_into_its_argument_is_named(inside):
+    @tg.op
+    def shifted(x):
+        x += 1
+        return 2 * x
+
+    shifted.defvjp(x=lambda g, out, x: 2 * g)
+    f = (lambda x: shifted(np.exp(x))) if inside else shifted
+    with pytest.raises(ValueError, match=r"^shifted: the forward writes into its argument.*x float64 \(2,\)"):
+        tg.gradcheck(f, np.array([0.5, -0.3]))
+
+
+def test_a_formula_finds_its_arguments_as_they_were_after_a_gradcheck():
+    """What is read-only is read-only for the check alone."""
+    w = tg.Parameter([1.0, 2.0])
+    assert tg.gradcheck(lambda x: (x * w).sum(), np.ones(2)).ok
+    w.data = [3.0, 4.0]
+    np.testing.assert_array_equal(w.data, [3.0, 4.0])
+
+
+def test_an_error_of_a_formula_that_writes_nothing_is_its_own():
+    def broken(g, out, x):
+        raise ValueError("no such thing")
+
+    with pytest.raises(ValueError, match=r"^no such thing$"):
+        tg.gradcheck(op_with(broken), np.ones(3))

@@ -331,3 +331,19 @@ def test_stop_gradient_makes_a_constant():
     assert tg.grad(lambda x: x * tg.stop_gradient(x * x))(3.0) == 9.0
     assert tg.grad(tg.grad(lambda x: x**3 + x * tg.stop_gradient(x)))(3.0) == 18.0
     assert tg.stop_gradient(2.0) == 2.0
+
+
+@pytest.mark.parametrize("f", [
+    lambda x: np.sum(x > 0), lambda x: np.count_nonzero(x), lambda x: np.argmax(x), lambda x: x[0] > 0,
+    lambda x: 3, lambda x: True, lambda x: tg.Tensor([1, 2]).sum(), lambda x: np.any(x < 0),
+], ids=["hits", "count", "place", "comparison", "integer", "bool", "tensor of integers", "any"])  # fmt: skip
+@pytest.mark.parametrize("derivative", [
+    lambda f, x: tg.grad(f)(x), lambda f, x: tg.value_and_grad(f)(x), lambda f, x: tg.vjp(f, x),
+    lambda f, x: tg.jvp(f, (x,), (x,)), lambda f, x: tg.jacobian(f)(x), lambda f, x: tg.hessian(f)(x),
+    lambda f, x: tg.hvp(f)(x, x),
+], ids=["grad", "value_and_grad", "vjp", "jvp", "jacobian", "hessian", "hvp"])  # fmt: skip
+def test_what_counts_or_compares_has_no_gradient(f, derivative):
+    with pytest.raises(
+        TypeError, match=r"the result is (bool|int64), and what counts or compares has no grad"
+    ):
+        derivative(f, np.array([1.0, -2.0]))

@@ -220,3 +220,21 @@ def test_training_then_use_of_a_network():
         "BatchNorm1.scale",
         "BatchNorm1.shift",
     ]
+
+
+def test_under_checkpoint_the_running_statistics_move_once():
+    x = np.random.default_rng(0).standard_normal((6, 3))
+    plain, once, inside = (tg.BatchNorm(3, dtype="float64") for _ in range(3))
+    nested = tg.checkpoint(lambda x: tg.checkpoint(inside)(x) * 2)
+    for layer, f in ((plain, plain), (once, tg.checkpoint(once)), (inside, nested)):
+        for _ in range(2):
+            f(x).sum().backward()
+        np.testing.assert_array_equal(layer.running_mean.data, plain.running_mean.data)
+        np.testing.assert_array_equal(layer.running_variance.data, plain.running_variance.data)
+    assert plain.running_mean.data.any()
+    # A derivative of second order computes it again and again.
+    before = once.running_mean.data.copy()
+    once.scale.zero_grad()
+    tg.grad(lambda x: tg.grad(lambda x: (tg.checkpoint(once)(x) ** 2).sum())(x).sum())(x)
+    moved = 0.9 * before + 0.1 * x.mean(axis=0)
+    np.testing.assert_allclose(once.running_mean.data, moved, rtol=1e-14)

@@ -347,7 +347,7 @@ def test_clip_is_numpys_and_differentiable_in_its_bounds():
     np.testing.assert_array_equal(tg.clip(x, lower, upper), np.clip(x, lower, upper))
     tg.gradcheck(np.clip, x, lower, upper, order=2)
     assert np.clip(leaf([0.5], "float32"), 0, 1.0).dtype == np.float32
-    with pytest.raises(ValueError, match="clip: expected a_min and a_max, or min and max, got some of both"):
+    with pytest.raises(ValueError, match="clip: expected both a_min and a_max"):
         tg.clip(leaf([0.0]), 0, max=1)
 
 

@@ -348,7 +348,7 @@ def test_sort_agrees_with_autograd(shape, data):
     ("np.take(x, 0.5)", TypeError, "Cannot cast"),
     ("np.take(x, 9)", IndexError, "getitem: index 9 is out of bounds"),
     ("np.take(x, 0, mode='warp')", ValueError, "take: mode must be"),
-    ("np.take(x, 0, out=np.zeros(()))", TypeError, "take: no option out"),
+    ("np.take(x, 0, out=np.zeros(()))", TypeError, "take: out cannot be used"),
     ("np.take_along_axis(x, np.array([0, 1]), 0)", ValueError, "take_along_axis: expected integers"),
     ("np.take_along_axis(x, np.ones((2, 3)), 0)", ValueError, "take_along_axis: expected integers"),
     ("np.sort(x, order='f')", TypeError, "sort.*order"),
@@ -362,3 +362,51 @@ def test_sort_agrees_with_autograd(shape, data):
 )
 def test_what_does_not_fit_or_is_not_supported_is_named(call, error, message):
     assert_refused(call, error, message, x=leaf(np.ones((2, 3))))
+
+
+# gradient
+
+
+@pytest.mark.parametrize(("call", "shape"), [
+    ("np.gradient(x)", (5,)), ("np.gradient(x, edge_order=2)", (5,)), ("np.gradient(x, 0.5)", (2,)),
+    ("np.gradient(x, [0.0, 1.0, 1.5, 4.0], edge_order=2)", (4,)), ("np.gradient(x, axis=1)", (3, 4)),
+    ("np.gradient(x, 2.0, [0.0, 1.0, 4.0])[1]", (4, 3)), ("np.gradient(x, 2.0, axis=(-1, 0))[0]", (3, 3)),
+    ("np.gradient(x)[2]", (2, 3, 2)), ("np.gradient(x, -1.0, edge_order=2)", (3,)),
+])  # fmt: skip
+def test_gradient_is_numpys(call, shape):
+    x = np.random.default_rng(0).standard_normal(shape)
+    np.testing.assert_allclose(evaluate(call, x=leaf(x)).data, evaluate(call, x=x), rtol=1e-12, atol=1e-14)
+    tg.gradcheck(lambda x: evaluate(call, x=x), x, order=2)
+
+
+@refused_calls(
+    ("np.gradient(x, 1.0, 2.0, 3.0)", TypeError, "gradient: expected a spacing for each of 2 axes, got 3"),
+    ("np.gradient(x, [0.0, 1.0])", TypeError, "gradient: expected a spacing"),
+    ("np.gradient(x, 1.0, [0.0, 1.0])", ValueError, "gradient: expected a number or 3 places for axis 1"),
+    (
+        "np.gradient(x, axis=0, edge_order=2)",
+        ValueError,
+        "gradient: expected more than 2 elements along axis 0",
+    ),
+    ("np.gradient(x, edge_order=3)", ValueError, "gradient: expected edge_order 1 or 2, got 3"),
+    ("np.gradient(x > 0)", TypeError, "boolean"),
+)
+def test_gradient_refuses_what_has_no_neighbours(call, error, message):
+    assert_refused(call, error, message, x=leaf(np.ones((2, 3))))
+
+
+def test_the_elements_of_a_tensor_without_axes():
+    t = leaf(3.0)
+    for found in (np.repeat(t, 3, axis=0), np.take(t, [0, 0, 0], axis=-1), np.tile(t, 3)):
+        assert found.shape == (3,)
+    np.repeat(t, 3, axis=0).sum().backward()
+    assert t.grad == 3
+
+
+def test_where_of_a_condition_alone_gives_places():
+    x = leaf([[0.0, 2.0], [3.0, 0.0]])
+    for found, truth in zip(np.where(x), np.where(x.data), strict=True):
+        assert type(found) is np.ndarray
+        np.testing.assert_array_equal(found, truth)
+    with pytest.raises(TypeError, match="where: missing argument y"):
+        np.where(x > 0, x)
