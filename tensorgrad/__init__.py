@@ -9,6 +9,7 @@ theirs is first asked for, so that `import tensorgrad` takes little longer than 
 
 import typing as _typing
 
+from tensorgrad.core.context import *
 from tensorgrad.core.detect_nan import *
 from tensorgrad.core.engine import *
 from tensorgrad.core.gradcheck import *
