@@ -236,8 +236,9 @@ def linspace(
     share = share.astype(np.result_type(start.dtype, stop.dtype, 0.0))
     out = start * (1 - share) + stop * share
     out = out if axis == 0 else moveaxis(out, 0, axis)
-    if dtype is not None:
-        out = (np.floor(out) if np.dtype(dtype).kind in "iu" else out).astype(dtype)
+    if dtype is not None and np.dtype(dtype).kind != "f":
+        raise TypeError(f"linspace: expected a floating dtype, got {np.dtype(dtype)}")
+    out = out if dtype is None else out.astype(dtype)
     return (out, (stop - start) / steps if steps > 0 else np.nan) if retstep else out
 
 

@@ -38,7 +38,7 @@ REFUSED = {
     "counts elements and has no derivative rule": "norm with ord=0 counts",
     "has no derivative for shape": "further columns of U and Q are no functions of the matrix",
     "a derivative needs a floating result": "a cast to integers has no derivative",
-    "expected a floating dtype": "nor has a mean in integers",
+    "expected a floating dtype": "nor has a mean or a distance in integers",
     # Where NumPy gives NaN with a warning
     "expected at least one element": "the mean and the median of nothing",
     "elements in every slice": "a variance of fewer elements than ddof",
