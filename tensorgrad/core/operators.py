@@ -68,6 +68,8 @@ def has_own_protocol(x: object) -> bool:
     kind = type(x)
     if isinstance(x, (Operators, np.ndarray, np.generic)) or kind in (float, int, list, tuple):
         return False
+    if hasattr(kind, "toarray"):  # a sparse matrix, whose operators would drop the graph: it is refused
+        return False
     return hasattr(kind, "__array_ufunc__") or getattr(kind, "__array_priority__", 0) > 0
 
 

@@ -123,7 +123,7 @@ def _linearize(
         finally:
             paused.reset(token)
         gradients = [
-            _hand_out(found[x.serial] if x.serial in found else np.zeros_like(x.data), record)
+            _hand_out(found[x.serial] if x.serial in found else np.zeros_like(x.data, subok=False), record)
             for x in variables
         ]
         return rebuild(args, gradients)  # type: ignore[no-any-return]  # a tuple, as args is

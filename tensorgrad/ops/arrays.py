@@ -10,15 +10,13 @@ import numpy as np
 
 from tensorgrad.core import Array, Tensor
 
-__all__ = ["alike", "as_array", "in_floats", "plain"]
-
 _HALF = np.dtype(np.float16)
 _USUAL = frozenset({np.dtype(np.float32), np.dtype(np.float64)})
 
 
 def plain(x: Array) -> Any:
     """The values of a Tensor; anything else as it is."""
-    return x.data if isinstance(x, Tensor) else x
+    return np.asarray(x.data) if isinstance(x, Tensor) else x
 
 
 def as_array(x: Array) -> Array:

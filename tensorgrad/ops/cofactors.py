@@ -10,8 +10,6 @@ from tensorgrad.core import Array, Tensor
 from tensorgrad.ops.arrays import plain
 from tensorgrad.ops.shape import reshape
 
-__all__ = ["cofactors"]
-
 #: How far the singular values of one part of a matrix lie apart, whose derivatives are taken by its inverse.
 _GRADE = 100
 

@@ -97,12 +97,12 @@ NUMPY[np.amax], NUMPY[np.amin] = NUMPY[np.max], NUMPY[np.min]  # NumPy's aliases
 
 
 def _with_options_of(general: Callable[..., Any]) -> Callable[[F], F]:
-    """The signature of a function that hands its ``**options`` on."""
+    """The signature of a function that hands its ``*axis`` and ``**options`` on."""
 
     def sign(f: F) -> F:
         own, others = signature(f), signature(general).parameters.values()
-        kept = [p for p in own.parameters.values() if p.kind is not p.VAR_KEYWORD]
-        more = [p for p in others if p.kind is p.KEYWORD_ONLY and p.name not in (*own.parameters, "nan")]
+        kept = [p for p in own.parameters.values() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+        more = [p for p in others if p.default is not p.empty and p.name != "nan"]
         f.__signature__ = own.replace(parameters=[*kept, *more])  # type: ignore[attr-defined]
         return f
 
@@ -119,46 +119,46 @@ implements(np.cumprod, plainly=reduce.cumprod)(partial(_scan, reduce.cumprod))
 
 @implements(np.nansum)
 @_with_options_of(_accumulate)
-def nansum(a: Array, axis: Axis = None, **options: Any) -> Array:
+def nansum(a: Array, *axis: Axis, **options: Any) -> Array:
     """Sum of the elements that are not NaN; see `numpy.nansum`, whose options are taken.
 
     >>> print(tg.nansum(np.array([1.0, np.nan, 3.0])))
     4.0
     """
-    return _accumulate("sum", a, axis, nan=True, **options)
+    return _accumulate("sum", a, *axis, nan=True, **options)
 
 
 @implements(np.nanprod)
 @_with_options_of(_accumulate)
-def nanprod(a: Array, axis: Axis = None, **options: Any) -> Array:
+def nanprod(a: Array, *axis: Axis, **options: Any) -> Array:
     """Product of the elements that are not NaN; see `numpy.nanprod`, whose options are taken.
 
     >>> print(tg.nanprod(np.array([2.0, np.nan, 3.0])))
     6.0
     """
-    return _accumulate("prod", a, axis, nan=True, **options)
+    return _accumulate("prod", a, *axis, nan=True, **options)
 
 
 @implements(np.nanmax)
 @_with_options_of(_accumulate)
-def nanmax(a: Array, axis: Axis = None, **options: Any) -> Array:
+def nanmax(a: Array, *axis: Axis, **options: Any) -> Array:
     """Maximum of the elements that are not NaN; see `numpy.nanmax`. ValueError where all are.
 
     >>> print(tg.nanmax(np.array([1.0, np.nan, 3.0])))
     3.0
     """
-    return _accumulate("max", a, axis, nan=True, **options)
+    return _accumulate("max", a, *axis, nan=True, **options)
 
 
 @implements(np.nanmin)
 @_with_options_of(_accumulate)
-def nanmin(a: Array, axis: Axis = None, **options: Any) -> Array:
+def nanmin(a: Array, *axis: Axis, **options: Any) -> Array:
     """Minimum of the elements that are not NaN; see `numpy.nanmin`. ValueError where all are.
 
     >>> print(tg.nanmin(np.array([1.0, np.nan, 3.0])))
     1.0
     """
-    return _accumulate("min", a, axis, nan=True, **options)
+    return _accumulate("min", a, *axis, nan=True, **options)
 
 
 @implements(np.ptp)
@@ -224,19 +224,19 @@ def _statistic(
 
 @implements(np.mean, plainly=reduce.mean)
 @_with_options_of(_statistic)
-def mean_(x: Array, axis: Axis = None, **options: Any) -> Array:
-    return _statistic(_mean, "mean", x, axis, **options)
+def mean_(x: Array, *axis: Axis, **options: Any) -> Array:
+    return _statistic(_mean, "mean", x, *axis, **options)
 
 
 @implements(np.var, plainly=reduce.var)
 @_with_options_of(_statistic)
-def var_(x: Array, axis: Axis = None, **options: Any) -> Array:
-    return _statistic(_var, "var", x, axis, **options)
+def var_(x: Array, *axis: Axis, **options: Any) -> Array:
+    return _statistic(_var, "var", x, *axis, **options)
 
 
 @implements(np.std)
 @_with_options_of(_statistic)
-def std(a: Array, axis: Axis = None, **options: Any) -> Array:
+def std(a: Array, *axis: Axis, **options: Any) -> Array:
     """sqrt(var(a)) over ``axis``; see `numpy.std`. Where all elements are equal it is 0, with gradient 0.
 
     No square is taken that is too small or large for the dtype. ValueError unless elements outnumber ddof.
@@ -244,40 +244,40 @@ def std(a: Array, axis: Axis = None, **options: Any) -> Array:
     >>> print(tg.std(np.array([1.0, 2.0, 3.0]), ddof=1))
     1.0
     """
-    return _statistic(_std, "std", a, axis, **options)
+    return _statistic(_std, "std", a, *axis, **options)
 
 
 @implements(np.nanmean)
 @_with_options_of(_statistic)
-def nanmean(a: Array, axis: Axis = None, **options: Any) -> Array:
+def nanmean(a: Array, *axis: Axis, **options: Any) -> Array:
     """Mean of the elements that are not NaN; see `numpy.nanmean`. ValueError where all are.
 
     >>> print(tg.nanmean(np.array([1.0, np.nan, 3.0])))
     2.0
     """
-    return _statistic(_mean, "nanmean", a, axis, **options)
+    return _statistic(_mean, "nanmean", a, *axis, **options)
 
 
 @implements(np.nanvar)
 @_with_options_of(_statistic)
-def nanvar(a: Array, axis: Axis = None, **options: Any) -> Array:
+def nanvar(a: Array, *axis: Axis, **options: Any) -> Array:
     """Variance of the elements that are not NaN; see `numpy.nanvar`. ValueError unless they outnumber ddof.
 
     >>> print(tg.nanvar(np.array([1.0, np.nan, 3.0])))
     1.0
     """
-    return _statistic(_var, "nanvar", a, axis, **options)
+    return _statistic(_var, "nanvar", a, *axis, **options)
 
 
 @implements(np.nanstd)
 @_with_options_of(_statistic)
-def nanstd(a: Array, axis: Axis = None, **options: Any) -> Array:
+def nanstd(a: Array, *axis: Axis, **options: Any) -> Array:
     """Standard deviation of the elements that are not NaN; see `numpy.nanstd`, and `std` for equal elements.
 
     >>> print(tg.nanstd(np.array([1.0, np.nan, 3.0])))
     1.0
     """
-    return _statistic(_std, "nanstd", a, axis, **options)
+    return _statistic(_std, "nanstd", a, *axis, **options)
 
 
 @implements(np.average)

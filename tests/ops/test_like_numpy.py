@@ -39,6 +39,7 @@ REFUSED = {
     "has no derivative for shape": "further columns of U and Q are no functions of the matrix",
     "a derivative needs a floating result": "a cast to integers has no derivative",
     "expected a floating dtype": "nor has a mean or a distance in integers",
+    "'Tensor' object has no attribute": "what changes or copies an array is told what to write instead",
     # Where NumPy gives NaN with a warning
     "expected at least one element": "the mean and the median of nothing",
     "elements in every slice": "a variance of fewer elements than ddof",

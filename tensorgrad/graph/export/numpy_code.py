@@ -187,7 +187,7 @@ def _hold_against(steps: BackwardSteps, code: NumpyCode, targets: list[Tensor]) 
     value, gradients = code.compile()(**{name: x.copy(order="K") for name, x in code.arguments.items()})
     pairs = [(steps.output.data, value)]
     for leaf, g in zip(targets, gradients.values(), strict=True):
-        pairs.append((cotangents.get(id(leaf), np.zeros_like(leaf.data)), g))
+        pairs.append((cotangents.get(id(leaf), np.zeros_like(leaf.data, subok=False)), g))
     for ours, theirs in pairs:
         if not have_same_bits(ours, np.asarray(theirs)):
             raise RuntimeError(

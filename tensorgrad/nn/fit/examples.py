@@ -93,11 +93,12 @@ class Intake:
 
     def cast_inputs(self, x: NDArray) -> NDArray:
         """A batch in the network's dtype; integers stay as they are if the network has an `Embedding`."""
-        return x if x.dtype.kind in "iu" and self._looks_up else np.asarray(x, self.dtype)
+        return np.asarray(x, None if x.dtype.kind in "iu" and self._looks_up else self.dtype)
 
     def cast(self, x: NDArray, y: NDArray, weights: NDArray | None) -> Examples:
         """A batch as the network and the loss want it."""
-        return self.cast_inputs(x), y if self._are_labels(y) else np.asarray(y, self.dtype), weights
+        y = np.asarray(y, None if self._are_labels(y) else self.dtype)
+        return self.cast_inputs(x), y, None if weights is None else np.asarray(weights)
 
     def _are_labels(self, y: Any) -> bool:
         assert self.output is not None

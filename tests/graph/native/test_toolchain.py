@@ -242,7 +242,10 @@ def has_ended(pid):
 
 def test_ctrl_c_ends_the_compiler(compiler, folder, tmp_path):
     compiler(f"sleep 1000 & sleep 0.2; echo $! > {tmp_path}/new; mv {tmp_path}/new {tmp_path}/pid; wait")
-    process = python(f"try:\n    {BUILD}\nexcept KeyboardInterrupt:\n    print('interrupted')")
+    process = python(
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        f"try:\n    {BUILD}\nexcept KeyboardInterrupt:\n    print('interrupted')"
+    )
     while not (tmp_path / "pid").exists():
         assert process.poll() is None
         time.sleep(0.01)

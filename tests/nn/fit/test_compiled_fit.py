@@ -681,7 +681,7 @@ def test_as_many_threads_compute_as_the_process_has(threads, monkeypatch):
 
 def test_estimators_compile():
     options = {"hidden_layer_sizes": (6,), "max_epochs": 3, "batch_size": 8, "random_state": 0}
-    options |= {"early_stopping": True, "validation_fraction": 0.3}
+    options |= {"early_stopping": True, "validation_fraction": 0.3, "n_iter_no_change": 1, "tol": 10.0}
     found, expected = (
         TensorgradClassifier(**options, compile=choice).fit(X, LABELS) for choice in (True, False)
     )
