@@ -115,3 +115,8 @@ def reduction(draw: Callable[..., Draws]) -> tuple[Sample, ...]:
 
 def normals(*shapes: tuple[int, ...]) -> Draws:
     return of(*(normal(*shape) for shape in shapes))
+
+
+def is_floating(x: Any) -> bool:
+    """Whether ``x`` is a floating array."""
+    return isinstance(x, np.ndarray) and x.dtype.kind == "f"

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from tensorgrad.audit import elementwise, images, linalg, losses, reduce, shape
-from tensorgrad.audit.sample import Sample
+from tensorgrad.audit.integers import integer_error
+from tensorgrad.audit.sample import Sample, is_floating
 from tensorgrad.core import OPS, Array, Op, Tensor, gradcheck, vjp
 from tensorgrad.core.gradcheck import apply_vjp
 
@@ -57,7 +58,8 @@ def run(
     """Check every registered op against its samples.
 
     In float64 the vjps are held against finite differences by `gradcheck`. In every other dtype the
-    derivatives are held against those in float64, and must have the dtype of the arguments.
+    derivatives are held against those in float64, and must have the dtype of the arguments. Real results of
+    integers and booleans at their extremes must be those of the same numbers as float64.
 
     Parameters
     ----------
@@ -71,7 +73,8 @@ def run(
     Returns
     -------
     list of Row
-        One for each op, dtype and order. An op without samples, or that raises, has a row that says so.
+        One for each op, dtype and order, and one, of the dtype "integers" and order 0, for integers. An op
+        without samples, or that raises, has a row that says so.
 
     >>> {"exp", "matmul"} <= {row.op for row in run(orders=1, dtypes=["float64"]) if row.ok}
     True
@@ -79,7 +82,8 @@ def run(
     rows = []
     for op in sorted(OPS.values(), key=lambda op: op.name):
         progress(op.name)
-        rows += [_row(op, dtype, order) for dtype in dtypes for order in range(1, orders + 1)]
+        checks = [(dtype, order) for dtype in dtypes for order in range(1, orders + 1)]
+        rows += [_row(op, dtype, order) for dtype, order in [*checks, ("integers", 0)]]
     return rows
 
 
@@ -92,7 +96,7 @@ def table(rows: Sequence[Row]) -> str:
     | exp | 3       | 0.012            | 7.5              | 0d: too large |
     """
     columns = list(dict.fromkeys((row.dtype, row.order) for row in rows))
-    cells = [("op", "samples", *(f"{dtype}, order {order}" for dtype, order in columns), "problem")]
+    cells = [("op", "samples", *(f"{dtype}, order {n}" if n else dtype for dtype, n in columns), "problem")]
     for op in dict.fromkeys(row.op for row in rows):
         found = {(row.dtype, row.order): row for row in rows if row.op == op}
         first = next(iter(found.values()))
@@ -112,8 +116,9 @@ def _row(op: Op[Any], dtype: str, order: int) -> Row:
     worst, problem = 0.0, "" if samples else "no samples in tensorgrad.audit.SAMPLES"
     for sample in samples:
         try:
-            error = _error(op, sample, dtype, order)
-            found = "" if error <= 1 else "a derivative is wrong"
+            error = _error(op, sample, dtype, order) if order else integer_error(op, sample)
+            wrong = "a derivative is wrong" if order else "integers give other numbers than floats"
+            found = "" if error <= 1 else wrong
         except Exception as exception:  # a crash is a finding, and the other ops are still to be checked
             error, found = np.inf, f"{type(exception).__name__}: {exception}".splitlines()[0]
         worst = max(worst, error)
@@ -128,7 +133,7 @@ def _error(op: Op[Any], sample: Sample, dtype: str, order: int) -> float:
         return op(*args, **sample.params)
 
     exact = [_cast(x, dtype) for x in sample.args(np.random.default_rng(0))]
-    result = call(*(Tensor(x, requires_grad=True) if _is_floating(x) else x for x in exact))
+    result = call(*(Tensor(x, requires_grad=True) if is_floating(x) else x for x in exact))
     if result.dtype != (sample.dtype or dtype):
         raise TypeError(f"expected a result of {sample.dtype or dtype}, got {result.dtype}")
     if dtype == "float64":
@@ -145,8 +150,8 @@ def _error(op: Op[Any], sample: Sample, dtype: str, order: int) -> float:
 def _derivatives(f: Callable[..., Any], args: Sequence[Any], order: int) -> tuple[Any, ...]:
     """The vjp of the vjp of ... of ``f``, contracted each time with random cotangents."""
     rng = np.random.default_rng(1)
-    given = [None if _is_floating(x) else x for x in args]
-    variables = [x for x in args if _is_floating(x)]
+    given = [None if is_floating(x) else x for x in args]
+    variables = [x for x in args if is_floating(x)]
 
     def function(*variables: Any) -> Any:
         rest = iter(variables)
@@ -161,9 +166,5 @@ def _derivatives(f: Callable[..., Any], args: Sequence[Any], order: int) -> tupl
     return gradients
 
 
-def _is_floating(x: Any) -> bool:
-    return isinstance(x, np.ndarray) and x.dtype.kind == "f"
-
-
 def _cast(x: Any, dtype: str) -> Any:
-    return x.astype(dtype) if _is_floating(x) else x
+    return x.astype(dtype) if is_floating(x) else x

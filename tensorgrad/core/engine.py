@@ -895,6 +895,9 @@ def broadcast_to(x: Array, *, shape: int | tuple[int, ...]) -> Array:
 broadcast_to.defvjp(x=lambda g, out, x, shape: sum_to(g, shape=x.shape))
 
 
+_HALF = np.dtype(np.float16)
+
+
 @op
 def sum_to(x: Array, *, shape: tuple[int, ...]) -> Array:
     """``x`` summed over the axes that broadcasting from ``shape`` added: the adjoint of `broadcast_to`.
@@ -906,6 +909,8 @@ def sum_to(x: Array, *, shape: tuple[int, ...]) -> Array:
     if new < 0 or any(n not in (1, m) for n, m in zip(shape, x.shape[new:], strict=True)):
         raise ValueError(f"sum_to: {x.shape} is not a broadcast of {shape}")
     axes = tuple(range(new)) + tuple(i + new for i, n in enumerate(shape) if n == 1 != x.shape[i + new])
+    if x.dtype is _HALF:  # whose sums NumPy rounds, along some axes, one by one
+        return np.add.reduce(x, axis=axes, dtype=np.float32).reshape(shape).astype(np.float16)
     return np.add.reduce(x, axis=axes).reshape(shape)  # np.sum without its wrapper, which costs as much
 
 

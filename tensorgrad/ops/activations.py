@@ -11,22 +11,29 @@ from typing import Literal
 import numpy as np
 
 from tensorgrad.core import Array, op
-from tensorgrad.ops.elementwise import erfc
+from tensorgrad.ops.arrays import in_floats
+from tensorgrad.ops.elementwise import erfc, gaussian, piecewise
 
 __all__ = ["elu", "gelu", "leaky_relu", "relu", "sigmoid", "silu", "softplus"]
 
 
+_SATURATED = 50.0  # from here on, and sooner, a sigmoid is 1 in every precision
+
+
 @op(elementwise=True)
+@in_floats
 def sigmoid(x: Array) -> Array:
-    """Logistic function 1 / (1 + exp(-x)), in the tanh form that never overflows.
+    """Logistic function exp(x) / (1 + exp(x)), which never overflows and is accurate where it is tiny.
 
-    >>> tg.sigmoid(np.array([-1000.0, 0.0, 1000.0]))
-    array([0. , 0.5, 1. ])
+    >>> tg.sigmoid(np.array([-1000.0, -40.0, 0.0, 1000.0]))
+    array([0.00000000e+00, 4.24835426e-18, 5.00000000e-01, 1.00000000e+00])
     """
-    return 0.5 * np.tanh(0.5 * x) + 0.5
+    e = np.exp(np.minimum(x, _SATURATED))
+    e /= 1 + e
+    return e
 
 
-sigmoid.defvjp(x=lambda g, out, x: g * out * (1 - out))
+sigmoid.defvjp(x=lambda g, out, x: g * (out * sigmoid(-x)))  # 1 - out would cancel
 
 
 @op(elementwise=True)
@@ -81,6 +88,7 @@ leaky_relu.defvjp(x=lambda g, out, x, slope: np.where(x > 0, g, float(slope) * g
 
 
 @op(elementwise=True)
+@in_floats
 def elu(x: Array, *, alpha: float = 1.0) -> Array:
     """x where it is positive, alpha (exp(x) - 1) elsewhere. Source: Clevert, Unterthiner, Hochreiter (2016).
 
@@ -95,6 +103,7 @@ elu.defvjp(x=lambda g, out, x, alpha: g * np.where(x > 0, 1, float(alpha) * np.e
 
 
 @op(elementwise=True)
+@in_floats
 def softplus(x: Array) -> Array:
     """log(1 + exp(x)), which never overflows: a smooth relu.
 
@@ -108,8 +117,11 @@ softplus.defvjp(x=lambda g, out, x: g * sigmoid(x))
 
 
 @op(elementwise=True)
+@in_floats
 def silu(x: Array) -> Array:
     """x sigmoid(x), also called swish. Source: Elfwing, Uchibe and Doya (2018).
+
+    Where the sigmoid is a subnormal number, x times it has no more digits than that, nor has the slope.
 
     >>> tg.silu(np.array([-1000.0, 0.0, 1000.0]))
     array([  -0.,    0., 1000.])
@@ -117,17 +129,13 @@ def silu(x: Array) -> Array:
     return x * sigmoid(x)
 
 
-def _silu_vjp(g: Array, out: Array, x: Array) -> Array:
-    s = sigmoid(x)
-    return g * (s + x * s * (1 - s))
-
-
-silu.defvjp(x=_silu_vjp)
+silu.defvjp(x=lambda g, out, x: g * (sigmoid(x) + out * sigmoid(-x)))
 
 _A, _K = 0.044715, math.sqrt(2 / math.pi)  # of the approximation
 
 
 @op(elementwise=True)
+@in_floats
 def gelu(x: Array, *, approximate: Literal["none", "tanh"] = "none") -> Array:
     """x times the probability that a standard normal variable is below x: x erfc(-x / sqrt(2)) / 2.
 
@@ -136,8 +144,9 @@ def gelu(x: Array, *, approximate: Literal["none", "tanh"] = "none") -> Array:
     Parameters
     ----------
     approximate : "none" or "tanh"
-        "tanh" computes x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2 instead, which is off by up to 5e-4,
-        and its derivative by up to 2e-3. It is some ten times as fast: NumPy has a tanh but no erf.
+        "tanh" computes x (1 + tanh(u)) / 2, u = sqrt(2 / pi) (x + 0.044715 x^3), instead, which is off by up
+        to 5e-4, and its derivative by up to 2e-3. It is some ten times as fast: NumPy has no erf. Below 0,
+        where it is about x exp(2 u), it is right to 2 u units in the last place: u is rounded.
 
     Raises
     ------
@@ -148,18 +157,33 @@ def gelu(x: Array, *, approximate: Literal["none", "tanh"] = "none") -> Array:
     array([-0.15865525,  0.        ,  0.84134475])
     """
     if approximate == "tanh":
-        return 0.5 * x * (1 + np.tanh(_K * x * (1 + _A * x * x)))
+        return x * sigmoid(_double_argument(_clip(x)))
     if approximate != "none":
         raise ValueError(f"gelu: expected approximate to be none or tanh, got {approximate!r}")
-    return 0.5 * x * erfc(-math.sqrt(0.5) * x)
+    return piecewise(
+        x,
+        small=lambda x, erf: 0.5 * x * (1 + erf),
+        beyond=lambda x, erfc: 0.5 * x * np.where(x > 0, 2 - erfc, erfc),
+        scale=0.5,
+    )
+
+
+def _clip(x: Array) -> Array:
+    """``x``, but for what is so far from 0 that the approximation is x or 0."""
+    return np.minimum(np.maximum(x, -30), 30)
+
+
+def _double_argument(x: Array) -> Array:
+    """2 u, where the approximation is x (1 + tanh(u)) / 2 = x sigmoid(2 u)."""
+    return (2 * _K) * x * (1 + _A * x * x)
 
 
 def _gelu_vjp(g: Array, out: Array, x: Array, approximate: str) -> Array:
     if approximate == "tanh":
-        t = np.tanh(_K * x * (1 + _A * x * x))
-        return g * (0.5 * (1 + t) + (0.5 * _K) * x * (1 - t * t) * (1 + 3 * _A * x * x))
-    density = np.exp(-0.5 * x * x) / math.sqrt(2 * math.pi)
-    return g * (0.5 * erfc(-math.sqrt(0.5) * x) + x * density)
+        x = _clip(x)
+        u = _double_argument(x)
+        return g * (sigmoid(u) + out * sigmoid(-u) * (2 * _K) * (1 + 3 * _A * x * x))
+    return g * (0.5 * erfc(-math.sqrt(0.5) * x) + x * gaussian(x, 0.5) / math.sqrt(2 * math.pi))
 
 
 gelu.defvjp(x=_gelu_vjp)

@@ -10,6 +10,7 @@ from tensorgrad.core import Array, Tensor, op
 from tensorgrad.core.checks import between
 from tensorgrad.core.refusals import require_dense
 from tensorgrad.ops.activations import sigmoid, softplus
+from tensorgrad.ops.arrays import in_wide_floats
 from tensorgrad.ops.losses import (
     TOLERANCE,
     Reduction,
@@ -24,12 +25,13 @@ from tensorgrad.ops.losses import (
     shares,
     weights_vjp,
 )
-from tensorgrad.ops.reduce import log_softmax, softmax
+from tensorgrad.ops.reduce import excess, log_softmax, log_sum, softmax
 
 __all__ = ["binary_cross_entropy", "cross_entropy"]
 
 
 @op
+@in_wide_floats
 def cross_entropy(
     prediction: Array,
     target: Array,
@@ -93,11 +95,12 @@ def cross_entropy(
     if class_weights is not None:
         _require_class_weights(prediction, class_weights)
     between("cross_entropy", "label_smoothing", label_smoothing, 0, 1)
-    log_shares = log_softmax(prediction, axis=-1)
     if _are_labels(prediction, target) and class_weights is None and not label_smoothing:
-        flat = log_shares.reshape(-1, log_shares.shape[-1])
-        losses = -flat[np.arange(target.size), target.ravel()].reshape(target.shape)
+        shifted = prediction - np.max(prediction, axis=-1, keepdims=True)
+        found = shifted.reshape(-1, shifted.shape[-1])[np.arange(target.size), target.ravel()]
+        losses = log_sum(shifted, -1)[..., 0] - found.reshape(target.shape)
     else:
+        log_shares = log_softmax(prediction, axis=-1)
         mixed = mix_targets(prediction, target, class_weights, label_smoothing)
         with np.errstate(invalid="ignore"):  # where it is no target, a class of logit -inf costs nothing
             losses = -np.sum(np.where(mixed == 0, 0, mixed * log_shares), axis=-1)
@@ -105,6 +108,7 @@ def cross_entropy(
     return counted if reduction == "none" else np.sum(counted)
 
 
+@in_wide_floats
 def _cross_entropy_vjp(
     g: Array,
     out: Array,
@@ -115,14 +119,18 @@ def _cross_entropy_vjp(
     label_smoothing: float,
     reduction: Reduction,
 ) -> Array:
-    mixed = mix_targets(prediction, target, class_weights, label_smoothing)
     found = softmax(prediction, axis=-1)
-    if class_weights is not None or not _are_labels(prediction, target):  # else the sum is 1
-        found = found * np.sum(mixed, axis=-1, keepdims=True)
-    found = found - mixed
+    mixed = mix_targets(prediction, target, class_weights, label_smoothing)
+    if class_weights is None and not label_smoothing and _are_labels(prediction, target):
+        # That of the label less 1, which may be near: the others instead.
+        found = found * (1 - mixed)
+        found = found - mixed * np.sum(found, axis=-1, keepdims=True)
+    else:
+        found = excess(found, mixed, -1)
     return _for_each_class(g * weigh_elements(prediction, target, weights, class_weights, reduction)) * found
 
 
+@in_wide_floats
 def _cross_entropy_target_vjp(
     g: Array,
     out: Array,
@@ -139,6 +147,7 @@ def _cross_entropy_target_vjp(
     return _for_each_class(g * weigh_elements(prediction, target, weights, class_weights, reduction)) * found
 
 
+@in_wide_floats
 def _cross_entropy_weights_vjp(
     g: Array, out: Array, prediction: Array, target: Array, weights: Array, **params: Any
 ) -> Array:
@@ -250,6 +259,7 @@ def _for_each_class(cotangents: Array) -> Array:
 
 
 @op
+@in_wide_floats
 def binary_cross_entropy(
     prediction: Array,
     target: Array,
@@ -304,6 +314,7 @@ def binary_cross_entropy(
     return reduce(losses, weights, reduction)
 
 
+@in_wide_floats
 def _binary_vjp(
     g: Array,
     out: Array,
@@ -319,6 +330,7 @@ def _binary_vjp(
     return shares(g, prediction, weights, reduction) * found
 
 
+@in_wide_floats
 def _binary_target_vjp(
     g: Array,
     out: Array,
@@ -328,7 +340,11 @@ def _binary_target_vjp(
     positive_weight: Array,
     reduction: Reduction,
 ) -> Array:
-    found = constants(positive_weight, prediction) * softplus(-prediction) - np.logaddexp(prediction, 0)
+    # p softplus(-x) - softplus(x), one of which is the other less x
+    positive = constants(positive_weight, prediction)
+    negative = prediction < 0
+    small = softplus(np.where(negative, prediction, -prediction))
+    found = np.where(negative, positive, 1) * -prediction + (positive - 1) * small
     return shares(g, prediction, weights, reduction) * found
 
 

@@ -10,7 +10,7 @@ from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
 from tensorgrad.core import Array, Tensor, broadcast_to, implements, op
 from tensorgrad.core.checks import NDArray
-from tensorgrad.ops.arrays import as_array, plain
+from tensorgrad.ops.arrays import as_array, in_wide_floats, plain
 from tensorgrad.ops.shape import ravel, reshape
 
 __all__ = [
@@ -33,6 +33,7 @@ getitem.defvjp(x=lambda g, out, x, index: scatter_add(g, index=index, shape=x.sh
 
 
 @op
+@in_wide_floats
 def scatter_add(x: Array, *, index: Any, shape: tuple[int, ...]) -> Array:
     """``x`` added into zeros of ``shape`` at ``index``, repeats included: the adjoint of `getitem`.
 

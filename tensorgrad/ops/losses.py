@@ -21,6 +21,7 @@ import numpy as np
 from tensorgrad.core import Array, Op, op
 from tensorgrad.core.checks import is_number
 from tensorgrad.core.refusals import require_dense
+from tensorgrad.ops.arrays import in_floats
 from tensorgrad.ops.elementwise import astype
 
 __all__ = ["huber", "l2", "mae", "mse"]
@@ -79,9 +80,10 @@ def name_place(place: tuple[int, ...]) -> str:
 
 
 def exactly(x: Array, like: Array) -> Array:
-    """Integers and booleans in the dtype of ``like``; floats as they are."""
+    """Integers, booleans and narrower floats in the dtype of ``like``; wider floats as they are."""
     x = x if hasattr(x, "dtype") else np.asarray(x)
-    return astype(x, dtype=like.dtype) if x.dtype.kind in "iub" else x
+    narrow = x.dtype.kind in "iub" or x.dtype.itemsize < like.dtype.itemsize
+    return astype(x, dtype=like.dtype) if narrow else x
 
 
 def constants(weights: Array, prediction: Array) -> Array:
@@ -121,6 +123,7 @@ def _total(weights: Array, losses: Array) -> Array:
 def weights_vjp(loss: Op[Any]) -> Callable[..., Array]:
     """The formula for the weights of an elementwise loss."""
 
+    @in_floats
     def formula(
         g: Array, out: Array, prediction: Array, target: Array, weights: Array, **params: Any
     ) -> Array:
@@ -134,6 +137,7 @@ def weights_vjp(loss: Op[Any]) -> Callable[..., Array]:
 
 
 @op
+@in_floats
 def mse(prediction: Array, target: Array, weights: Array = None, *, reduction: Reduction = "mean") -> Array:
     """Squared error (prediction - target)^2.
 
@@ -163,6 +167,7 @@ def mse(prediction: Array, target: Array, weights: Array = None, *, reduction: R
     return reduce(np.square(prediction - target), weights, reduction)
 
 
+@in_floats
 def _mse_vjp(
     g: Array, out: Array, prediction: Array, target: Array, weights: Array, reduction: Reduction
 ) -> Array:
@@ -180,6 +185,7 @@ mse.defvjp(
 
 
 @op
+@in_floats
 def mae(prediction: Array, target: Array, weights: Array = None, *, reduction: Reduction = "mean") -> Array:
     """Absolute error abs(prediction - target), with derivative 0 where the two are equal.
 
@@ -193,6 +199,7 @@ def mae(prediction: Array, target: Array, weights: Array = None, *, reduction: R
     return reduce(np.abs(prediction - target), weights, reduction)
 
 
+@in_floats
 def _mae_vjp(
     g: Array, out: Array, prediction: Array, target: Array, weights: Array, reduction: Reduction
 ) -> Array:
@@ -209,6 +216,7 @@ mae.defvjp(
 
 
 @op
+@in_floats
 def huber(
     prediction: Array,
     target: Array,
@@ -234,6 +242,7 @@ def huber(
     return reduce(near * (far - 0.5 * near), weights, reduction)
 
 
+@in_floats
 def _huber_vjp(
     g: Array, out: Array, prediction: Array, target: Array, weights: Array, delta: float, reduction: Reduction
 ) -> Array:
@@ -251,6 +260,7 @@ huber.defvjp(
 
 
 @op
+@in_floats
 def l2(*parameters: Array, strength: float) -> Array:
     """The penalty strength / 2 times the sum of the squares of all elements of all parameters.
 

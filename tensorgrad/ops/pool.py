@@ -19,6 +19,7 @@ from tensorgrad.core.checks import flag
 from tensorgrad.core.engine import as_option
 from tensorgrad.core.parallel import parts, share
 from tensorgrad.ops.activations import keep
+from tensorgrad.ops.arrays import in_wide_floats
 from tensorgrad.ops.reduce import max, mean
 from tensorgrad.ops.windows import (
     Shape,
@@ -402,6 +403,7 @@ def _divisor(rows: Windows, columns: Windows, count_include_pad: bool, dtype: An
 
 
 @op
+@in_wide_floats
 def avg_pool(
     x: Array,
     *,
@@ -447,6 +449,7 @@ avg_pool.defvjp(x=lambda g, out, x, **options: avg_pool_images(g, shape=x.shape,
 
 
 @op
+@in_wide_floats
 def avg_pool_images(
     y: Array,
     *,

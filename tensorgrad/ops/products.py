@@ -12,6 +12,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
 from tensorgrad.core import Array, differentiate, implements, op, sum_to
+from tensorgrad.ops.arrays import in_wide_floats
 from tensorgrad.ops.shape import moveaxis, ravel, reshape, transpose
 
 __all__ = ["cross", "dot", "einsum", "inner", "kron", "matmul", "outer", "tensordot", "vdot", "vecdot"]
@@ -55,12 +56,16 @@ matmul.multiply_adds = lambda out, x, y: out.size * x.shape[-1]
 
 
 @op
+@in_wide_floats
 def einsum_(*operands: Array, subscripts: str, optimize: bool | str = False) -> Array:
     """The op under `einsum`: ``subscripts`` are explicit, with a letter for every axis of every operand.
 
     >>> tg.ops.products.einsum_(np.ones((2, 3)), subscripts="ij->j")
     array([2., 2., 2.])
     """
+    operands = tuple(x if hasattr(x, "dtype") else np.asarray(x) for x in operands)
+    dtype = np.result_type(*operands)  # beforehand: a path may sum small integers by themselves, and wrap
+    operands = tuple(x if x.dtype == dtype else x.astype(dtype) for x in operands)
     return np.einsum(subscripts, *operands, optimize=optimize)
 
 

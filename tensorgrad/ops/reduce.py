@@ -12,7 +12,7 @@ from typing import TypeAlias
 import numpy as np
 
 from tensorgrad.core import Array, Tensor, broadcast_to, op, sum_to
-from tensorgrad.ops.arrays import in_floats, plain
+from tensorgrad.ops.arrays import HALF, in_floats, in_wide_floats, plain
 
 __all__ = [
     "amax", "amin", "cumprod", "cumsum", "log_softmax", "logsumexp", "max", "mean", "median", "min",
@@ -56,6 +56,8 @@ def sum(x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
     >>> tg.sum(np.array([[1.0, 2.0], [3.0, 4.0]]), axis=0)
     array([4., 6.])
     """
+    if getattr(x, "dtype", None) is HALF:  # whose sums NumPy rounds, along some axes, one by one
+        return np.sum(x, axis=axis, keepdims=keepdims, dtype=np.float32).astype(HALF)
     return np.sum(x, axis=axis, keepdims=keepdims)
 
 
@@ -213,6 +215,7 @@ def _along(line_vjp: Callable[[Array, Array], Array]) -> Callable[..., Array]:
 
 
 @op(numpy=np.cumsum)
+@in_wide_floats
 def cumsum(x: Array, *, axis: int | None = None) -> Array:
     """Sums of the first 1, 2, ... elements along ``axis``, or of all in order; see `numpy.cumsum`.
 
@@ -222,7 +225,7 @@ def cumsum(x: Array, *, axis: int | None = None) -> Array:
     return np.cumsum(x, axis=axis)
 
 
-cumsum.defvjp(x=_along(lambda g, x: np.cumsum(g[..., ::-1], axis=-1)[..., ::-1]))
+cumsum.defvjp(x=in_floats(_along(lambda g, x: np.cumsum(g[..., ::-1], axis=-1)[..., ::-1])))
 
 
 @op(numpy=np.cumprod)
@@ -258,7 +261,15 @@ def _cumprod_lines_vjp(g: Array, x: Array) -> Array:
 cumprod.defvjp(x=_along(_cumprod_lines_vjp))
 
 
-# Sums of exponentials
+# Sums of exponentials. Only the largest share can be near 1. What it lacks of 1 is the sum of the others,
+# tiny as it may be: taken from 1 it would be lost.
+
+
+def log_sum(shifted: Array, axis: Axis) -> Array:
+    """log(sum(exp(shifted))) of numbers that are 0 at most."""
+    top = shifted == 0
+    others = np.sum(np.exp(shifted) - top, axis=axis, keepdims=True)
+    return np.log1p(others + (np.sum(top, axis=axis, keepdims=True, dtype=shifted.dtype) - 1))
 
 
 @op
@@ -274,7 +285,7 @@ def logsumexp(x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
     top = np.max(x, axis=axis, keepdims=True, initial=-np.inf)
     top = np.where(np.isfinite(top), top, 0)
     with np.errstate(divide="ignore"):
-        out = np.log(np.sum(np.exp(x - top), axis=axis, keepdims=True)) + top
+        out = log_sum(x - top, axis) + top
     return out if keepdims else np.squeeze(out, axis=axis)
 
 
@@ -293,6 +304,8 @@ logsumexp.defvjp(x=_logsumexp_vjp)
 def softmax(x: Array, *, axis: Axis = -1) -> Array:
     """exp(x) / sum(exp(x)) over ``axis``, shifted by the maximum so that it never overflows.
 
+    The difference from the maximum is rounded: a share has half as many units of error as that is large.
+
     >>> tg.softmax(np.array([1000.0, 1000.0]))
     array([0.5, 0.5])
     """
@@ -300,7 +313,14 @@ def softmax(x: Array, *, axis: Axis = -1) -> Array:
     return e / np.sum(e, axis=axis, keepdims=True)
 
 
-softmax.defvjp(x=in_floats(lambda g, out, x, axis: out * (g - np.sum(g * out, axis=axis, keepdims=True))))
+@in_floats
+def _softmax_vjp(g: Array, out: Array, x: Array, axis: Axis) -> Array:
+    # The same for all cotangents less one number: less that of a share near 1, nothing large cancels.
+    g = g - np.sum(g * (out > 0.5), axis=axis, keepdims=True)
+    return out * (g - np.sum(g * out, axis=axis, keepdims=True))
+
+
+softmax.defvjp(x=_softmax_vjp)
 
 
 @op
@@ -308,17 +328,28 @@ softmax.defvjp(x=in_floats(lambda g, out, x, axis: out * (g - np.sum(g * out, ax
 def log_softmax(x: Array, *, axis: Axis = -1) -> Array:
     """log(softmax(x)) over ``axis``: x - logsumexp(x), which neither overflows nor becomes log(0).
 
-    >>> tg.log_softmax(np.array([0.0, 1000.0]))
-    array([-1000.,     0.])
+    That of a share near 1 is as accurate as others: log1p of the sum of these.
+
+    >>> tg.log_softmax(np.array([0.0, 40.0]))
+    array([-4.00000000e+01, -4.24835426e-18])
     """
     shifted = x - np.max(x, axis=axis, keepdims=True, initial=-np.inf)
-    return shifted - np.log(np.sum(np.exp(shifted), axis=axis, keepdims=True))
+    return shifted - log_sum(shifted, axis)
 
 
-log_softmax.defvjp(x=in_floats(lambda g, out, x, axis: g - np.exp(out) * np.sum(g, axis=axis, keepdims=True)))
+def excess(shares: Array, target: Array, axis: Axis) -> Array:
+    """shares sum(target) - target: the gradient of -sum(target log(shares)) with respect to logits."""
+    large = shares > 0.5
+    of_shares, of_target = (np.sum(np.where(large, 0, x), axis=axis, keepdims=True) for x in (shares, target))
+    usual = shares * np.sum(target, axis=axis, keepdims=True) - target
+    return np.where(large, shares * of_target - target * of_shares, usual)
+
+
+log_softmax.defvjp(x=in_floats(lambda g, out, x, axis: -excess(np.exp(out), g, axis)))
 
 
 @op(elementwise=True)
+@in_floats
 def normalize(x: Array, mean: Array, gain: Array, shift: Array) -> Array:
     """(x - mean) gain + shift, broadcast.
 
@@ -337,8 +368,8 @@ def _mean_vjp(g: Array, out: Array, x: Array, mean: Array, gain: Array, shift: A
 
 
 normalize.defvjp(
-    x=lambda g, out, x, mean, gain, shift: g * gain,
-    mean=_mean_vjp,
-    gain=lambda g, out, x, mean, gain, shift: g * (x - mean),
+    x=in_floats(lambda g, out, x, mean, gain, shift: g * gain),
+    mean=in_floats(_mean_vjp),
+    gain=in_floats(lambda g, out, x, mean, gain, shift: g * (x - mean)),
     shift=lambda g, out, x, mean, gain, shift: g,
 )

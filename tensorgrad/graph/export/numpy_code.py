@@ -135,11 +135,12 @@ def to_numpy(
         loss = np.sum(multiply)  # ()
     <BLANKLINE>
         # backward
-        d_loss = np.ones_like(loss)                 # ()
-        d_multiply = np.broadcast_to(d_loss, (2,))  # (2,)
-        product = d_multiply * tanh                 # (2,)
-        d_tanh = d_multiply * w                     # (2,)
-        d_w = product + d_tanh * (1 - tanh * tanh)  # (2,)
+        d_loss = np.ones_like(loss)                                                     # ()
+        d_multiply = np.broadcast_to(d_loss, (2,))                                      # (2,)
+        product = d_multiply * tanh                                                     # (2,)
+        d_tanh = d_multiply * w                                                         # (2,)
+        cosh = np.cosh(np.minimum(np.maximum(w, -709.782712893384), 709.782712893384))  # (2,)
+        d_w = product + d_tanh / cosh / cosh                                            # (2,)
     <BLANKLINE>
         gradients = {
             "w": d_w,

@@ -14,6 +14,7 @@ from tensorgrad.core import OPS
 from tensorgrad.core.parallel import parts
 from tensorgrad.graph.export.numpy_functions import pixels, source_of
 from tensorgrad.graph.export.trace import Lines, Method, Traced, call, record
+from tensorgrad.ops.arrays import in_wide_floats
 from tensorgrad.ops.conv import patch_row_bytes, row_bytes
 from tensorgrad.ops.indexing import reads_once
 from tensorgrad.ops.windows import Index, Shape, Windows, find_taps, slide
@@ -24,6 +25,7 @@ def astype(x: Any, *, dtype: Any) -> Any:
     return record(Method("astype"), x, np.dtype(dtype).type)
 
 
+@in_wide_floats
 def sum_to(x: Any, *, shape: Shape) -> Any:
     """Without axes of length 1 kept only to be dropped."""
     new = x.ndim - len(shape)
@@ -58,6 +60,7 @@ def gate(x: Any, condition: Any) -> Any:
     return record(np.where, condition, x, 0)
 
 
+@in_wide_floats
 def scatter_add(x: Any, *, index: Any, shape: Shape) -> Any:
     """By an assignment where no element is met twice."""
     dtype = "" if x.dtype == float else f", dtype=np.{x.dtype.name}"
@@ -152,11 +155,13 @@ def scatter_windows(y: Any, index: Any, *, shape: Shape, **options: Any) -> Any:
     return _call("windows", used, (y, index), *how, disjoint=_are_disjoint(axes))
 
 
+@in_wide_floats
 def avg_pool(x: Any, *, count_include_pad: bool = True, **options: Any) -> Any:
     axes = _lay_windows(x.shape, **options)
     return _divide(_fold(x, axes, np.add, 0), axes, count_include_pad)
 
 
+@in_wide_floats
 def avg_pool_images(y: Any, *, shape: Shape, count_include_pad: bool = True, **options: Any) -> Any:
     axes = _lay_windows(shape, **options)
     means = _divide(y, axes, count_include_pad)
