@@ -60,7 +60,7 @@ def in_wide_floats(f: F) -> F:
 def _compute_in_one(f: F, kinds: str) -> F:
     @wraps(f)
     def computed(*args: Any, **params: Any) -> Any:
-        one = None
+        one: Any = None
         for x in args:
             dtype = getattr(x, "dtype", one)
             if dtype is not one and dtype.kind in kinds:

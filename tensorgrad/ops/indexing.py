@@ -306,6 +306,7 @@ def _steps(f: Array, axis: int, spacing: Any) -> NDArray:
     steps, n = np.asarray(_plain_index(spacing)), f.shape[axis]
     if steps.ndim > 1 or (steps.ndim and len(steps) != n):
         raise ValueError(f"gradient: expected a number or {n} places for axis {axis}, got {steps.shape}")
+    steps = steps if steps.dtype.kind == "f" else steps.astype(float)
     steps = np.diff(steps) if steps.ndim else np.full(max(n - 1, 0), steps)
     return steps.astype(f.dtype).reshape((-1,) + (1,) * (f.ndim - axis - 1))
 

@@ -1,5 +1,6 @@
 """The audit: it passes every op, finds a wrong one, and names one without samples."""
 
+import numpy as np
 import pytest
 from helpers import wrong_ops
 
@@ -63,3 +64,18 @@ def test_the_audit_finds_what_writes_into_what_it_was_given(monkeypatch, dtype):
     assert problems["overwritten"].startswith(
         "1d: ValueError: overwritten: the forward writes into its argument"
     )
+
+
+@pytest.mark.parametrize(("forward", "problem"), [
+    (lambda x: x * x / 2, "1d: integers give other numbers than floats"),
+    (lambda x: np.sqrt(np.abs(x)), "1d: TypeError: expected float64 of bool, got float16"),
+])  # fmt: skip
+def test_the_audit_finds_an_op_that_computes_in_integers(monkeypatch, forward, problem):
+    @tg.op
+    def halved(x):
+        return forward(x)
+
+    halved.defvjp(x=lambda g, out, x: g)
+    monkeypatch.setitem(SAMPLES, "halved", (Sample("1d", of(positive(3))),))
+    row = next(row for row in audit.run(1, ["float64"]) if (row.op, row.dtype) == ("halved", "integers"))
+    assert row.problem.startswith(problem)
