@@ -9,7 +9,6 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from functools import wraps
-from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
@@ -24,17 +23,19 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 
-def _read(text: str) -> dict[str, dict[str, str]]:
-    """The tables of ``elsewhere.txt`` by their titles: name -> what to write."""
+def _read(path: str) -> dict[str, dict[str, str]]:
+    """The tables of a file by their titles: name -> what to write."""
     tables: dict[str, dict[str, str]] = {}
-    for section in text.split("\n[")[1:]:
+    with open(path, encoding="utf-8") as file:
+        sections = file.read().split("\n[")[1:]
+    for section in sections:
         title, *lines = section.splitlines()
         pairs = (line.split(": ", 1) for line in lines if line)
         tables[title[:-1]] = {name: advice for names, advice in pairs for name in names.split(", ")}
     return tables
 
 
-TABLES = _read(Path(__file__).with_suffix(".txt").read_text(encoding="utf-8"))
+TABLES = _read(__file__.rpartition(".")[0] + ".txt")  # pathlib would take longer than all the rest
 
 #: NumPy's functions that make arrays.
 _MAKERS = ("arange", "array", "asarray", "empty", "eye", "full", "linspace", "ones", "zeros")
@@ -42,6 +43,9 @@ _MAKERS = ("arange", "array", "asarray", "empty", "eye", "full", "linspace", "on
 
 def find_name(name: str, known: Iterable[str]) -> str | None:
     """What is meant by a misspelt name: it is another in capitals and underscores, or in a letter or two."""
+    known = list(known)
+    if name in known:
+        return name
     plain = {each.replace("_", "").lower(): each for each in known}
     close = get_close_matches(name.replace("_", "").lower(), plain, n=1, cutoff=0.75)
     return plain[close[0]] if close else None
@@ -117,7 +121,7 @@ def tell_names(cls: type, table: Mapping[str, str]) -> None:
 
 
 def explained(function: Callable[P, R]) -> Callable[P, R]:
-    """A method whose TypeError about its own arguments says what it takes."""
+    """A function or method whose TypeError about its own arguments says what it takes."""
 
     @wraps(function)
     def call(*args: P.args, **options: P.kwargs) -> R:
@@ -134,18 +138,24 @@ def explained(function: Callable[P, R]) -> Callable[P, R]:
 
 def _find_misfit(function: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> str | None:
     """What is wrong with the arguments of a call, if it is their number or their names."""
-    signature = inspect.signature(function)
+    try:
+        signature = inspect.signature(function)
+    except ValueError:  # of some functions in C
+        return None
     try:
         signature.bind(*args, **options)
     except TypeError as error:
         problem = str(error)
     else:
         return None
-    name = f"{type(args[0]).__name__}.{function.__name__}".removesuffix(".__init__")
+    name = function.__name__
+    if "." in function.__qualname__ and args:  # a method
+        name = f"{type(args[0]).__name__}.{name}".removesuffix(".__init__")
     known = {key: p.replace(annotation=p.empty) for key, p in signature.parameters.items() if key != "self"}
     unknown = [each for each in options if each not in signature.parameters]
     if unknown:
-        return f"{name}: unexpected keyword argument {unknown[0]!r}; {advise_keyword(unknown[0], known)}"
+        told = [f"unexpected keyword argument {each!r}; {advise_keyword(each, known)}" for each in unknown]
+        return f"{name}: {'; '.join(told)}"
     return f"{name}: {problem}; it takes {inspect.Signature([*known.values()])}"
 
 

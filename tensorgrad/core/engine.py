@@ -22,6 +22,7 @@ import numpy as np
 
 from tensorgrad.core.checks import NDArray
 from tensorgrad.core.context import Watch, lowering, paused, tracing, watching
+from tensorgrad.core.elsewhere import explained
 from tensorgrad.core.operators import (
     NUMPY,
     OPS,
@@ -39,6 +40,7 @@ from tensorgrad.core.refusals import (
     explain_vjp,
     refuse_assigned,
     refuse_cotangent,
+    refuse_switch,
     refuse_undeclared,
     refuse_update,
     require_constant,
@@ -184,8 +186,7 @@ class Tensor(Operators["Tensor"]):
 
         After ``backward(create_graph=True)`` a Tensor, which can be differentiated again.
         """
-        grad = self._grad
-        return grad.view(ReadOnly) if type(grad) is np.ndarray else grad
+        return self._grad.view(ReadOnly) if type(self._grad) is np.ndarray else self._grad
 
     @grad.setter
     def grad(self, value: Array | None) -> None:
@@ -201,6 +202,10 @@ class Tensor(Operators["Tensor"]):
     def requires_grad(self) -> bool:
         """Whether a gradient can flow to this tensor."""
         return self._requires_grad
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        refuse_switch()
 
     @property
     def op(self) -> Op[Any] | None:
@@ -468,8 +473,7 @@ def as_numeric(data: Array, dtype: DTypeLike | None, what: str) -> NDArray:
         require_constant(data, f"making a {what} of it")
         data = data._array
     require_unmasked(data, what)
-    if type(data) is not np.ndarray:
-        require_dense(data, what)
+    require_dense(data, what)
     try:
         array = np.array(data, dtype=dtype)
     except (ValueError, TypeError) as error:
@@ -832,7 +836,8 @@ def implements(
     def enter(composition: F) -> F:
         entered = by_signature_of(function, composition)
         NUMPY[function] = entered if plainly is None else by_signature_of(function, plainly, entered)
-        return composition
+        told: Any = composition if isinstance(composition, Op) else explained(composition)
+        return told  # type: ignore[no-any-return]  # of the same type
 
     return enter
 
@@ -842,13 +847,14 @@ def nondifferentiable(function: Callable[..., Any], /) -> None:
 
     recorded: Op[...] = Op(function, function.__name__, elementwise=True, native=True)
 
-    def on_values(*args: Any, **kwargs: Any) -> Any:
+    def plain(*args: Any, **kwargs: Any) -> Any:
         if tracing.get() is not None:
             return recorded._record(args, kwargs)
         values = {key: x._array if isinstance(x, Tensor) else x for key, x in kwargs.items()}
         return function(*(x._array if isinstance(x, Tensor) else x for x in args), **values)
 
-    NUMPY[function] = on_values
+    # A ufunc is called by operators, without options, and in a hurry.
+    NUMPY[function] = plain if isinstance(function, np.ufunc) else explained(update_wrapper(plain, function))
 
 
 def as_option(x: Array) -> Array:

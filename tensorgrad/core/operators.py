@@ -168,7 +168,7 @@ def by_signature_of(
                 elif known and fuller is not None:
                     return fuller(*args, **options)
                 else:
-                    refuse_option(function, name)
+                    refuse_option(function, name, theirs)
         return stand_in(*args, **options)
 
     return update_wrapper(call, stand_in, updated=())

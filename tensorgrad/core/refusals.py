@@ -9,6 +9,7 @@ from __future__ import annotations
 import linecache
 import re
 import sys
+from collections.abc import Iterable
 from typing import Any, NoReturn
 
 import numpy as np
@@ -18,7 +19,7 @@ from tensorgrad.core.elsewhere import advise_keyword
 __all__ = [
     "calling_line", "describe_arguments", "explain", "explain_vjp", "name_function",
     "refuse_arguments", "refuse_assigned", "refuse_cotangent", "refuse_method", "refuse_numpy",
-    "refuse_option", "refuse_undeclared", "refuse_update", "require_constant",
+    "refuse_option", "refuse_switch", "refuse_undeclared", "refuse_update", "require_constant",
     "require_cotangents", "require_dense", "require_dtype",
     "require_floating", "require_like", "require_unmasked",
 ]  # fmt: skip
@@ -97,6 +98,14 @@ def _advise_scipy(function: str) -> str:
     return "write it in NumPy, or as an op of your own (tg.op): SciPy's functions take arrays alone"
 
 
+def refuse_switch() -> NoReturn:
+    """Of ``t.requires_grad = ...``."""
+    raise AttributeError(
+        "whether a Tensor requires grad is said when it is made: tg.Tensor(values, requires_grad=...); "
+        "to train some parameters alone, give the optimizer no others"
+    )
+
+
 def refuse_update(tensor: Any, symbol: str) -> NoReturn:
     """Of ``+=`` and the like on a leaf, while ops record."""
     raise TypeError(
@@ -144,10 +153,13 @@ def refuse_method(ufunc: Any, method: str) -> NoReturn:
     raise TypeError(f"{name} has no derivative rule; {hint}")
 
 
-def refuse_option(function: Any, name: str) -> NoReturn:
+def refuse_option(function: Any, name: str, known: Iterable[str]) -> NoReturn:
     """Of an option of a NumPy function that its stand-in does not have."""
     hints = {"out": "; write x = ...", "dtype": "; cast with .astype", "where": "; use np.where"}
-    raise TypeError(f"{name_function(function)}: {name} cannot be used with a Tensor{hints.get(name, '')}")
+    hint = hints.get(name, "")
+    if name not in known:
+        hint = f"; {advise_keyword(name, known)}"
+    raise TypeError(f"{name_function(function)}: {name} cannot be used with a Tensor{hint}")
 
 
 def refuse_arguments(function: Any, places: list[str], args: Any, options: Any) -> NoReturn:

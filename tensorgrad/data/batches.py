@@ -41,7 +41,8 @@ def minibatches(
     """
     for name, array in (("x", x), ("y", y)):
         if not isinstance(array, np.ndarray) or array.ndim == 0:
-            raise TypeError(f"minibatches: expected {name} to be an array (N, ...), got {array!r:.60}")
+            how = "; write .toarray()" if hasattr(array, "toarray") else ""
+            raise TypeError(f"minibatches: expected {name} to be an array (N, ...), got {array!r:.60}{how}")
         require_unmasked(array, f"minibatches, {name}")
     if len(x) != len(y):
         raise ValueError(f"minibatches: x has {len(x)} examples, y has {len(y)}")
@@ -52,7 +53,8 @@ def minibatches(
     if batch_size < 1:
         raise ValueError(f"minibatches: expected a batch_size of 1 or more, got {batch_size}")
     if not isinstance(rng, np.random.Generator):
-        raise TypeError(f"minibatches: expected rng to be a numpy.random.Generator, got {rng!r}")
+        how = f"; write np.random.default_rng({rng})" if is_integer(rng) else ""
+        raise TypeError(f"minibatches: expected rng to be a numpy.random.Generator, got {rng!r}{how}")
     return ArrayBatches((x, y), batch_size).epoch(rng)
 
 

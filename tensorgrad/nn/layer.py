@@ -115,6 +115,10 @@ class Layer(Explained):
         vars(self)["training"] = flag(type(self).__name__, "training", mode)
 
     def __setattr__(self, name: str, value: Any) -> None:
+        if name == "trainable":
+            raise AttributeError(
+                "a layer has no such switch; give the optimizer the parameters of the others"
+            )
         held = vars(self).get(name)
         if isinstance(held, (Tensor, Layer, list, tuple, dict)) and held is not value:
             _refuse_to_lose(f"{type(self).__name__}.{name}", held, value)
@@ -125,7 +129,8 @@ class Layer(Explained):
 
     def forward(self, x: Array) -> Tensor:
         """Compute the output from the input. Every layer defines it."""
-        raise NotImplementedError(f"{type(self).__name__} does not define forward")
+        hint = "; call, which it has, is to be called so" if "call" in vars(type(self)) else ""
+        raise NotImplementedError(f"{type(self).__name__} does not define forward{hint}")
 
     def __call__(self, x: Array) -> Tensor:
         if type(x) is not Tensor:

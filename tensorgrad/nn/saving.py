@@ -73,7 +73,8 @@ def load_weights(path: PathLike, layer: Layer) -> None:
         If safetensors is not installed and needed.
     """
     if not isinstance(layer, Layer):
-        raise TypeError(f"load_weights: expected a Layer, got {layer!r}")
+        how = "; write load_weights(path, layer)" if isinstance(path, Layer) else ""
+        raise TypeError(f"load_weights: expected a Layer, got {layer!r}{how}")
     header, arrays = read_arrays(path)
     with refusing(path):
         if header is not None:

@@ -27,6 +27,8 @@ NAMES = {
     # PyTorch's and Keras's names of the package
     ("tg.Linear(3, 2)", AttributeError, r"did you mean tg\.Dense\?"),
     ("tg.nn.Linear(3, 2)", AttributeError, r"module 'tensorgrad.nn' .* did you mean tg\.Dense\?"),
+    ("tg.nn.Parameter([1.0])", AttributeError, r"did you mean tg\.Parameter\?"),
+    ("tg.nn.relu(t)", AttributeError, r"did you mean tg\.relu\?"),
     ("tg.nn.Module", AttributeError, r"did you mean tg\.Layer\?"),
     ("tg.SGD", AttributeError, r"did you mean tg\.MiniBatchSGD\?"),
     ("tg.optim.Adam", AttributeError, r"stand in tensorgrad itself, such as tg\.Adam"),
@@ -58,7 +60,11 @@ NAMES = {
     ("t.cuda()", AttributeError, "computes on the CPU"),
     ("t.add_(1)", AttributeError, r"give a leaf new values by t\.data = \.\.\."),
     ("w.assign_sub(w)", AttributeError, r"'Parameter' object .* t\.data = \.\.\."),
+    ("setattr(w, 'requires_grad', False)", AttributeError, "give the optimizer no others"),
     # of a layer and of an optimizer
+    ("setattr(layer, 'trainable', False)", AttributeError, "give the optimizer the parameters of the others"),
+    ("tg.load_weights(network, 'weights.npz')", TypeError, r"write load_weights\(path, layer\)"),
+    ("tg.minibatches(x, x, 2, 0)", TypeError, r"write np\.random\.default_rng\(0\)"),
     ("network.state_dict()", AttributeError, r"did you mean layer\.state\(\)\?"),
     ("network.compile(optimizer='adam')", AttributeError, r"network\.use\(loss\)"),
     ("network.predict_proba(x)", AttributeError, r"tg\.softmax\(network\.predict\(x\), axis=-1\)"),
@@ -68,6 +74,11 @@ NAMES = {
     ("optimizer.param_groups", AttributeError, r"optimizer\.groups"),
     # keyword arguments of ops
     ("tg.sum(t, dim=1)", TypeError, "sum: unexpected keyword argument 'dim'; did you mean axis?"),
+    ("t.sum(dim=1)", TypeError, r"np\.sum: dim cannot be used with a Tensor; did you mean axis\?"),
+    ("t.std(dim=1)", TypeError, r"np\.std: dim .*did you mean axis\?"),
+    ("t.argmax(dim=1)", TypeError, r"argmax: .*did you mean axis\?"),
+    ("tg.concatenate([t, t], dim=0)", TypeError, r"concatenate: .*did you mean axis\?"),
+    ("tg.std(t, dim=0)", TypeError, r"std: .*did you mean axis\?"),
     ("tg.max(t, axis=1, keepdim=True)", TypeError, r"did you mean keepdims\?"),
     ("tg.softmax(t, dim=1)", TypeError, r"did you mean axis\?"),
     ("tg.max_pool(I, kernel_size=2)", TypeError, r"did you mean size\?"),
@@ -119,6 +130,26 @@ NAMES = {
 )  # fmt: skip
 def test_what_other_libraries_call_things_is_told(call, error, message):
     assert_refused(call, error, message, **NAMES)
+
+
+def test_a_method_of_a_callback_that_is_never_called_is_refused():
+    for name, meant in (("on_train_batch_end", "on_batch_end"), ("on_epoch_ends", "on_epoch_end")):
+        with pytest.raises(TypeError, match=rf"Mine\.{name} would never be called; did you mean {meant}\?"):
+            type("Mine", (tg.Callback,), {name: lambda self, training: None})
+    type("Mine", (tg.Callback,), {"on_improvement": lambda self: None, "on_epoch_end": lambda self, t: None})
+
+
+def test_a_layer_with_call_in_place_of_forward_is_told():
+    layer = type("Mine", (tg.Layer,), {"call": lambda self, x: x})()
+    with pytest.raises(NotImplementedError, match="Mine does not define forward; call, which it has, is"):
+        layer(np.ones(1))
+
+
+def test_all_keywords_that_are_not_known_are_told():
+    with pytest.raises(
+        TypeError, match=r"'units'; did you mean outputs\?; .*'use_bias'; did you mean bias\?"
+    ):
+        tg.Dense(units=3, use_bias=False)
 
 
 # The tables hold

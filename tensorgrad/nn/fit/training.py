@@ -14,7 +14,7 @@ import numpy as np
 
 from tensorgrad.core import Array, Tensor, detect_nan
 from tensorgrad.core.checks import NDArray
-from tensorgrad.core.elsewhere import Explained
+from tensorgrad.core.elsewhere import TABLES, Explained, find_name
 from tensorgrad.data.batches import StreamedBatches
 from tensorgrad.graph.recorded import Recorded
 from tensorgrad.nn.files.archive import PathLike
@@ -55,6 +55,14 @@ class Callback(Explained):
     1 0.1
     2 0.1
     """
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        for name in vars(cls):
+            events = [each for each in vars(Callback) if each.startswith("on_")]
+            meant = TABLES["callback"].get(name) or (name[:3] == "on_" and find_name(name, events))
+            if meant and name not in events:
+                raise TypeError(f"{cls.__name__}.{name} would never be called; did you mean {meant}?")
 
     def on_train_begin(self, training: Training) -> None:
         """Before the first epoch, or the first after a resume."""
