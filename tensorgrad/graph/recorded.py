@@ -14,8 +14,10 @@ from tensorgrad.core.engine import find_ancestors
 from tensorgrad.graph.formulas import argument_names, formula_text
 
 
-def ancestors(*outputs: Tensor) -> list[Tensor]:
+def ancestors(*outputs: Tensor, since: int = 0) -> list[Tensor]:
     """Some tensors and all they were made from, each once: leaves first, then in the order of computation.
+
+    What one with a serial number below ``since`` was made from is left out.
 
     >>> from tensorgrad.graph.recorded import ancestors
     >>> x = tg.Tensor(2.0, requires_grad=True, name="x")
@@ -23,7 +25,9 @@ def ancestors(*outputs: Tensor) -> list[Tensor]:
     ['x', 'exp', 'multiply']
     """
     # Assigning a leaf gives it a new serial number, so leaves are kept apart.
-    return sorted(find_ancestors(outputs).values(), key=lambda node: (node.op is not None, node.serial))
+    return sorted(
+        find_ancestors(outputs, since).values(), key=lambda node: (node.op is not None, node.serial)
+    )
 
 
 def tensors_in(node: Tensor) -> list[Tensor]:

@@ -46,7 +46,8 @@ def layer_costs(network: Any, input_shape: tuple[int, ...], batch_size: int) -> 
         start = x.serial
         for layer, out in twin.run_layers(x):
             outs = out if isinstance(out, (tuple, list)) else (out,)
-            nodes = [node for node in ancestors(*outs) if node.op is not None and node.serial > start]
+            made = ancestors(*outs, since=start + 1)
+            nodes = [node for node in made if node.op is not None and node.serial > start]
             start = max(part.serial for part in outs)
             kept = {id(node): held.add(node) for node in nodes}
             costs.append(

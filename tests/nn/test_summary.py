@@ -2,6 +2,7 @@
 
 import gc
 import re
+import time
 import tracemalloc
 
 import numpy as np
@@ -197,3 +198,10 @@ def test_any_layer_has_a_summary():
     assert whole.splitlines()[1].split()[:2] == ["0", "Residual"]
     assert whole.splitlines()[-2:] == tg.Network([residual]).summary((3,), batch_size=10).splitlines()[-2:]
     assert "0  Dense(3, 2)" in tg.Dense(3, 2).summary(3)
+
+
+def test_thousands_of_layers_are_counted_in_a_moment():
+    network = tg.Network([tg.ReLU() for _ in range(4000)])
+    start = time.process_time()
+    assert len(network.summary((1,)).splitlines()) == 4000 + 3
+    assert time.process_time() - start < 10  # half a minute if a layer costs a search through those before
