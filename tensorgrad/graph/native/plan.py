@@ -210,8 +210,8 @@ def merge_axes(lengths: Sequence[int], strides: Sequence[Sequence[int]]) -> list
 def times(x: str, n: int) -> str:
     """A product as text.
 
-    >>> times("i", 3), times("1 + i * 3", 4), times("i", 1), times("0", 5), times("i - 1", -2)
-    ('i * 3', '4 + i * 12', 'i', '0', '2 - i * 2')
+    >>> times("i", 3), times("1 + i * 3", 4), times("0", 5), times("i - 1", -2), times("t[i]", 2)
+    ('i * 3', '4 + i * 12', '0', '2 - i * 2', 't[i] * 2')
     """
     terms = []
     for term in _split(x):

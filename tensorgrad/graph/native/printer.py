@@ -32,9 +32,8 @@ def write_c(program: Program, title: str) -> str:
     _store_outputs(program)
     for k, (buffer, _) in enumerate(program.arguments):
         buffer.offset = len(program.outputs) + k
-    arenas = [
-        place_in_arena([b for b in code.buffers if b.role == "arena"]) for code in program.stages.values()
-    ]
+    codes = program.stages.values()
+    arenas = [place_in_arena([b for b in code.buffers if b.role == "arena"]) for code in codes]
     table, units, room = _list_gradients(program, sources)
     sizes = {
         "SINGLE": int(program.dtype == np.float32), "LANES": program.lanes, "SAMPLES": program.samples or 0,
@@ -58,18 +57,15 @@ def write_c(program: Program, title: str) -> str:
 
 def _describe(program: Program, title: str) -> str:
     """What the program computes, with the shapes."""
+    whole = {True: ", whole numbers", False: ""}
+    made = [[(v.name, v.shape, "") for v in values] for values in (program.outputs, program.gradients)]
+    read = [(buffer.name, leaf.shape, whole[buffer.whole]) for buffer, leaf in program.arguments]
     lines = [title]
-    read = [(b.name, f"{b.note}{', whole numbers' if b.whole else ''}") for b, _ in program.arguments]
-    made = [
-        [(v.name, " x ".join(map(str, v.shape)) or "1") for v in values]
-        for values in (program.outputs, program.gradients)
-    ]
-    for what, shapes in zip(("Arguments", "Outputs", "Gradients"), (read, *made), strict=True):
-        lines += [f"{what}:", *(f"  {name}: {shape}" for name, shape in shapes)] if shapes else []
+    for what, arrays in zip(("Arguments", "Outputs", "Gradients"), (read, *made), strict=True):
+        shapes = [f"  {name}: {' x '.join(map(str, shape)) or '1'}{words}" for name, shape, words in arrays]
+        lines += [f"{what}:", *shapes] if shapes else []
     if program.samples is not None:
-        lines.append(
-            f"{program.samples} samples go through all of it in blocks of {program.lanes}, one a lane."
-        )
+        lines.append(f"{program.samples} samples go through it in blocks of {program.lanes}, each in a lane.")
     return "\n".join(f"// {line}" for line in lines)
 
 

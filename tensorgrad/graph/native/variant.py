@@ -6,6 +6,7 @@ import ctypes
 import os
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -113,14 +114,14 @@ class Variant:
         places = {id(p): i for i, p in enumerate(update.parameters)}
         for p, _ in self.recording.gradients:
             i = places.get(id(p))
-            own = [] if i is None else [x.ctypes.data for x in rows[i]]
-            pointers += [*own, *[None] * (4 - len(own)), None if i is None else update.options[i].ctypes.data]
+            its = [] if i is None else [x.ctypes.data for x in rows[i]]
+            options = None if i is None else update.options[i].ctypes.data
+            pointers += [*its, *[None] * (4 - len(its)), options]
         outputs, result = self._step(arrays, pointers, threads, update.kind)
-        for x, row in (
-            (x, row) for own, its in zip(changed, rows, strict=True) for x, row in zip(own, its, strict=True)
-        ):
-            if row is not x:  # it lies in memory in another order
-                x[...] = row
+        for own, copies in zip(changed, rows, strict=True):
+            for x, row in zip(own, copies, strict=True):
+                if row is not x:  # it lies in memory in another order
+                    x[...] = row
         return outputs, result == STEPPED
 
     def _step(
@@ -156,9 +157,7 @@ class Variant:
             return np.ascontiguousarray(x, self.program.dtype)
         whole = np.ascontiguousarray(x, self._whole)
         if x.dtype.itemsize > self._whole.itemsize and not np.array_equal(whole, x):
-            raise OverflowError(
-                f"compile: expected integers of {8 * self._whole.itemsize} bits, got larger ones"
-            )
+            raise OverflowError(f"compile: expected integers that fit {self._whole}, got larger ones")
         return -whole if x.dtype.kind == "b" else whole
 
 
@@ -166,10 +165,9 @@ def _plan(recording: Recording, samples: int | None) -> Program:
     """The program with lanes or, where samples are mixed, without."""
     graph, registers = Expansion(recording, C_RULES), _count_registers()
     try:
-        try:
+        with suppress(UnbatchableError):
             return Program(graph, C_RULES, samples or None, registers)
-        except UnbatchableError:
-            return Program(graph, C_RULES, None, registers)
+        return Program(graph, C_RULES, None, registers)
     except (UnbatchableError, UnwritableError) as error:
         raise UncompilableError(f"compile: there is no rule in C for this: {error}") from error
 
