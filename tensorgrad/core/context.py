@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from contextlib import AbstractContextManager, ContextDecorator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ContextDecorator, contextmanager
 from contextvars import ContextVar
 from typing import Any, Protocol, TypeVar
 
@@ -77,6 +77,25 @@ watching: ContextVar[Watch | None] = ContextVar("tensorgrad_watch", default=None
 
 #: The recorder that this thread or task works for.
 tracing: ContextVar[Recorder | None] = ContextVar("tensorgrad_tracing", default=None)
+
+#: The recorders at work in all threads; empty but while one is, so that ordinary calls do not pay for it.
+recorders: list[Recorder] = []
+
+# The engine asks with every op; a method bound here is found faster than by way of a name that is imported.
+count_pauses, find_watch, find_recorder = paused.get, watching.get, tracing.get
+
+
+@contextmanager
+def recorded_by(recorder: Recorder) -> Iterator[None]:
+    """Let a recorder find all ops of the block in the graph."""
+    recorders.append(recorder)
+    token = tracing.set(recorder)
+    try:
+        yield
+    finally:
+        tracing.reset(token)
+        recorders.pop()
+
 
 #: Whether layers compute as at inference in this thread or task, whatever their own modes are: what was
 #: recorded in one is not what the other would do.

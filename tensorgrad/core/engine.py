@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, TypeAlias
 import numpy as np
 
 from tensorgrad.core.checks import NDArray
-from tensorgrad.core.context import Watch, lowering, paused, tracing, watching
+from tensorgrad.core.context import Watch, count_pauses, find_recorder, find_watch, lowering, recorders
 from tensorgrad.core.elsewhere import explained
 from tensorgrad.core.operators import (
     NUMPY,
@@ -275,8 +275,8 @@ class Tensor(Operators["Tensor"]):
 
     def detach(self) -> Tensor:
         """The same values as a leaf that does not require grad."""
-        if tracing.get() is not None:
-            return identity._record((self,), {})  # type: ignore[no-any-return]
+        if find_recorder() is not None:
+            return identity._follow((self,), {})  # type: ignore[no-any-return]
         return Tensor(self._array)
 
     def zero_grad(self) -> None:
@@ -386,13 +386,12 @@ class Tensor(Operators["Tensor"]):
         return int(self.item())
 
     def __bool__(self) -> bool:
-        recorder = tracing.get()
+        recorder = find_recorder()
         return bool(self._array) if recorder is None else recorder.decide(self)
 
     def _leave(self, how: str) -> None:
         """Tell a recorder that values leave the graph."""
-        recorder = tracing.get()
-        if recorder is not None:
+        if (recorder := find_recorder()) is not None:
             recorder.refuse(self, how)
 
     def _update(self, symbol: str, update: Callable[..., Any], other: Array) -> Tensor:
@@ -404,7 +403,7 @@ class Tensor(Operators["Tensor"]):
                     f"{symbol}= would change {self.label()} to shape {result.shape}; write x = x {symbol} y"
                 )
             return result
-        if not paused.get():
+        if not count_pauses():
             refuse_update(self, symbol)
         other = other._array if isinstance(other, Tensor) else other
         array = self.own()
@@ -496,7 +495,7 @@ def _count_references(tensor: Tensor) -> int:
 
 def protect(x: Array) -> None:
     """Make an array read-only, or that of a Tensor: who writes into it is found out."""
-    array = x._array if isinstance(x, Tensor) else x
+    array = _array_of(x)
     if isinstance(array, np.ndarray):
         array.flags.writeable = False
 
@@ -622,19 +621,18 @@ class Op(Generic[P]):
             arrays.append(x)
         if has_constant and has_tensor and self._bare:
             leave_to_others(self.name, args)
-        record = record and not paused.get()
-        followed = has_tensor and tracing.get() is not None
-        keep = record or followed
-        if keep and has_constant:
+        record = record and not count_pauses()
+        if recorders and has_tensor and find_recorder() is not None:
+            return self._follow(args, params, record)
+        if record and has_constant:
             # The graph must not see later changes to an array that is not its own.
-            keep_operand = self._see_operand if followed else self._keep_operand
-            args = tuple(x if isinstance(x, Tensor) else keep_operand(x) for x in args)
+            args = tuple(x if isinstance(x, Tensor) else self._keep_operand(x) for x in args)
             arrays = [x._array if isinstance(x, Tensor) else x for x in args]
         forward = self.forward
         if lowering and not has_tensor and threading.get_ident() in lowering:
             forward = partial(lowering[threading.get_ident()], self)
         try:
-            out = forward(*arrays, **(_unwrap_options(params) if followed else params))
+            out = forward(*arrays, **params)
         except (TypeError, ValueError, IndexError) as error:
             raise explain(error, self, arrays, self._native) from error
         if not has_tensor:
@@ -646,12 +644,12 @@ class Op(Generic[P]):
         node._grad = node.name = None
         node._requires_grad = record
         node._serial = next(clock)
-        if keep:
-            if record and (mixed or out.dtype is not dtype):
+        if record:
+            if mixed or out.dtype is not dtype:
                 require_dtype(self, args, arrays, out.dtype)
             node._op, node._inputs = self, args
-            node._params = self._keep_params(params, followed) if params or self.defaults else params
-            if (watch := watching.get()) is not None:
+            node._params = self._keep_params(params) if params or self.defaults else params
+            if (watch := find_watch()) is not None:
                 watch.after_forward(node, arrays)
         else:
             node._op, node._inputs, node._params = None, (), {}
@@ -659,14 +657,20 @@ class Op(Generic[P]):
                 node._array = out.copy(order="K")  # the array is the caller's, who may change it
         return node
 
-    def _record(self, args: tuple[Any, ...], params: dict[str, Any]) -> Any:
-        """Call a function without a derivative so that a compiler finds it in the graph."""
-        arrays = [x._array if isinstance(x, Tensor) else x for x in args]
-        out: Any = self.forward(*arrays, **params)  # type: ignore[arg-type]
+    def _follow(self, args: tuple[Any, ...], params: dict[str, Any], record: bool = False) -> Any:
+        """Call it so that a recorder finds it in the graph, with the arrays and tensors that it was given."""
+        args = tuple(x if isinstance(x, (Tensor, np.ndarray)) else self._keep_operand(x) for x in args)
+        arrays, options = _array_of(args), {key: _array_of(x) for key, x in params.items()}
+        try:
+            out: Any = self.forward(*arrays, **options)
+        except (TypeError, ValueError, IndexError) as error:
+            raise explain(error, self, arrays, self._native) from error
         if not isinstance(out, (np.ndarray, np.generic)):
             return out
         node = Tensor(out)
-        node._op, node._inputs, node._params = self, args, params
+        if record:
+            require_dtype(self, args, arrays, node.dtype)
+        node._requires_grad, node._op, node._inputs, node._params = record, self, args, self.defaults | params
         return node
 
     def __get__(self, instance: object, owner: type | None = None) -> Any:
@@ -717,22 +721,18 @@ class Op(Generic[P]):
         copy.flags.writeable = False
         return copy
 
-    def _see_operand(self, x: Any) -> Any:
-        """A raw operand as a recorder keeps it: an array that is read anew in every call."""
-        return x if isinstance(x, np.ndarray) else self._keep_operand(x)
-
-    def _keep_params(self, params: dict[str, Any], followed: bool) -> dict[str, Any]:
+    def _keep_params(self, params: dict[str, Any]) -> dict[str, Any]:
         """Keyword arguments as the graph keeps them, defaults filled in."""
         kept = dict(self.defaults)
         for key, value in params.items():
-            kept[key] = value if type(value) in _ATOMS else _freeze(value, followed)
+            kept[key] = value if type(value) in _ATOMS else _freeze(value)
         return kept
 
 
-def _freeze(value: Any, followed: bool) -> Any:
+def _freeze(value: Any) -> Any:
     """``value`` with a copy of every array and list in it, so that the graph alone holds them."""
     if isinstance(value, Tensor):
-        return value if followed else value.numpy()
+        return value.numpy()
     if isinstance(value, np.ndarray):
         copy = value.copy()
         copy.flags.writeable = False
@@ -740,7 +740,7 @@ def _freeze(value: Any, followed: bool) -> Any:
     if type(value) is tuple and _ATOMS.issuperset(map(type, value)):
         return value
     if isinstance(value, (tuple, list)):
-        return type(value)([_freeze(item, followed) for item in value])
+        return type(value)([_freeze(item) for item in value])
     return value
 
 
@@ -848,10 +848,9 @@ def nondifferentiable(function: Callable[..., Any], /) -> None:
     recorded: Op[...] = Op(function, function.__name__, elementwise=True, native=True)
 
     def plain(*args: Any, **kwargs: Any) -> Any:
-        if tracing.get() is not None:
-            return recorded._record(args, kwargs)
-        values = {key: x._array if isinstance(x, Tensor) else x for key, x in kwargs.items()}
-        return function(*(x._array if isinstance(x, Tensor) else x for x in args), **values)
+        if find_recorder() is not None:
+            return recorded._follow(args, kwargs)
+        return function(*_array_of(args), **{key: _array_of(x) for key, x in kwargs.items()})
 
     # A ufunc is called by operators, without options, and in a hurry.
     NUMPY[function] = plain if isinstance(function, np.ufunc) else explained(update_wrapper(plain, function))
@@ -859,16 +858,12 @@ def nondifferentiable(function: Callable[..., Any], /) -> None:
 
 def as_option(x: Array) -> Array:
     """The values of a tensor as an option of an op, with respect to which there is no derivative."""
-    return x.data if isinstance(x, Tensor) and tracing.get() is None else x
+    return x.data if isinstance(x, Tensor) and find_recorder() is None else x
 
 
-def _unwrap_options(params: dict[str, Any]) -> dict[str, Any]:
-    """Options with the arrays of tensors in their place."""
-    plain: Callable[[Any], Any] = lambda x: x._array if isinstance(x, Tensor) else x
-    return {
-        key: tuple(map(plain, value)) if type(value) is tuple else plain(value)
-        for key, value in params.items()
-    }
+def _array_of(x: Any) -> Any:
+    """A tensor's array, also of those in a tuple; all else as it is."""
+    return x._array if isinstance(x, Tensor) else tuple(map(_array_of, x)) if type(x) is tuple else x
 
 
 # The three ops that core itself needs: to begin a derivative at, and for arguments that were broadcast
@@ -992,7 +987,7 @@ def walk(
     ``since`` count as constants, but for those whose serial numbers are in ``ends``: these, and tensors all
     of whose inputs are older, count as leaves.
     """
-    watch = watching.get()
+    watch = find_watch()
     if watch is None:
         return _walk(outputs, create_graph, since, ends, None)
     with watch.walking():

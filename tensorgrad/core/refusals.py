@@ -26,9 +26,13 @@ __all__ = [
 
 # Of arrays
 
+_PLAIN = {np.ndarray, np.float64, np.float32, float, int}  # what is asked about most, and needs no long look
+
 
 def require_unmasked(data: Any, what: str) -> None:
     """TypeError if ``data`` is a masked array, or a list of some, whose mask would be lost."""
+    if type(data) in _PLAIN:
+        return
     if _is_masked(data) or (isinstance(data, (list, tuple)) and any(map(_is_masked, data))):
         raise TypeError(f"{what}: a masked array would lose its mask; pass .filled(value), or use np.where")
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tensorgrad.core import Array, Tensor
-from tensorgrad.core.context import tracing
+from tensorgrad.core.context import recorded_by
 from tensorgrad.graph.native.record import Recording, UncompilableError, sort_graph
 from tensorgrad.ops import exp, log, max, mean, sum
 from tensorgrad.ops.classification import mix_targets, weigh_elements
@@ -130,15 +130,13 @@ class Expansion:
         """The same value, made of other ops."""
         op = tensor.op
         assert op is not None
-        token = tracing.set(self.recording)
         try:
-            made = EXPANSIONS.get(op.name, op.forward)(*tensor.inputs, **tensor.params)
+            with recorded_by(self.recording):
+                made = EXPANSIONS.get(op.name, op.forward)(*tensor.inputs, **tensor.params)
         except UncompilableError:
             raise
         except Exception as error:
             raise UncompilableError(f"compile: there is no rule for {op.name} in C") from error
-        finally:
-            tracing.reset(token)
         if not isinstance(made, Tensor) or (made.op is op and made.inputs == tensor.inputs):
             raise UncompilableError(f"compile: there is no rule for {op.name} in C")
         return made

@@ -14,7 +14,7 @@ import numpy as np
 
 from tensorgrad.core import Tensor
 from tensorgrad.core.checks import NDArray
-from tensorgrad.core.context import tracing
+from tensorgrad.core.context import recorded_by, tracing
 from tensorgrad.core.engine import walk
 
 __all__ = ["UncompilableError"]
@@ -95,8 +95,7 @@ def record(
 ) -> Recording:
     """Call a function with tensors of the arrays; with its gradients if it is to be differentiated."""
     recording = Recording([Tensor(x, name=name) for x, name in zip(arrays, names, strict=True)])
-    token = tracing.set(recording)
-    try:
+    with recorded_by(recording):
         result = function(*recording.inputs)
         recording.outputs = list(result) if isinstance(result, (tuple, list)) else [result]
         for y in recording.outputs:
@@ -114,8 +113,6 @@ def record(
             for leaf, g in recording.gradients:
                 if g.op is not None and g.name is None:
                     g.name = f"gradient of {leaf.name or 'a leaf'}"
-    finally:
-        tracing.reset(token)
     return recording
 
 
