@@ -93,8 +93,9 @@ def train(arguments: argparse.Namespace) -> int:
         _check_checkpoint(checkpoint, options, resume=arguments.resume)
     print(f"{data.name}: {len(data.x_train)} training and {len(data.x_test)} test images of shape {shape}")
     rng = np.random.default_rng(arguments.seed)
-    build = NETWORKS[arguments.network].build
-    network = build(shape, len(data.class_names), dtype=arguments.dtype, rng=rng)
+    network = NETWORKS[arguments.network].build(shape, len(data.class_names), dtype=arguments.dtype, rng=rng)
+    if options["loss"] == "cross-entropy" and isinstance(network.layers[-1], tg.Sigmoid):
+        network = tg.Network(network.layers[:-1])  # the loss takes what a softmax would, not probabilities
     network.use(LOSSES[options["loss"]])
     print(network.summary(shape, options["batch_size"]))
     print(_describe(options))

@@ -176,6 +176,27 @@ def test_what_does_not_fit_the_images_is_refused_before_anything_is_done(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("loss", train.LOSSES)
+@pytest.mark.parametrize("network", train.NETWORKS)
+def test_every_network_learns_by_every_loss(command, tmp_path, network, loss):
+    rate = 0.1 if loss == "cross-entropy" else 0.01
+    flags = ("--loss", loss, "--learning-rate", rate, "--epochs", 3, "--out", tmp_path)
+    status, out, _ = command("train", network, *flags)
+    assert status == 0
+    found = losses(out)
+    assert found[-1] < found[0]
+    saved = tg.load_network(tmp_path / "network.npz")
+    assert isinstance(saved.layers[-1], tg.Sigmoid) == (loss == "squared-error" and network != "modern")
+    image = np.zeros((8, 8, 1))
+    np.save(tmp_path / "image.npy", image)
+    status, out, _ = command("predict", tmp_path / "network.npz", tmp_path / "image.npy")
+    (outputs,) = saved.predict(image[None])
+    e = np.exp(outputs - outputs.max()) if loss == "cross-entropy" else outputs
+    shown = e.max() / (e.sum() if loss == "cross-entropy" else 1)
+    assert status == 0
+    assert out.split("\t")[1:] == [str(outputs.argmax()), f"{shown:.4f}\n"]
+
+
 @pytest.mark.parametrize("flags", [(), ("--dtype", "float64")])
 def test_the_network_is_of_the_wanted_dtype(command, monkeypatch, flags):
     made = []
