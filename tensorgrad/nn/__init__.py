@@ -2,6 +2,7 @@
 
 from tensorgrad.nn.absent import *
 from tensorgrad.nn.architectures import *
+from tensorgrad.nn.c_code import *
 from tensorgrad.nn.files import *
 from tensorgrad.nn.fit.callbacks import *
 from tensorgrad.nn.fit.checkpoints import *
