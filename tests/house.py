@@ -19,7 +19,7 @@ UNDER = {
     "data": {"core.checks", "core.refusals"},
     "graph": {"core", "ops"},
     "nn": {"core", "ops", "data", "graph"},
-    "audit": {"core", "ops"},
+    "audit": {"core", "ops", "graph"},
     "estimators": {"core", "ops", "data", "graph", "nn"},
     "cli": {"", "core", "ops", "data", "graph", "nn", "audit", "estimators"},
 }

@@ -14,12 +14,10 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from tensorgrad.core.checks import NDArray, positive_integer
-from tensorgrad.graph.export.lowerings import C_RULES
 from tensorgrad.graph.native.alone import write_alone
-from tensorgrad.graph.native.expansions import Expansion
-from tensorgrad.graph.native.plan import UnbatchableError, UnwritableError
 from tensorgrad.graph.native.program import Program
 from tensorgrad.graph.native.record import Recording, UncompilableError, compare, record
+from tensorgrad.graph.native.variant import plan_program
 from tensorgrad.nn.files.archive import write_atomically
 from tensorgrad.nn.layer import Layer, infer
 from tensorgrad.nn.layers import Embedding
@@ -134,12 +132,12 @@ def to_c(
     if kind.name not in ("float32", "float64", "int32", "int64"):
         raise TypeError(f"to_c: expected an input of float32, float64, int32 or int64, got {kind}")
     samples = _draw_samples(shape, kind)
-    title = [f"{_title(network)}, written by tensorgrad.to_c."]
+    title = [f"{getattr(network, '__name__', type(network).__name__)}, written by tensorgrad.to_c."]
     if isinstance(network, Layer):
         title += [f"  {name}: {layer}" for name, layer in network.children()]
     try:
         source, header = write_alone(infer(_plan, network, samples), name, title)
-    except (UncompilableError, UnwritableError, UnbatchableError) as error:
+    except UncompilableError as error:
         raise UncompilableError(f"to_c: {str(error).removeprefix('compile: ')}") from error
     code = CCode(source, header, name)
     if path is not None:
@@ -158,10 +156,8 @@ def _find_dtype(network: Any) -> np.dtype[Any]:
 
 def _draw_samples(shape: tuple[int, ...], dtype: np.dtype[Any]) -> list[NDArray]:
     """Samples for two recordings, all different, so that what is made of them shows."""
-    rng = np.random.default_rng(0)
-    if dtype.kind in "iu":
-        return [rng.integers(0, 2, (_TRIED, *shape)).astype(dtype) for _ in range(2)]
-    return [rng.standard_normal((_TRIED, *shape)).astype(dtype) for _ in range(2)]
+    rng, size = np.random.default_rng(0), (2, _TRIED, *shape)
+    return [*(rng.integers(0, 2, size) if dtype.kind == "i" else rng.standard_normal(size)).astype(dtype)]
 
 
 def _plan(function: Callable[..., Any], samples: list[NDArray]) -> Program:
@@ -171,7 +167,7 @@ def _plan(function: Callable[..., Any], samples: list[NDArray]) -> Program:
         recordings = [record(function, [one], ["x"], False) for one in ones]
         compare(*recordings)
         _require_apart(function, recordings[0], samples[0])
-    return Program(Expansion(recordings[0], C_RULES), C_RULES, None, 1)
+    return plan_program(recordings[0], None)
 
 
 def _require_apart(function: Callable[..., Any], recording: Recording, x: NDArray) -> None:
@@ -188,9 +184,3 @@ def _require_apart(function: Callable[..., Any], recording: Recording, x: NDArra
     eps = float(np.finfo(alone.dtype).eps) ** 0.5 if alone.dtype.kind == "f" else 0.0
     if alone.shape != together.shape or not np.allclose(alone, together, 0, size * eps, equal_nan=True):
         raise UncompilableError("a sample's result depends on the other samples of its batch")
-
-
-def _title(function: Any) -> str:
-    if isinstance(function, Layer):
-        return type(function).__name__
-    return getattr(function, "__name__", type(function).__name__)

@@ -111,7 +111,7 @@ def _follow(
 
 roll = move(np.roll)
 _take = move(lambda numbers, index: numbers[index])
-_slice = view_as(lambda x, index: x[index])
+_slice = view_as(lambda x, index: x[index])  # which is no number, for it has an ellipsis
 
 
 def getitem(program: Program, value: Value, x: Value, *, index: Any) -> None:
@@ -119,7 +119,7 @@ def getitem(program: Program, value: Value, x: Value, *, index: Any) -> None:
     if any(isinstance(part, Tensor) for part in parts):
         _look_up(program, value, x, parts)
     elif all(part is None or part is Ellipsis or type(part) in (int, slice) for part in parts):
-        _slice(program, value, x, index=index)
+        _slice(program, value, x, index=parts if any(part is Ellipsis for part in parts) else (*parts, ...))
     else:
         _take(program, value, x, index=index)
 
@@ -165,8 +165,8 @@ def _add_up_rows(program: Program, value: Value, x: Value, parts: Sequence[Any])
         code.put(f"{to.at(row, i)} += {rows.at(times(n, width), i)}{at};")
 
 
-def concatenate(program: Program, value: Value, *arrays: Any, axis: int) -> None:
-    parts, axis = [program.constant(x) for x in arrays], axis % len(value.shape)
+def concatenate(program: Program, value: Value, *parts: Value, axis: int) -> None:
+    axis %= len(value.shape)
     batches = {x.batch for x in parts} - {None}
     require_apart(len(batches) <= 1 and axis not in batches, "samples are joined")
     batch = batches.pop() if batches else None
@@ -241,8 +241,7 @@ smallest = Reduction("INFINITY", "{0} = {2}_min({1}, {0});")
 # Products
 
 
-def matmul(program: Program, value: Value, x: Any, y: Any) -> None:
-    x, y = program.constant(x), program.constant(y)
+def matmul(program: Program, value: Value, x: Value, y: Value) -> None:
     rows, columns = len(x.shape) > 1, len(y.shape) > 1
     stacks = "abcdefgh"[: len(value.shape) - rows - columns]
     left = stacks[len(stacks) - len(x.shape[:-2]) :] + "mk"[not rows :]
@@ -255,11 +254,16 @@ def einsum(program: Program, value: Value, *operands: Any, subscripts: str, opti
     terms = left.split(",")
     if len(operands) != 2 or any(len({*term}) < len(term) for term in terms):
         raise UnwritableError(f"einsum of {subscripts}")
-    _contract(program, value, [*map(program.constant, operands)], terms, result)
+    names = [[f"n{letter}" for letter in letters] for letters in (*terms, result)]  # in C letters mean more
+    _contract(program, value, [*map(program.constant, operands)], names[:-1], names[-1])
 
 
 def _contract(
-    program: Program, value: Value, arrays: Sequence[Value], terms: Sequence[str], result: str
+    program: Program,
+    value: Value,
+    arrays: Sequence[Value],
+    terms: Sequence[Sequence[str]],
+    result: Sequence[str],
 ) -> None:
     """A sum of products of two arrays with a letter for each axis; an axis of length 1 is repeated."""
     lengths, factors = dict.fromkeys(result, 1), []

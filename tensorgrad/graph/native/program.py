@@ -176,8 +176,10 @@ class Program:
         """Ask the rule of an op; what is made by none is an argument."""
         tensor = value.tensor
         if tensor.op is not None:
-            arguments = [self.value_of(x) for x in tensor.inputs]
-            self.rules[tensor.op.name](self, value, *arguments, **tensor.params)
+            rule, arguments = self.rules[tensor.op.name], [self.value_of(x) for x in tensor.inputs]
+            if not isinstance(rule, Elementwise):
+                arguments = [self.constant(x) if isinstance(x, np.ndarray) else x for x in arguments]
+            rule(self, value, *arguments, **tensor.params)
             if id(tensor) in self._wanted:
                 self.need(value)
             return

@@ -81,7 +81,7 @@ class Variant:
         self.recording = record(function, arrays, names, differentiate)
         turned = [np.roll(x, 1, axis=0) if x.ndim else x for x in arrays]
         compare(self.recording, record(function, turned, names, differentiate))
-        self.program = _plan(self.recording, next((x.shape[0] for x in arrays if x.ndim), None))
+        self.program = plan_program(self.recording, next((x.shape[0] for x in arrays if x.ndim), None))
         what = "its value and gradients" if self.recording.gradients else "its value"
         name = getattr(function, "__name__", type(function).__name__)
         self.source = write_c(self.program, f"{name}({', '.join(names)}): {what}, in {self.program.dtype}.")
@@ -161,8 +161,8 @@ class Variant:
         return -whole if x.dtype.kind == "b" else whole
 
 
-def _plan(recording: Recording, samples: int | None) -> Program:
-    """The program with lanes or, where samples are mixed, without."""
+def plan_program(recording: Recording, samples: int | None) -> Program:
+    """The program with lanes or, where there are no samples or they are mixed, without."""
     graph, registers = Expansion(recording, C_RULES), _count_registers()
     try:
         with suppress(UnbatchableError):
