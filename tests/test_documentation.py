@@ -21,6 +21,11 @@ import tensorgrad as tg
 from tensorgrad.audit import SAMPLES
 from tensorgrad.audit.native import is_written
 from tensorgrad.core import OPS
+from tensorgrad.graph.export.lowerings import C_RULES
+from tensorgrad.graph.native.expansions import Expansion
+from tensorgrad.graph.native.printer import write_c
+from tensorgrad.graph.native.program import Program
+from tensorgrad.graph.native.record import record
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -33,6 +38,7 @@ BLOCK = re.compile(
     r"^( *)```(?:python|\{code-cell\} python(?:\n:.*)*)\n(.*?)^\1```", re.MULTILINE | re.DOTALL
 )
 LINK = re.compile(r"\]\(([^)\s]+)\)")
+COMPILER = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
 PEERS = ("torch", "keras")  # what a page may ask for beyond the project's own extras
 
 
@@ -49,9 +55,15 @@ def name_of(page: Path) -> str:
     return str(page.relative_to(ROOT))
 
 
+def needs_compiler(page: Path) -> bool:
+    return any("tg.compile(" in source for _, source in blocks(page)) and COMPILER is None
+
+
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=name_of)
 def test_the_python_blocks_of_a_page_run(page, tmp_path, monkeypatch):
     sources = blocks(page)
+    if needs_compiler(page):
+        pytest.skip(f"the page {page.name} needs a C compiler")
     for peer in PEERS:
         needed = any(re.search(rf"^import {peer}$", source, re.MULTILINE) for _, source in sources)
         if needed and find_spec(peer) is None:
@@ -65,6 +77,34 @@ def test_the_python_blocks_of_a_page_run(page, tmp_path, monkeypatch):
         for line, source in sources:
             code = compile("\n" * line + source, str(page), "exec")
             exec(code, namespace)
+
+
+def test_the_c_on_the_page_of_compiling_is_what_is_written():
+    page = DOCS / "compile.md"
+    namespace: dict[str, object] = {}
+    exec(blocks(page)[0][1].partition("compiled = ")[0], namespace)
+    error, x, target = (namespace[name] for name in ("error", "x", "target"))
+    graph = Expansion(record(error, [x, target], ["x", "target"], True), C_RULES)
+    written = write_c(Program(graph, C_RULES, len(x), 24), "on a processor with 32 vector registers")
+    shown = re.findall(r"^```c\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    for block in shown[:2]:
+        assert block in written, f"put into {page.name} what is written now:\n{written}"
+
+
+@pytest.mark.skipif(COMPILER is None, reason="there is no C compiler")
+def test_the_c_program_of_the_page_of_compiling_predicts(tmp_path, monkeypatch):
+    page = DOCS / "compile.md"
+    monkeypatch.chdir(tmp_path)
+    namespace = {"tg": tg}
+    exec(blocks(page)[-1][1], namespace)
+    text = page.read_text(encoding="utf-8")
+    Path("main.c").write_text(re.findall(r"^```c\n(.*?)^```", text, re.MULTILINE | re.DOTALL)[-1])
+    command = re.findall(r"^(cc .*)$", text, re.MULTILINE)[-1].split()
+    subprocess.run([COMPILER, *command[1:]], check=True)
+    images = np.random.default_rng(0).random((2, 8, 8, 1), dtype=np.float32)
+    done = subprocess.run(["./digits"], input=images.tobytes(), capture_output=True, check=True)
+    expected = namespace["network"].predict(images)
+    np.testing.assert_allclose(np.array(done.stdout.split(), float), expected.ravel(), atol=2e-6)
 
 
 def anchors(page: Path) -> set[str]:
@@ -94,6 +134,8 @@ def test_the_readme_has_code_to_run():
 @pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz is not installed")
 def test_the_pictures_of_the_readme_are_what_its_code_draws(tmp_path):
     pytest.importorskip("matplotlib", reason="the learning curve needs matplotlib")
+    if needs_compiler(ROOT / "README.md"):
+        pytest.skip("the README needs a C compiler")
     runpy.run_path(str(DOCS / "pictures.py"))["write"](tmp_path)
 
     def words(folder):
