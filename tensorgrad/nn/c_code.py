@@ -124,6 +124,8 @@ def to_c(
       for (int i = 0; i < 3; i++) tanh_[i] = s_tanh(matmul_[i]);
     <BLANKLINE>
     """
+    if not callable(network):
+        raise TypeError(f"to_c: expected a network or a function of an array, got {network!r}")
     if not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII):
         raise ValueError(f"to_c: expected a name that C can have, got {name!r}")
     sizes = input_shape if isinstance(input_shape, (tuple, list)) else (input_shape,)

@@ -233,6 +233,20 @@ def test_a_dtype_that_c_would_count_otherwise_in_is_refused():
             tg.to_c(tg.Network([tg.ReLU()]), 2, dtype=dtype)
 
 
+@pytest.mark.parametrize(
+    ("network", "shape", "error", "words"),
+    [
+        (tg.mse(np.ones(2), np.ones(2)), 2, TypeError, "a network or a function of an array, got Tensor"),
+        (tg.Network([tg.Dense(2, 2, rng=0)]), (2, 0), ValueError, "to be a positive integer, got 0"),
+        (tg.Network([tg.Dense(2, 2, rng=0)]), 3, ValueError, r"expected input of shape \(N, 2\)"),
+    ],
+    ids=["tensor", "empty", "other shape"],
+)
+def test_what_is_no_network_or_does_not_fit_is_refused(network, shape, error, words):
+    with pytest.raises(error, match=words):
+        tg.to_c(network, shape)
+
+
 def test_a_path_that_is_no_c_file_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"ends in \.c, got '.*net\.txt'"):
         tg.to_c(tg.Network([tg.ReLU()]), 2, tmp_path / "net.txt")
