@@ -50,8 +50,7 @@ class CCode:
     name: str
 
     def __repr__(self) -> str:
-        lines = self.source.count("\n")
-        return f"{type(self).__name__}(name={self.name!r}, lines={lines})"
+        return f"{type(self).__name__}(name={self.name!r}, lines={len(self.source.splitlines())})"
 
     def __str__(self) -> str:
         return self.source
@@ -149,10 +148,10 @@ def to_c(
 
 def _find_dtype(network: Any) -> np.dtype[Any]:
     """Of the input: that of the parameters, or integers if some are looked up."""
-    layers = network.named_layers().values() if isinstance(network, Layer) else ()
+    layers = list(network.named_layers().values()) if isinstance(network, Layer) else []
     if any(isinstance(layer, Embedding) for layer in layers):
         return np.dtype(np.int64)
-    dtypes = {p.dtype for p in network.parameters()} if isinstance(network, Layer) else set()
+    dtypes = {p.dtype for p in layers[0].parameters()} if layers else set()
     return dtypes.pop() if len(dtypes) == 1 else np.dtype(np.float32)
 
 

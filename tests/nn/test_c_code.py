@@ -236,7 +236,7 @@ def test_a_dtype_that_c_would_count_otherwise_in_is_refused():
 @pytest.mark.parametrize(
     ("network", "shape", "error", "words"),
     [
-        (tg.mse(np.ones(2), np.ones(2)), 2, TypeError, "a network or a function of an array, got Tensor"),
+        (tg.Tensor(1.0), 2, TypeError, "a network or a function of an array, got Tensor"),
         (tg.Network([tg.Dense(2, 2, rng=0)]), (2, 0), ValueError, "to be a positive integer, got 0"),
         (tg.Network([tg.Dense(2, 2, rng=0)]), 3, ValueError, r"expected input of shape \(N, 2\)"),
     ],

@@ -15,6 +15,7 @@ from tensorgrad.core import Tensor
 from tensorgrad.core.checks import NDArray
 from tensorgrad.graph.native.code import WIDTH, read_template
 from tensorgrad.graph.native.plan import Buffer, place_in_arena
+from tensorgrad.graph.native.printer import name_type
 from tensorgrad.graph.native.program import Program
 
 KEYWORDS = (
@@ -99,16 +100,12 @@ def _write_sample(program: Program, given: Tensor) -> Iterator[str]:
     for whole, memory in ((False, "values"), (True, "whole_values")):
         buffers = [b for b in code.buffers if b.role == "plain" and b.whole == whole]
         if buffers:
-            size, kind = place_in_arena(buffers), _name_type(buffers[0])
+            size, kind = place_in_arena(buffers), name_type(buffers[0])
             yield f"static {kind} {memory}[{size}];  // of what is made on the way, while it is needed"
             names += [f"  {kind} *const {b.name} = {memory} + {b.offset};  // {b.note}" for b in buffers]
     (argument,) = [buffer for buffer, leaf in program.arguments if leaf is given]
-    yield f"\nstatic void compute(const {_name_type(argument)} *const {argument.name}, real *const output) {{"
+    yield f"\nstatic void compute(const {name_type(argument)} *const {argument.name}, real *const output) {{"
     yield from (*names, *[f"  (void){argument.name};"] * (argument not in code.buffers), *code.lines, "}")
-
-
-def _name_type(buffer: Buffer) -> str:
-    return "whole" if buffer.whole else "real"
 
 
 def _write_constant(program: Program, buffer: Buffer, leaf: Tensor | NDArray) -> str:
@@ -121,10 +118,10 @@ def _write_constant(program: Program, buffer: Buffer, leaf: Tensor | NDArray) ->
         texts = [str(n) for n in (-held if x.dtype.kind == "b" else held).tolist()]
     else:
         suffix = "f" * (program.dtype == np.float32)
-        texts = [f"{n!s}{suffix}" if np.isfinite(n) else f"{n!s}".upper() for n in x]
-    texts = [{"NAN": "NAN", "INF": "INFINITY", "-INF": "-INFINITY"}.get(text, text) for text in texts]
+        named = {"inf": "INFINITY", "-inf": "-INFINITY", "nan": "NAN"}
+        texts = [named.get(text, text + suffix) for text in map(str, x)]
     lines = textwrap.wrap(", ".join(texts) or "0", WIDTH - 2, break_on_hyphens=False)
-    head = f"static const {_name_type(buffer)} {buffer.name}[{buffer.size}] = {{  // {buffer.note}"
+    head = f"static const {name_type(buffer)} {buffer.name}[{buffer.size}] = {{  // {buffer.note}"
     return "\n".join([head, *(f"  {line}" for line in lines), "};"])
 
 

@@ -93,7 +93,8 @@ def _store_outputs(program: Program) -> None:
         end.put(f"if ({condition} {'==' if held else '!='} 0) result = ANOTHER_BRANCH;")
 
 
-def _name_type(buffer: Buffer) -> str:
+def name_type(buffer: Buffer) -> str:
+    """What an element of a buffer is in C."""
     return ("W" if buffer.whole else "V") if buffer.laned else ("whole" if buffer.whole else "real")
 
 
@@ -101,12 +102,12 @@ def _reserve(buffer: Buffer) -> str:
     """Memory of the program's own: of all blocks, of slots to which blocks add up sums, or alone."""
     many = {"kept": "all[BLOCKS]", "sums": "all[SLOTS]", "plain": ""}[buffer.role]
     size = -(-buffer.size // 16) * 16 if buffer.role != "kept" else buffer.size
-    return f"static {_name_type(buffer)} {buffer.name}{many}[{size}] ALIGNED;  // {buffer.note}"
+    return f"static {name_type(buffer)} {buffer.name}{many}[{size}] ALIGNED;  // {buffer.note}"
 
 
 def _declare(buffer: Buffer, stage: int | None) -> str:
     """A name for a buffer in a function, which may be that of a block of a stage."""
-    kind = _name_type(buffer)
+    kind = name_type(buffer)
     slot = "slot" if buffer.stage == stage else "0"
     start = {
         "argument": f"arg[{buffer.offset}]", "arena": f"({kind} *)(arena + {buffer.offset})",
