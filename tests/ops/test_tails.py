@@ -507,6 +507,14 @@ def test_higher_derivatives_where_two_branches_meet(f: F, x: float, derivatives:
         assert float(nest(f, order)(x)) == pytest.approx(exact, rel=1e-12, abs=1e-14)
 
 
+@pytest.mark.parametrize(("f", "factor"), [(np.arcsin, 1), (np.arccos, -1), (np.arctanh, 2)])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_second_derivatives_near_their_root(f: F, factor: float, dtype: Any) -> None:
+    for x in (dtype(1e-3), dtype(-1e-9), dtype(1e-30)):
+        exact = factor * float(x) * (1 + (2 if factor == 2 else 1.5) * float(x) ** 2)
+        assert float(nest(f, 2)(x)) == pytest.approx(exact, rel=8 * np.finfo(dtype).eps + 8e-12, abs=0)
+
+
 @pytest.mark.parametrize(("f", "slope"), [
     (lambda x: np.log(tg.sigmoid(x)), 1.0),
     (lambda x: np.log(tg.softplus(x)), 1.0),
