@@ -47,7 +47,7 @@ else:
         "tensorgrad.estimators": "TensorgradClassifier TensorgradRegressor",
         "tensorgrad.graph": (
             "BackwardStep BackwardSteps Compiled Drawing NoCompilerError NumpyCode UncompilableError "
-            "backward_steps compile draw player to_numpy"
+            "backward_steps compile draw draw_steps player to_numpy"
         ),
         "tensorgrad.nn": (
             "Adam AdamW AvgPool2D BatchNorm CCode Callback CheckpointError Conv2D CosineDecay Dense Dropout "

@@ -139,7 +139,7 @@ class Layer(Explained):
         out = self.forward(x)
         for part in out if isinstance(out, (tuple, list)) else (out,):  # some layers have several results
             if isinstance(part, Tensor) and part.op is not None and part.serial > start:
-                part.note_call(start, weakref.ref(self), type(self).__name__)
+                part.note_call(start, weakref.ref(self), type(self).__name__, _note(x))
         return out
 
     def run_layers(self, x: Array) -> Iterator[tuple[Layer, Tensor]]:
@@ -348,6 +348,12 @@ def _refuse_to_lose(what: str, held: Any, value: Any) -> None:
                     f"{what}{path} is a {kind}, and a {type(new).__name__} in its place would be no part of "
                     f"the layer, neither trained nor saved; {new_values}assign a {kind}"
                 )
+
+
+def _note(x: Any) -> tuple[Any, ...]:
+    """What a graph remembers of what a layer was given, without keeping it alive."""
+    arrays = [a for _, a in flatten(x) if isinstance(a, (np.ndarray, Tensor))]
+    return tuple((weakref.ref(a), a.shape, a.dtype) for a in arrays)
 
 
 def _members(layer: Layer) -> Iterator[tuple[str, Any]]:
