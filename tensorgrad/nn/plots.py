@@ -50,6 +50,8 @@ def plot_history(
         If matplotlib is not installed.
     """
     figure_class = _figure_class("plot_history")
+    from matplotlib.ticker import MaxNLocator
+
     known = dict.fromkeys(key.removeprefix("validation_").removeprefix("test_") for key in history)
     if keys is None:
         keys = [key for key in known if key not in _SECONDARY]
@@ -74,16 +76,31 @@ def plot_history(
         if key == "loss":
             axes.set_ylabel("loss per example")
             axes.set_yscale("log" if log_loss else "linear")
-        axes.locator_params(axis="x", integer=True)
+        _keep_within(axes)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.grid(alpha=0.3)
         axes.legend()
     return figure
+
+
+def _keep_within(axes: Axes) -> None:
+    """Let the axis end at 0 and 1 where no value is beyond: shares do not go on there."""
+    values = np.concatenate([np.asarray(line.get_ydata(), np.float64) for line in axes.lines])
+    low, high = axes.get_ylim()
+    bounds = (0.0 if low < 0 <= np.nanmin(values) else low, 1.0 if high > 1 >= np.nanmax(values) else high)
+    if bounds != (low, high):
+        axes.set_ylim(bounds)
+        for line in axes.lines:
+            line.set_clip_on(False)  # a marker on the border is shown whole
 
 
 def plot_confusion(
     target: Array, predicted: Array, class_names: Sequence[str] | None = None, *, normalize: bool = False
 ) -> Figure:
     """Draw the confusion matrix: a row for each true class, a column for each predicted one.
+
+    Colour marks the mistakes alone, by their share of the true class; the right ones, on the diagonal, are
+    grey. Numbers stand in the cells of up to 30 classes.
 
     Parameters
     ----------
@@ -106,29 +123,49 @@ def plot_confusion(
         If matplotlib is not installed.
     """
     figure_class = _figure_class("plot_confusion")
+    from matplotlib import colormaps
+
     for labels in (target, predicted):
         require_unmasked(labels, "plot_confusion")
     counts = _confusion(np.asarray(target), np.asarray(predicted), class_names)
     classes = len(counts)
     names = [str(i) for i in range(classes)] if class_names is None else [str(name) for name in class_names]
-    totals = counts.sum(axis=1, keepdims=True)
-    shares = counts / np.maximum(totals, 1)
-    side = max(3.6, 0.5 * classes + 1.6)
-    figure = figure_class(figsize=(side + 0.8, side), layout="constrained")
-    axes: Axes = figure.add_subplot()
-    # The colours are shares in both cases, so that classes of unequal size can be compared.
-    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    figure.colorbar(image, ax=axes, label="share of the true class", shrink=0.8)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    right = np.eye(classes, dtype=bool)
+    mistakes = np.where(right, np.nan, shares)
+    texts = np.vectorize(_share if normalize else _count, otypes=[object])(shares if normalize else counts)
+    printed = classes <= 30
+    cell = max(0.34, 0.09 * max(map(len, texts.flat)) + 0.06) if printed else 0.12
+    side = max(3.2, cell * classes + 1.4)
+    figure = figure_class(figsize=(side + 0.9, side + 0.3), layout="compressed")
+    axes: Axes = figure.add_subplot(facecolor="0.88")
+    # Shares, so that classes of unequal size can be compared; the largest mistake has the darkest colour.
+    top = np.nanmax(mistakes, initial=0) or 1
+    colours = colormaps["Oranges"].with_extremes(under="white")
+    image = axes.imshow(np.where(mistakes, mistakes, -1), cmap=colours, vmin=0, vmax=top)
+    figure.colorbar(image, ax=axes, label="mistakes, share of the true class", fraction=0.04, pad=0.02)
+    wrong = int(counts[~right].sum())
+    axes.set_title(f"{wrong:,} mistake{'s' * (wrong != 1)} in {counts.sum():,}", fontsize=11)
     axes.set(xlabel="predicted class", ylabel="true class")
     slanted = max(map(len, names)) > 2
     axes.set_xticks(range(classes), names, rotation=45 * slanted, ha="right" if slanted else "center")
     axes.set_yticks(range(classes), names)
-    if classes <= 30:
-        for i, j in np.argwhere(counts):
-            text = f"{shares[i, j]:.2f}" if normalize else f"{counts[i, j]:,}"
-            colour = "white" if shares[i, j] > 0.5 else "black"
-            axes.text(j, i, text, ha="center", va="center", color=colour, fontsize=8)
+    for i, j in np.argwhere(counts) if printed else ():
+        dark = i != j and shares[i, j] > 0.75 * top
+        text = axes.text(j, i, texts[i, j], ha="center", va="center", fontsize=9)
+        text.set(color="white" if dark else "black", weight="bold" if i == j else "normal")
     return figure
+
+
+def _count(n: int) -> str:
+    return str(n) if n < 10_000 else f"{n:,}"
+
+
+def _share(x: float) -> str:
+    """Two digits of a share, or three of a small one."""
+    if not 0 < x < 0.01:
+        return f"{x:.2f}"
+    return "<.001" if x < 0.0005 else f"{x:.3f}"[1:]
 
 
 def _confusion(target: NDArray, predicted: NDArray, names: Sequence[str] | None) -> NDArray:

@@ -46,6 +46,20 @@ def test_figures_are_chosen_and_a_loss_may_be_logarithmic():
     assert [axes.get_yscale() for axes in figure.axes] == ["log", "linear"]
 
 
+def test_epochs_are_whole_and_a_share_ends_at_1():
+    for epochs in (1, 2, 3, 40):
+        shares = {"accuracy": [1.0] * epochs, "validation_accuracy": np.linspace(0.0, 1.0, epochs)}
+        (axes,) = tg.plot_history(shares).axes
+        left, right = axes.get_xlim()
+        ticks = [tick for tick in axes.get_xticks() if left <= tick <= right]
+        assert ticks == [round(tick) for tick in ticks] != []
+        assert axes.get_ylim()[1] == 1.0
+        assert axes.get_ylim()[0] >= 0.0
+    (axes,) = tg.plot_history({"r2": [-0.5, 1.5]}).axes  # which no bound holds
+    assert axes.get_ylim()[0] < -0.5
+    assert axes.get_ylim()[1] > 1.5
+
+
 def test_the_history_of_a_fit_can_be_written(tmp_path):
     x = np.random.default_rng(0).standard_normal((30, 3))
     network = tg.Network([tg.Dense(3, 2, rng=0)])
@@ -87,6 +101,43 @@ def test_confusion_counts_rows_by_true_class():
     axes = tg.plot_confusion(target, predicted, ["cat", "dog", "hen", "owl"]).axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["cat", "dog", "hen", "owl"]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted class", "true class")
+
+
+def test_confusion_colours_mistakes_by_their_share_and_no_right_answer():
+    target = np.repeat([0, 1, 2], [1000, 100, 10])
+    predicted = target.copy()
+    predicted[:5], predicted[1000:1002] = 1, 2  # 5 of 1000 and 2 of 100
+    axes = tg.plot_confusion(target, predicted).axes[0]
+    (image,) = axes.images
+    colours = image.cmap(image.norm(image.get_array()))[..., :3]
+    assert np.ma.getmaskarray(image.get_array()).diagonal().all()
+    darkness = 1 - colours.mean(axis=-1)
+    assert darkness[1, 2] > darkness[0, 1] > darkness[0, 2] == 0
+    assert axes.get_title() == "7 mistakes in 1,110"
+    right = tg.plot_confusion([0, 1], [0, 1])
+    assert right.axes[0].get_title() == "0 mistakes in 2"
+    assert len(tg.plot_confusion(np.arange(40), np.arange(40)).axes[0].texts) == 0
+
+
+def test_small_shares_are_no_zeros():
+    target, predicted = np.zeros(10_000, int), np.zeros(10_000, int)
+    predicted[:35], predicted[-1] = 1, 2
+    shown = cells(tg.plot_confusion(target, predicted, normalize=True))
+    assert shown == {(0, 0): "1.00", (0, 1): ".004", (0, 2): "<.001"}
+
+
+@pytest.mark.parametrize("classes", [2, 10, 26])
+def test_counts_of_four_digits_fit_into_their_cells(classes):
+    target = np.repeat(np.arange(classes), 1234)
+    figure = tg.plot_confusion(target, (target + 1) % classes)
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    cell = axes.transData.transform([(0, 0), (1, 1)])
+    width, height = np.abs(cell[1] - cell[0])
+    for text in axes.texts:
+        assert text.get_text() == "1234"
+        assert text.get_window_extent().width < width
+        assert text.get_window_extent().height < height
 
 
 @refused_calls(
