@@ -247,4 +247,4 @@ class Network(Sequential):
         return evaluate(intake, cut(intake, examples, batch_size), measured, forward)
 
     def __repr__(self) -> str:
-        return f"Network([{', '.join(map(repr, self.layers))}])"
+        return f"{type(self).__name__}([{', '.join(map(repr, self.layers))}])"
