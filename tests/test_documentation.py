@@ -30,6 +30,8 @@ BLOCK = re.compile(
     r"^( *)```(?:python|\{code-cell\} python(?:\n:.*)*)\n(.*?)^\1```", re.MULTILINE | re.DOTALL
 )
 LINK = re.compile(r"\]\(([^)\s]+)\)")
+PICTURES = runpy.run_path(str(DOCS / "pictures.py"))
+BY_HAND = DOCS / "tutorial" / "convolution-by-hand.md"
 PEERS = ("torch", "keras")  # what a page may ask for beyond the project's own extras
 
 
@@ -91,7 +93,7 @@ def test_the_readme_has_code_to_run():
 @pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz is not installed")
 def test_the_pictures_of_the_readme_are_what_its_code_draws(tmp_path):
     pytest.importorskip("matplotlib", reason="the learning curve needs matplotlib")
-    runpy.run_path(str(DOCS / "pictures.py"))["write"](tmp_path)
+    PICTURES["write_the_readmes"](tmp_path)
 
     def words(folder):
         return re.findall(r"<text.*?>(.*?)</text>", (folder / "graph.svg").read_text(encoding="utf-8"))
@@ -99,6 +101,23 @@ def test_the_pictures_of_the_readme_are_what_its_code_draws(tmp_path):
     assert words(tmp_path) == words(DOCS)
     assert len(words(DOCS)) > 10
     assert (tmp_path / "learning-curve.svg").stat().st_size > 10_000
+
+
+def test_the_pictures_of_the_convolution_are_what_its_page_computes(tmp_path):
+    PICTURES["write_convolution"](tmp_path)
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == sorted(re.findall(r"\]\(\.\./([\w-]+\.svg)\)", BY_HAND.read_text(encoding="utf-8")))
+    for name in names:
+        assert (tmp_path / name).read_bytes() == (DOCS / name).read_bytes(), "run python docs/pictures.py"
+
+
+def test_the_lines_of_a_program_on_the_page_of_the_convolution_are_in_it():
+    program = str(PICTURES["namespace_of"](BY_HAND)["code"]).splitlines()
+    written = {re.sub(" +# .*", "", line) for line in program}
+    quoted = re.findall("^```text\n(.*?)^```", BY_HAND.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    lines = [line for block in quoted for line in block.splitlines()]
+    assert len(lines) >= 6
+    assert [line for line in lines if line not in written] == []
 
 
 def test_the_page_of_the_command_line_has_every_command():
