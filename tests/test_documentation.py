@@ -18,6 +18,8 @@ import pytest
 from helpers import SHIPPED
 
 import tensorgrad as tg
+from tensorgrad.cli.arguments import parse
+from tensorgrad.cli.train import choose_options
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -128,6 +130,18 @@ def test_the_page_of_the_command_line_has_every_command():
     text = (DOCS / "reference" / "command-line.md").read_text(encoding="utf-8")
     assert re.findall(r'^show\("(\w+)"\)$', text, re.MULTILINE) == commands
     assert "train" in commands
+
+
+@pytest.mark.parametrize("network", ["dense", "cnn", "modern"])
+def test_the_results_give_the_defaults_of_the_command(network):
+    text = (DOCS / "results.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `--([\w-]+)`.*? \| (.*) \| (.*) \|$", text, re.MULTILINE)
+    used = choose_options(parse(["train", network]))
+    told = {}
+    for option, older, modern in rows:
+        name = option.replace("-", "_")
+        told[name] = type(used[name])(modern if network == "modern" else older)
+    assert told == {name: value for name, value in used.items() if name not in ("network", "data", "flip")}
 
 
 def test_the_table_of_ops_lists_every_op_with_no_problem():
