@@ -245,6 +245,15 @@ def test_the_reference_has_what_a_floor_exports(floor):
     assert [name for name, x in public(f"tensorgrad.{floor}").items() if id(x) not in shown] == []
 
 
+def test_the_index_of_the_reference_says_a_line_of_each_page():
+    text = (DOCS / "reference" / "index.md").read_text(encoding="utf-8")
+    described = re.findall(r"^- \[[^\]]+\]\(([\w/.-]+)\): \S.*\.$", text, re.MULTILINE)
+    pages = {page.name for page in (DOCS / "reference").iterdir()} - {"index.md"}
+    assert sorted(described) == sorted(pages | {"../ops.md"})
+    entries = re.findall("^```{toctree}\n(?::[^\n]*\n)*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    assert [Path(page).with_suffix("").as_posix() for page in described] == "".join(entries).split()
+
+
 def test_the_reference_names_nothing_twice():
     names = documented()
     assert sorted({name for name in names if names.count(name) > 1}) == []
