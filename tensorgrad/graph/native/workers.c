@@ -20,17 +20,23 @@ static pthread_cond_t wake = PTHREAD_COND_INITIALIZER;
 #define RELAX ((void)0)
 #endif
 
-static double find_time(void) {
+static double find_time(clockid_t clock) {
   struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
+  clock_gettime(clock, &now);
   return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-// Wait for the others without a processor if it takes long: the one waited for may have none.
-static void wait_a_little(long turn) {
-  if (turn < 1000) RELAX;
-  else if (turn < 1010) sched_yield();
+// Wait for the others; without a processor if it takes long, for the one waited for may have none.
+static double slept;  // seconds of the caller
+static void wait_a_little(long turn, int thread) {
+  if (turn < 1000) {
+    RELAX;
+    return;
+  }
+  const double from = find_time(CLOCK_MONOTONIC);
+  if (turn < 1010) sched_yield();
   else nanosleep(&(struct timespec){0, 20000}, 0);
+  if (thread == 0) slept += find_time(CLOCK_MONOTONIC) - from;
 }
 
 // Carry out tasks until all of the step are taken.
@@ -42,7 +48,7 @@ static void help(int thread) {
     const struct phase *phase = phases;
     while (task - start >= (unsigned long)phase->tasks) start += phase++->tasks;
     if (atomic_load(&done) < start) {
-      wait_a_little(turn++);
+      wait_a_little(turn++, thread);
     } else if (atomic_compare_exchange_strong(&next, &task, task + 1)) {
       phase->carry_out((int)(task - start), thread);
       atomic_fetch_add(&done, 1);
@@ -54,7 +60,8 @@ static void help(int thread) {
 static void *serve(void *number) {
   const int thread = (int)(intptr_t)number;
   for (int seen = 0;; seen++) {
-    for (const double from = find_time(); atomic_load(&asked[thread]) == seen && find_time() - from < 1e-4;) RELAX;
+    const double from = find_time(CLOCK_MONOTONIC);
+    while (atomic_load(&asked[thread]) == seen && find_time(CLOCK_MONOTONIC) - from < 1e-4) RELAX;
     if (atomic_load(&asked[thread]) == seen) {
       pthread_mutex_lock(&lock);
       while (atomic_load(&asked[thread]) == seen) pthread_cond_wait(&wake, &lock);
@@ -92,18 +99,18 @@ static void start_workers(int threads) {
   }
 }
 
-// Whether help by other threads has paid lately. Of 64 steps two are made the other way, and the second is timed;
-// on a machine that is busy otherwise, and in a small program, a thread alone may be the fastest.
-static double took[2];
+// What steps cost the caller lately, alone and with help: the time that it computed and that it waited. Help does not
+// pay in a small program, nor where another program keeps the helpers from their work. Of 64 steps two are made the
+// other way; in the first of them the helpers wake up.
+static double cost[2];
 static long steps;
 static int choose_help(void) {
-  const int better = took[1] <= took[0];
+  const int better = cost[1] <= cost[0];
   return steps < 8 ? steps < 4 : steps % 64 < 2 ? !better : better;
 }
 static void learn(int helped, double seconds) {
-  if (steps == 3 || steps == 7) took[helped] = seconds;
-  else if (steps > 7 && steps % 64 > 2) took[helped] += (seconds - took[helped]) / 8;
-  else if (steps > 7 && steps % 64 == 1) took[helped] += (seconds - took[helped]) / 2;
+  if (steps == 3 || steps == 7) cost[helped] = seconds;
+  else if (steps > 7 && steps % 64) cost[helped] += (seconds - cost[helped]) / (steps % 64 == 1 ? 4 : 16);
   steps++;
 }
 
@@ -115,7 +122,8 @@ int step(void **arguments, int threads, int update) {
   if (!find_memory(threads)) return NO_MEMORY;
   start_workers(threads);
   const int helped = threads > 1 && choose_help();
-  const double from = find_time();
+  const double from = threads > 1 ? find_time(CLOCK_THREAD_CPUTIME_ID) : 0;
+  slept = 0;
   arg = arguments;
   mode = update;
   result = STEPPED;
@@ -130,8 +138,8 @@ int step(void **arguments, int threads, int update) {
     pthread_mutex_unlock(&lock);
   }
   help(0);
-  for (long turn = 0; atomic_load(&done) < last; turn++) wait_a_little(turn);
-  if (threads > 1) learn(helped, find_time() - from);
+  for (long turn = 0; atomic_load(&done) < last; turn++) wait_a_little(turn, 0);
+  if (threads > 1) learn(helped, find_time(CLOCK_THREAD_CPUTIME_ID) - from + slept);
   return result;
 }
 
