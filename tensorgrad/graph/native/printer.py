@@ -201,7 +201,9 @@ def _list_gradients(program: Program, sources: Sequence[View]) -> tuple[str, int
         buffer, length = view.buffer, value.shape[0] if value.shape else 1
         loops = [(1, [0])] * 2 + merge_axes(view.shape[1:], [view.strides[1:]])
         (n, (step,)), (m, (last,)) = loops[-2:]
-        alone = buffer.role == "sums" and _is_collected(program, buffer, [v.buffer for v in sources])
+        buffers = [v.buffer for v in sources]
+        stays = buffer.role == "plain" and view.is_dense() and buffers.count(buffer) == 1
+        alone = buffer.role == "sums" and _is_collected(program, buffer, buffers)
         memory = {"sums": f"{buffer.name}all[0]", "plain": buffer.name}.get(buffer.role, "0")
         fields: dict[str, Any] = {
             "name": f'"{value.name}"', "source": memory, "leaf": buffer.offset,
@@ -209,8 +211,13 @@ def _list_gradients(program: Program, sources: Sequence[View]) -> tuple[str, int
             "offset": view.offset, "row_step": [*view.strides, 0][0], "steps": f"{{{step}, {last}}}",
             "rows": length, "lengths": f"{{{n}, {m}}}", "at": at,
             "first_unit": first, "units": max(1, min(length, MOST_UNITS, math.prod(value.shape) // A_UNIT)),
+            "stays": int(stays),
         }  # fmt: skip
         rows.append(f"  {{{', '.join(f'.{key} = {x}' for key, x in fields.items())}}},")
         first += fields["units"]
-        at += -(-dense_strides(value.shape, None)[1] // 16) * 16
-    return "\n".join(["static const struct gradient gradients[GRADIENTS] = {", *rows, "};"]), first, at
+        at += 0 if stays else -(-dense_strides(value.shape, None)[1] // 16) * 16
+    return (
+        "\n".join(["static const struct gradient gradients[GRADIENTS] = {", *rows, "};"]),
+        first,
+        max(at, 1),
+    )

@@ -9,6 +9,7 @@ struct gradient {
   long rows, lengths[2];
   long at;                          // its place in own_gradients
   int first_unit, units;            // which share the work on it
+  int stays;                        // whether it is as wanted where it lies
 };
 static const struct gradient gradients[GRADIENTS];
 static real own_gradients[ROOM] ALIGNED;
@@ -24,7 +25,10 @@ static struct part find_part(int unit) {
   unit -= g->first_unit;
   return (struct part){k, g->rows * unit / g->units * each, g->rows * (unit + 1) / g->units * each};
 }
-static real *find_gradient(int k) { return mode ? own_gradients + gradients[k].at : (real *)arg[FIRST + k]; }
+static real *find_gradient(int k) {
+  const struct gradient *g = &gradients[k];
+  return !mode ? (real *)arg[FIRST + k] : g->stays ? (real *)g->source + g->offset : own_gradients + g->at;
+}
 
 INLINE double sum_of_squares(const real *x, long n) {
   U sum = {0};
@@ -46,7 +50,7 @@ static void collect(int unit, int thread) {
   const struct gradient *g = &gradients[part.k];
   real *const to = find_gradient(part.k) + part.from;
   const long each = g->lengths[0] * g->lengths[1], first = part.from / each, rows = (part.to - part.from) / each;
-  for (int slot = 0; slot < g->slots; slot++) {
+  for (int slot = 0; slot < g->slots && !(mode && g->stays); slot++) {
     const real *const from = (g->source ? g->source + slot * g->slot_step : (const real *)arg[g->leaf]) + g->offset;
     for (long row = 0; row < rows; row++) {
       for (long i = 0; i < g->lengths[0]; i++) {
@@ -115,7 +119,7 @@ static void update(int unit, int thread) {
   double options[8];
   memcpy(options, its[4], 7 * sizeof(double));
   options[7] = scale;
-  const real *const g = own_gradients + gradients[part.k].at + part.from;
+  const real *const g = find_gradient(part.k) + part.from;
   real *x[4];
   for (int j = 0; j < 4; j++) x[j] = its[j] ? (real *)its[j] + part.from : 0;
   if (mode == 1) descend(x[0], x[1], g, part.to - part.from, options);
