@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #if SINGLE
 typedef float real;
@@ -157,9 +158,11 @@ INLINE whole find_row(whole row, whole rows) {
 // of real or of whole numbers.
 typedef whole bits __attribute__((may_alias));
 INLINE void load(void *restrict to, const void *restrict rows, int size, int block, int count) {
-  for (int l = 0; l < LANES; l++) {
-    const bits *row = (const bits *)rows + ((long)block * LANES + (l < count ? l : count - 1)) * size;
-    for (int i = 0; i < size; i++) ((bits *)to)[(long)i * LANES + l] = row[i];
+  for (int from = 0; from < size; from += 64) {  // what is written stays near until all lanes are
+    for (int l = 0; l < LANES; l++) {
+      const bits *row = (const bits *)rows + ((long)block * LANES + (l < count ? l : count - 1)) * size;
+      for (int i = from; i < size && i < from + 64; i++) ((bits *)to)[(long)i * LANES + l] = row[i];
+    }
   }
 }
 // And back, into an array of shape outer x samples x inner.
