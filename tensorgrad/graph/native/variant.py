@@ -23,9 +23,11 @@ from tensorgrad.graph.native.record import Recording, UncompilableError, compare
 from tensorgrad.graph.native.toolchain import build
 
 # What a step returns, as prelude.c says.
-STEPPED, NOT_FINITE, ANOTHER_BRANCH, NO_SUCH_ROW, NO_MEMORY = range(5)
+STEPPED, NOT_FINITE, ANOTHER_BRANCH, NO_SUCH_ROW, NO_MEMORY, TOO_LARGE = range(6)
 
 _locks: dict[Path, threading.Lock] = {}  # a library has one memory: one call at a time
+if hasattr(os, "register_at_fork"):  # a child has no thread that would release one
+    os.register_at_fork(after_in_child=_locks.clear)
 
 
 class Update(NamedTuple):
@@ -77,17 +79,17 @@ class Variant:
         arrays: Sequence[NDArray],
         names: Sequence[str],
         differentiate: bool,
+        cotangents: Sequence[NDArray | None] = (),
     ) -> None:
-        self.recording = record(function, arrays, names, differentiate)
+        self.recording = record(function, arrays, names, differentiate, cotangents)
         turned = [np.roll(x, 1, axis=0) if x.ndim else x for x in arrays]
-        compare(self.recording, record(function, turned, names, differentiate))
+        compare(self.recording, record(function, turned, names, differentiate, cotangents))
         self.program = _plan(self.recording, next((x.shape[0] for x in arrays if x.ndim), None))
         what = "its value and gradients" if self.recording.gradients else "its value"
         name = getattr(function, "__name__", type(function).__name__)
         self.source = write_c(self.program, f"{name}({', '.join(names)}): {what}, in {self.program.dtype}.")
         self.built = build(self.source)
         self._call = self.built.library.step
-        self._lock = _locks.setdefault(self.built.path, threading.Lock())
         self._whole = np.dtype(f"i{self.program.dtype.itemsize}")
         self._readers = [self._make_reader(leaf) for _, leaf in self.program.arguments]
 
@@ -96,8 +98,18 @@ class Variant:
         """Whether each sample's results depend on that sample alone."""
         return self.program.samples is not None and all(b.role != "sums" for b in self.program.buffers)
 
-    def run(self, arrays: Sequence[NDArray], threads: int) -> tuple[list[NDArray], list[NDArray]]:
-        """The outputs and what is reported, and the gradients. `BranchError` if a guard does not hold."""
+    def draw(self) -> list[NDArray]:
+        """What layers draw for a call."""
+        return [make() for _, make in self.recording.draws]
+
+    def run(
+        self, arrays: Sequence[NDArray], threads: int, others: Sequence[NDArray] | None = None
+    ) -> tuple[list[NDArray], list[NDArray]]:
+        """The outputs and what is reported, and the gradients. `BranchError` if a guard does not hold.
+
+        ``others`` is what was drawn already, and the cotangents.
+        """
+        arrays = [*arrays, *(self.draw() if others is None else others)]
         gradients = [np.empty(p.shape, p.dtype) for p, _ in self.recording.gradients]
         outputs, _ = self._step(arrays, [x.ctypes.data for x in gradients], threads, 0)
         return outputs, gradients
@@ -117,7 +129,7 @@ class Variant:
             its = [] if i is None else [x.ctypes.data for x in rows[i]]
             options = None if i is None else update.options[i].ctypes.data
             pointers += [*its, *[None] * (4 - len(its)), options]
-        outputs, result = self._step(arrays, pointers, threads, update.kind)
+        outputs, result = self._step([*arrays, *self.draw()], pointers, threads, update.kind)
         for own, copies in zip(changed, rows, strict=True):
             for x, row in zip(own, copies, strict=True):
                 if row is not x:  # it lies in memory in another order
@@ -131,7 +143,7 @@ class Variant:
         held = [self._hold(read(arrays)) for read in self._readers]
         outputs = [np.empty(value.shape, dtype if value.kind == "f" else self._whole) for value in values]
         places = [*(x.ctypes.data for x in (*outputs, *held)), *pointers]
-        with self._lock:
+        with _locks.setdefault(self.built.path, threading.Lock()):
             result = self._call((ctypes.c_void_p * len(places))(*places), threads, mode)
         if result == ANOTHER_BRANCH:
             raise BranchError
@@ -139,24 +151,24 @@ class Variant:
             raise IndexError("compile: an index is out of range")
         if result == NO_MEMORY:
             raise MemoryError("compile: no memory for the step")
+        if result == TOO_LARGE:
+            raise OverflowError(f"compile: expected integers that fit {self._whole}, got larger ones")
         return [x.astype(v.tensor.dtype, copy=False) for x, v in zip(outputs, values, strict=True)], result
 
     def _make_reader(self, leaf: Tensor | NDArray) -> Callable[[Sequence[NDArray]], NDArray]:
         """What gives a leaf's values, from the arguments of a call."""
-        for i, tensor in enumerate(self.recording.inputs):
+        for i, tensor in enumerate(self.recording.given()):
             if tensor is leaf:
                 return lambda arrays: arrays[i]
-        for tensor, make in self.recording.draws:
-            if tensor is leaf:
-                return lambda arrays: make()
         return lambda arrays: leaf.data if isinstance(leaf, Tensor) else leaf
 
     def _hold(self, x: NDArray) -> NDArray:
         """An array as the program reads it: real or whole numbers, true as -1, in rows."""
         if x.dtype.kind == "f":
             return np.ascontiguousarray(x, self.program.dtype)
-        whole = np.ascontiguousarray(x, self._whole)
-        if x.dtype.itemsize > self._whole.itemsize and not np.array_equal(whole, x):
+        whole = np.asarray(x, self._whole, order="C")
+        wide = x.dtype != self._whole and x.dtype.itemsize >= self._whole.itemsize
+        if wide and not np.array_equal(whole, x):
             raise OverflowError(f"compile: expected integers that fit {self._whole}, got larger ones")
         return -whole if x.dtype.kind == "b" else whole
 
