@@ -7,7 +7,7 @@ them; ``workers.c``, threads; ``update.c``, what is done with gradients.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,11 +15,13 @@ import numpy as np
 from tensorgrad.graph.native.code import read_template
 from tensorgrad.graph.native.plan import Buffer, View, dense_strides, merge_axes, place_in_arena
 from tensorgrad.graph.native.program import Program
+from tensorgrad.graph.native.record import UncompilableError
 
 MOST_THREADS = 64
 MOST_SLOTS, SLOT_ROOM = 8, 1 << 20  # to which blocks add sums, and all their elements
 PARTS = 4  # that the adding up of slots is shared in
 MOST_UNITS, A_UNIT = 16, 1 << 12  # that the work on one gradient is shared in, and the elements of one
+MOST_MEMORY = 2**31 - 2**26  # bytes of its own that a library can have: places in it are 32 bits
 
 
 def write_c(program: Program, title: str) -> str:
@@ -45,6 +47,7 @@ def write_c(program: Program, title: str) -> str:
         "ARENA": max([1, *arenas]), "FIRST": len(program.outputs) + len(program.arguments),
         "GRADIENTS": len(sources), "UNITS": units, "ROOM": room,
     }  # fmt: skip
+    _require_room(program, sizes)
     parts = [
         _describe(program, title),
         "\n".join(f"#define {name} {number}" for name, number in sizes.items()),
@@ -57,6 +60,21 @@ def write_c(program: Program, title: str) -> str:
         "\n".join(functions),
     ]
     return "\n\n".join(part.strip("\n") for part in parts if part) + "\n"
+
+
+def _require_room(program: Program, sizes: Mapping[str, int]) -> None:
+    """Refuse memory that no library can have, and arrays whose elements an int does not count."""
+    each = program.dtype.itemsize
+    lanes = {"kept": each * sizes["LANES"] * sizes["BLOCKS"], "sums": each * sizes["SLOTS"], "plain": each}
+    needed = sum(buffer.size * lanes.get(buffer.role, 0) for buffer in program.buffers) + sizes["ROOM"] * each
+    if needed > MOST_MEMORY:
+        raise UncompilableError(
+            f"compile: what is kept of all samples takes {needed / 2**30:.1f} GB, and compiled code has 2 at "
+            "most; use smaller batches"
+        )
+    for buffer in program.buffers:
+        if buffer.size > 2**30:
+            raise UncompilableError(f"compile: {buffer.name} has {buffer.size} elements, more than 2^30")
 
 
 def _describe(program: Program, title: str) -> str:

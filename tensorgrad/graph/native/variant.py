@@ -9,7 +9,6 @@ import weakref
 from array import array
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,10 +25,12 @@ from tensorgrad.graph.native.record import Recording, UncompilableError, compare
 from tensorgrad.graph.native.toolchain import build
 
 # What a step returns, as prelude.c says.
-STEPPED, NOT_FINITE, ANOTHER_BRANCH, NO_SUCH_ROW, NO_MEMORY = range(5)
+STEPPED, NOT_FINITE, ANOTHER_BRANCH, NO_SUCH_ROW, NO_MEMORY, TOO_LARGE = range(6)
 MANY = 1000  # arrays whose addresses are known
 
 _locks: dict[Path, threading.Lock] = {}  # a library has one memory: one call at a time
+if hasattr(os, "register_at_fork"):  # a child has no thread that would release one
+    os.register_at_fork(after_in_child=_locks.clear)
 
 
 class Update(NamedTuple):
@@ -81,24 +82,20 @@ class Variant:
         arrays: Sequence[NDArray],
         names: Sequence[str],
         differentiate: bool,
+        cotangents: Sequence[NDArray | None] = (),
     ) -> None:
-        self.recording = record(function, arrays, names, differentiate)
+        self.recording = record(function, arrays, names, differentiate, cotangents)
         turned = [np.roll(x, 1, axis=0) if x.ndim else x for x in arrays]
-        compare(self.recording, record(function, turned, names, differentiate))
+        compare(self.recording, record(function, turned, names, differentiate, cotangents))
         self.program = plan_program(self.recording, next((x.shape[0] for x in arrays if x.ndim), None))
         what = "its value and gradients" if self.recording.gradients else "its value"
         name = getattr(function, "__name__", type(function).__name__)
         self.source = write_c(self.program, f"{name}({', '.join(names)}): {what}, in {self.program.dtype}.")
         self.built = build(self.source)
         self._call = self.built.library.step
-        self._lock = _locks.setdefault(self.built.path, threading.Lock())
         self._whole = np.dtype(f"i{self.program.dtype.itemsize}")
         self._call.argtypes = ctypes.c_void_p, ctypes.c_int, ctypes.c_int
-        #: What gives values that are others in each call, from its arguments.
-        self._makers: dict[int, Callable[[Sequence[NDArray]], NDArray]] = {
-            **{id(t): itemgetter(i) for i, t in enumerate(self.recording.inputs)},
-            **{id(t): _without_arguments(make) for t, make in self.recording.draws},
-        }
+        self._places = {id(t): i for i, t in enumerate(self.recording.given())}  # among what a call is given
         self._leaves: dict[int, tuple[int, int]] = {}  # serial number and address of the values
         self._addresses: dict[int, tuple[weakref.ref[NDArray], int]] = {}
 
@@ -107,8 +104,18 @@ class Variant:
         """Whether each sample's results depend on that sample alone."""
         return self.program.samples is not None and all(b.role != "sums" for b in self.program.buffers)
 
-    def run(self, arrays: Sequence[NDArray], threads: int) -> tuple[list[NDArray], list[NDArray]]:
-        """The outputs and what is reported, and the gradients. `BranchError` if a guard does not hold."""
+    def draw(self) -> list[NDArray]:
+        """What layers draw for a call."""
+        return [make() for _, make in self.recording.draws]
+
+    def run(
+        self, arrays: Sequence[NDArray], threads: int, others: Sequence[NDArray] | None = None
+    ) -> tuple[list[NDArray], list[NDArray]]:
+        """The outputs and what is reported, and the gradients. `BranchError` if a guard does not hold.
+
+        ``others`` is what was drawn already, and the cotangents.
+        """
+        arrays = [*arrays, *(self.draw() if others is None else others)]
         gradients = [np.empty(p.shape, p.dtype) for p, _ in self.recording.gradients]
         outputs, _ = self._step(arrays, [x.ctypes.data for x in gradients], threads, 0, {})
         return outputs, gradients
@@ -132,7 +139,7 @@ class Variant:
                 0 if i is None else options + i * update.options.strides[0],
             ]
         values = {id(p): own[0] for p, own in zip(update.parameters, rows, strict=True)}
-        outputs, result = self._step(arrays, pointers, threads, update.kind, values)
+        outputs, result = self._step([*arrays, *self.draw()], pointers, threads, update.kind, values)
         for own, copies in zip(changed, rows, strict=True):
             for x, row in zip(own, copies, strict=True):
                 if row is not x:  # it lies in memory in another order
@@ -152,7 +159,7 @@ class Variant:
         read = [self._read_leaf(leaf, arrays, values) for _, leaf in self.program.arguments]
         outputs = [np.empty(value.shape, dtype if value.kind == "f" else self._whole) for value in made]
         places = array("Q", [*(x.ctypes.data for x in outputs), *(place for place, _ in read), *pointers])
-        with self._lock:
+        with _locks.setdefault(self.built.path, threading.Lock()):
             result = self._call(places.buffer_info()[0], threads, mode)
         if result == ANOTHER_BRANCH:
             raise BranchError
@@ -160,6 +167,8 @@ class Variant:
             raise IndexError("compile: an index is out of range")
         if result == NO_MEMORY:
             raise MemoryError("compile: no memory for the step")
+        if result == TOO_LARGE:
+            raise OverflowError(f"compile: expected integers that fit {self._whole}, got larger ones")
         return [x.astype(v.tensor.dtype, copy=False) for x, v in zip(outputs, made, strict=True)], result
 
     def _read_leaf(
@@ -169,8 +178,8 @@ class Variant:
         key = id(leaf)
         if key in values and values[key].dtype == self.program.dtype:
             return self._find_address(values[key]), None
-        if key in self._makers:
-            held = self._hold(self._makers[key](arrays))
+        if key in self._places:
+            held = self._hold(arrays[self._places[key]])
             return held.ctypes.data, held
         x = leaf.data if isinstance(leaf, Tensor) else leaf
         serial = leaf.serial if isinstance(leaf, Tensor) else -1
@@ -195,14 +204,11 @@ class Variant:
         """An array as the program reads it: real or whole numbers, true as -1, in rows."""
         if x.dtype.kind == "f":
             return np.ascontiguousarray(x, self.program.dtype)
-        whole = np.ascontiguousarray(x, self._whole)
-        if x.dtype.itemsize > self._whole.itemsize and not np.array_equal(whole, x):
+        whole = np.asarray(x, self._whole, order="C")
+        wide = x.dtype != self._whole and x.dtype.itemsize >= self._whole.itemsize
+        if wide and not np.array_equal(whole, x):
             raise OverflowError(f"compile: expected integers that fit {self._whole}, got larger ones")
         return -whole if x.dtype.kind == "b" else whole
-
-
-def _without_arguments(make: Callable[[], NDArray]) -> Callable[[Sequence[NDArray]], NDArray]:
-    return lambda _: make()
 
 
 def plan_program(recording: Recording, samples: int | None) -> Program:
