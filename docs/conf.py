@@ -75,6 +75,12 @@ def copy_notebooks(app):
             shutil.copyfile(notebook, copy)
 
 
+def link_to_copies(app, docname, source):
+    """A link to a notebook leads to the notebook on GitHub, and here to the page that its copy becomes."""
+    here = "../" * docname.count("/") + "tutorial/"
+    source[0] = re.sub(r"\]\((?:\.\./)+notebooks/(?=[\w-]+\.ipynb\))", f"]({here}", source[0])
+
+
 def write_the_player(app, error):
     """The file that the page on drawing shows in a frame; its own cell writes to a folder that is gone."""
     import tensorgrad as tg
@@ -138,6 +144,7 @@ def visit_math(translator, node):
 def setup(app):
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_math, None))
     app.connect("builder-inited", copy_notebooks)
+    app.connect("source-read", link_to_copies)
     app.connect("doctree-read", leave_out_progress_bars)
     app.connect("build-finished", write_the_player)
     app.connect("autodoc-process-docstring", name_the_examples, priority=400)  # before numpydoc's

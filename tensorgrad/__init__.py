@@ -47,7 +47,7 @@ else:
         "tensorgrad.estimators": "TensorgradClassifier TensorgradRegressor",
         "tensorgrad.graph": (
             "BackwardStep BackwardSteps Compiled Drawing NoCompilerError NumpyCode UncompilableError "
-            "backward_steps compile draw player to_numpy"
+            "backward_steps compile draw draw_steps player to_numpy"
         ),
         "tensorgrad.nn": (
             "Adam AdamW AvgPool2D BatchNorm CCode Callback CheckpointError Conv2D CosineDecay Dense Dropout "
@@ -55,8 +55,9 @@ else:
             "LayerNorm LeakyReLU LogSoftmax MaxPool2D MiniBatchSGD Network OneCycle Optimizer ReLU "
             "ReduceOnPlateau SavedFileError Schedule SiLU Sigmoid Softmax Softplus StepDecay Tanh Training "
             "WarmUp accuracy convolutional_network dense_network generator_state load_checkpoint "
-            "load_network load_notes load_weights modern_network plot_confusion plot_history "
-            "save_checkpoint save_network save_weights set_generator_state to_c tuned_process"
+            "load_network load_notes load_weights modern_network plot_confusion plot_filters plot_history "
+            "plot_images plot_mistakes save_checkpoint save_network save_weights set_generator_state "
+            "to_c tuned_process"
         ),
     }
     _HOME = {name: floor for floor, names in _ON_DEMAND.items() for name in names.split()}

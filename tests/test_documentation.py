@@ -20,6 +20,8 @@ from helpers import SHIPPED
 import tensorgrad as tg
 from tensorgrad.audit import SAMPLES
 from tensorgrad.audit.native import is_written
+from tensorgrad.cli.arguments import parse
+from tensorgrad.cli.train import choose_options
 from tensorgrad.core import OPS
 from tensorgrad.graph.export.lowerings import C_RULES
 from tensorgrad.graph.native.expansions import Expansion
@@ -39,6 +41,8 @@ BLOCK = re.compile(
 )
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 COMPILER = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
+PICTURES = runpy.run_path(str(DOCS / "pictures.py"))
+BY_HAND = DOCS / "tutorial" / "convolution-by-hand.md"
 PEERS = ("torch", "keras")  # what a page may ask for beyond the project's own extras
 
 
@@ -136,7 +140,7 @@ def test_the_pictures_of_the_readme_are_what_its_code_draws(tmp_path):
     pytest.importorskip("matplotlib", reason="the learning curve needs matplotlib")
     if needs_compiler(ROOT / "README.md"):
         pytest.skip("the README needs a C compiler")
-    runpy.run_path(str(DOCS / "pictures.py"))["write"](tmp_path)
+    PICTURES["write_the_readmes"](tmp_path)
 
     def words(folder):
         return re.findall(r"<text.*?>(.*?)</text>", (folder / "graph.svg").read_text(encoding="utf-8"))
@@ -144,6 +148,23 @@ def test_the_pictures_of_the_readme_are_what_its_code_draws(tmp_path):
     assert words(tmp_path) == words(DOCS)
     assert len(words(DOCS)) > 10
     assert (tmp_path / "learning-curve.svg").stat().st_size > 10_000
+
+
+def test_the_pictures_of_the_convolution_are_what_its_page_computes(tmp_path):
+    PICTURES["write_convolution"](tmp_path)
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == sorted(re.findall(r"\]\(\.\./([\w-]+\.svg)\)", BY_HAND.read_text(encoding="utf-8")))
+    for name in names:
+        assert (tmp_path / name).read_bytes() == (DOCS / name).read_bytes(), "run python docs/pictures.py"
+
+
+def test_the_lines_of_a_program_on_the_page_of_the_convolution_are_in_it():
+    program = str(PICTURES["namespace_of"](BY_HAND)["code"]).splitlines()
+    written = {re.sub(" +# .*", "", line) for line in program}
+    quoted = re.findall("^```text\n(.*?)^```", BY_HAND.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    lines = [line for block in quoted for line in block.splitlines()]
+    assert len(lines) >= 6
+    assert [line for line in lines if line not in written] == []
 
 
 def test_the_page_of_the_command_line_has_every_command():
@@ -154,6 +175,18 @@ def test_the_page_of_the_command_line_has_every_command():
     text = (DOCS / "reference" / "command-line.md").read_text(encoding="utf-8")
     assert re.findall(r'^show\("(\w+)"\)$', text, re.MULTILINE) == commands
     assert "train" in commands
+
+
+@pytest.mark.parametrize("network", ["dense", "cnn", "modern"])
+def test_the_results_give_the_defaults_of_the_command(network):
+    text = (DOCS / "results.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `--([\w-]+)`.*? \| (.*) \| (.*) \|$", text, re.MULTILINE)
+    used = choose_options(parse(["train", network]))
+    told = {}
+    for option, older, modern in rows:
+        name = option.replace("-", "_")
+        told[name] = type(used[name])(modern if network == "modern" else older)
+    assert told == {name: value for name, value in used.items() if name not in ("network", "data", "flip")}
 
 
 def test_the_table_of_ops_lists_every_op_with_no_problem():
@@ -265,6 +298,15 @@ def test_the_reference_has_every_public_name():
 def test_the_reference_has_what_a_floor_exports(floor):
     shown = {id(resolved(name)) for name in documented()}
     assert [name for name, x in public(f"tensorgrad.{floor}").items() if id(x) not in shown] == []
+
+
+def test_the_index_of_the_reference_says_a_line_of_each_page():
+    text = (DOCS / "reference" / "index.md").read_text(encoding="utf-8")
+    described = re.findall(r"^- \[[^\]]+\]\(([\w/.-]+)\): \S.*\.$", text, re.MULTILINE)
+    pages = {page.name for page in (DOCS / "reference").iterdir()} - {"index.md"}
+    assert sorted(described) == sorted(pages | {"../ops.md"})
+    entries = re.findall("^```{toctree}\n(?::[^\n]*\n)*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    assert [Path(page).with_suffix("").as_posix() for page in described] == "".join(entries).split()
 
 
 def test_the_reference_names_nothing_twice():

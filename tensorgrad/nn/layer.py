@@ -19,7 +19,7 @@ from tensorgrad.core.elsewhere import TABLES, Explained, explained, tell_names
 from tensorgrad.core.engine import as_numeric, clock
 from tensorgrad.core.refusals import require_unmasked
 from tensorgrad.core.trees import flatten
-from tensorgrad.nn.summary import summarize
+from tensorgrad.nn.summary import outline, summarize
 
 __all__ = ["Buffer", "Layer"]
 
@@ -139,7 +139,7 @@ class Layer(Explained):
         out = self.forward(x)
         for part in out if isinstance(out, (tuple, list)) else (out,):  # some layers have several results
             if isinstance(part, Tensor) and part.op is not None and part.serial > start:
-                part.note_call(start, weakref.ref(self), type(self).__name__)
+                part.note_call(start, weakref.ref(self), type(self).__name__, _note(x))
         return out
 
     def run_layers(self, x: Array) -> Iterator[tuple[Layer, Tensor]]:
@@ -151,6 +151,19 @@ class Layer(Explained):
         parts = ", ".join(f"{path}={child!r}" for path, child in self.children())
         return f"{type(self).__name__}({parts})"
 
+    def __str__(self) -> str:
+        """A line for each layer inside, indented, with its parameters; what comes again is not counted again.
+
+        >>> print(tg.Network([tg.Dense(2, 3, rng=0), tg.ReLU()]))
+        Network                 9 parameters
+          Dense0: Dense(2, 3)   9
+          ReLU1: ReLU()
+        """
+        return outline(self) if any(self.children()) else repr(self)
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:  # what a notebook shows
+        return {"text/plain": str(self)}
+
     @explained
     def summary(self, input_shape: int | tuple[int, ...], batch_size: int = 32) -> str:
         """A table of what the layers make and cost, for inputs of ``input_shape`` (without N).
@@ -161,8 +174,9 @@ class Layer(Explained):
         arrays that they read, each once, in the layer that first holds it. The last line adds the parameters
         and their gradients; what an optimizer keeps and what ops need while they run comes on top.
 
-        The layers inside of a layer stand under it, and are counted in it. All is read from the graph that a
-        copy records for zeros; the layer itself is left as it is.
+        The layers inside of a layer stand under it, and are counted in it; a parameter counts in the layer
+        that first has it. All is read from the graph that a copy records for zeros; the layer itself is left
+        as it is.
 
         >>> print(tg.Network([tg.Dense(2, 3, rng=0), tg.ReLU()]).summary((2,), batch_size=100))
         layer            output shape   parameters   multiply-adds     kept
@@ -348,6 +362,12 @@ def _refuse_to_lose(what: str, held: Any, value: Any) -> None:
                     f"{what}{path} is a {kind}, and a {type(new).__name__} in its place would be no part of "
                     f"the layer, neither trained nor saved; {new_values}assign a {kind}"
                 )
+
+
+def _note(x: Any) -> tuple[Any, ...]:
+    """What a graph remembers of what a layer was given, without keeping it alive."""
+    arrays = [a for _, a in flatten(x) if isinstance(a, (np.ndarray, Tensor))]
+    return tuple((weakref.ref(a), a.shape, a.dtype) for a in arrays)
 
 
 def _members(layer: Layer) -> Iterator[tuple[str, Any]]:

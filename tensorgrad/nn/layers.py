@@ -578,9 +578,8 @@ class Dropout(Layer):
             mask = recorder.draw(partial(self._draw, np.empty(x.shape, x.dtype)))
             self.generator.bit_generator.state = state
             return _as_tensor(x * mask)
-        return _as_tensor(
-            x * Tensor(self._draw(np.empty_like(x.data if isinstance(x, Tensor) else x, subok=False)))
-        )
+        like = np.empty_like(x.data if isinstance(x, Tensor) else x, subok=False)
+        return _as_tensor(x * Tensor(self._draw(like), name="mask"))
 
     def _draw(self, mask: NDArray) -> NDArray:
         """Fill ``mask`` with 0 for what is left out, and 1 / (1 - rate)."""

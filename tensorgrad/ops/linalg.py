@@ -495,9 +495,10 @@ def norm_(x: Array, *, axis: tuple[int, ...], ord: float = 2, keepdims: bool = F
 def _norm_vjp(g: Array, out: Array, x: Array, axis: tuple[int, ...], ord: float, keepdims: bool) -> Array:
     if not keepdims:
         g, out = np.expand_dims(g, axis), np.expand_dims(out, axis)
-    if ord == 2:  # the same as below, but smooth where an element is 0; at 0 all derivatives are 0
-        return g * (x / np.where(out == 0, inf, out))
-    flat = (out == 0) | ((x == 0) & (ord < 1))
+    if ord > 0 and ord % 2 == 0:  # as below, but smooth where an element is 0; at 0 all derivatives are 0
+        ratio = x / np.where(out == 0, inf, out)
+        return g * (ratio if ord == 2 else ratio ** (ord - 1))
+    flat = (out == 0) | (x == 0)  # which is a constant, lest a power of 0 give its derivatives NaN
     ratio = np.where(flat, 1, np.abs(x)) / np.where(out == 0, 1, out)
     return g * (np.where(flat, 0, np.sign(x)) * ratio ** (ord - 1))
 
@@ -594,7 +595,15 @@ def cond(x: Array, p: Any = None) -> Array:
         with np.errstate(divide="ignore", invalid="ignore"):
             ratio = s[..., 0] / s[..., -1] if p != -2 else s[..., -1] / s[..., 0]
         return np.where(np.isnan(ratio) & ~np.isnan(x).any((-2, -1)), inf, ratio)  # of zeros it is infinite
-    return matrix_norm(x, ord=p) * matrix_norm(inv(x), ord=p)
+    try:
+        return matrix_norm(x, ord=p) * matrix_norm(inv(x), ord=p)
+    except np.linalg.LinAlgError:
+        value = np.linalg.cond(plain(x), p)
+        none = ~np.isfinite(value)
+        if not none.any():
+            raise
+        whole = np.where(none[..., None, None], np.eye(x.shape[-1], dtype=x.dtype), x)
+        return np.where(none, value, cond(whole, p))
 
 
 # Products

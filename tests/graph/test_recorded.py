@@ -49,7 +49,7 @@ def test_users_are_counted_by_place():
 def test_names_have_numbers_where_they_are_shared():
     x, y = leaf(2.0), leaf(3.0, "y")
     graph = Recorded(np.sin(np.sin(x) * y))
-    assert list(graph.names.values()) == ["input", "y", "sin 1", "multiply", "sin 2"]
+    assert list(graph.names.values()) == ["input", "y", "sin_1", "multiply", "sin_2"]
 
 
 def test_parameters_that_share_a_name_are_called_by_their_paths():
@@ -87,7 +87,7 @@ def test_the_layer_of_a_node_is_the_innermost_that_made_it():
 
 
 def test_the_layer_around_a_recorded_vjp():
-    x = leaf(3.0)
+    x = leaf(3.0, "x")
     np.sin(x).backward(create_graph=True)
     graph = Recorded(x.grad)
     assert [part.title for part in graph.clusters.parts] == ["vjp of sin for x"]

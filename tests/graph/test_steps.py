@@ -26,7 +26,8 @@ def test_a_walk_that_can_be_followed_by_hand():
     assert [step.number for step in steps] == [1, 2, 3]
     assert [float(step.incoming) for step in steps] == [1.0, 1.0, 12.0]  # both uses of a have come
     assert [[float(g) for g in step.outgoing] for step in steps] == [[1, 1], [6, 6], [24, 36]]
-    assert [step.formulas for step in steps] == [("g", "g"), ("g * y", "g * x"), ("g * y", "g * x")]
+    assert [step.name for step in steps] == ["add", "multiply_2", "multiply_1"]
+    assert [step.formulas for step in steps] == [("g", "g"), ("g * multiply_1",) * 2, ("g * y", "g * x")]
     assert steps[2].inputs == (x, y)
     assert steps[2].arguments == ("x", "y")
     assert {leaf.name: float(g) for leaf, g in steps.gradients} == {"x": 25.0, "y": 36.0}
@@ -114,7 +115,7 @@ def test_broadcast_inputs_receive_a_sum():
     np.testing.assert_array_equal(step.outgoing[1], [4, 4, 4])
     assert not step.was_broadcast(0)
     assert step.was_broadcast(1)
-    assert "y: g, summed over what was broadcast = [4., 4., 4.]" in str(step)
+    assert "b: g, summed over what was broadcast = [4., 4., 4.]" in str(step)
 
 
 def test_large_arrays_are_told_by_their_norm():
@@ -212,7 +213,7 @@ def test_of_a_function_the_return_of_this_call():
 
 
 def test_matmul_tells_the_formula_for_matrices():
-    x, y = leaf(np.ones((2, 3))), leaf(np.ones((3, 4)))
+    x, y = leaf(np.ones((2, 3)), "x"), leaf(np.ones((3, 4)), "y")
     (step,) = [s for s in (x @ y).backward_steps(np.ones((2, 4))) if s.op.name == "matmul"]
     assert "g.T" in step.formulas[0]
     assert step.formulas[1] == "x.T @ g"

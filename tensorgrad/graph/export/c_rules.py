@@ -193,7 +193,9 @@ class Reduction:
         across = x.laned and x.batch in axes
         require_apart(not across or self.start == "0", f"{value.name} compares samples")
         if x.kind == "i" or (x.kind == "b" and self.start != "0"):
-            raise UnwritableError(f"{value.name} of {x.tensor.dtype}")
+            raise UnwritableError(value.describe())
+        if x.kind == "b" and math.prod(x.shape) > 2 ** np.finfo(program.dtype).nmant:
+            raise UnwritableError(f"{value.describe()}, of {math.prod(x.shape)} truth values")
         value.kind = "f"  # of truth values it is how many there are
         kept = [k for k in range(len(x.shape)) if k not in axes]
         of = kept if len(kept) == len(value.shape) else range(len(x.shape))[-len(value.shape) :]

@@ -14,7 +14,7 @@ import numpy as np
 from tensorgrad.core import Array, Tensor
 from tensorgrad.core.context import recorded_by
 from tensorgrad.graph.native.record import Recording, UncompilableError, sort_graph
-from tensorgrad.ops import exp, log, max, mean, sum
+from tensorgrad.ops import astype, exp, log1p, max, mean, sum
 from tensorgrad.ops.classification import mix_targets, weigh_elements
 
 
@@ -25,13 +25,20 @@ def softmax(x: Array, *, axis: Any = -1) -> Array:
 
 def log_softmax(x: Array, *, axis: Any = -1) -> Array:
     shifted = x - max(x, axis=axis, keepdims=True)
-    return shifted - log(sum(exp(shifted), axis=axis, keepdims=True))
+    return shifted - log_sum(shifted, axis)
+
+
+def log_sum(shifted: Array, axis: Any) -> Array:
+    """log(sum(exp(shifted))) of numbers that are 0 at most: what the sum is more than 1 keeps its digits."""
+    top = astype(shifted == 0, dtype=shifted.dtype)
+    others, tops = (sum(x, axis=axis, keepdims=True) for x in (exp(shifted) - top, top))
+    return log1p(others + (tops - 1))
 
 
 def logsumexp(x: Array, *, axis: Any = None, keepdims: bool = False) -> Array:
     top = max(x, axis=axis, keepdims=True)
     top = np.where(np.isfinite(top), top, 0.0)
-    out = log(sum(exp(x - top), axis=axis, keepdims=True)) + top
+    out = log_sum(x - top, axis) + top
     return out if keepdims else np.squeeze(out, axis=axis)
 
 
@@ -44,6 +51,10 @@ def var(x: Array, *, axis: Any = None, ddof: float = 0, keepdims: bool = False) 
 def mean_of(x: Array, **axes: Any) -> Array:
     total = sum(x, **axes)
     return total / (math.prod(x.shape) // math.prod(total.shape))
+
+
+def zeros_like(x: Array, dtype: Any = None) -> Array:
+    return np.broadcast_to(Tensor(np.zeros((), dtype or x.dtype)), x.shape)
 
 
 def cross_entropy(
@@ -68,6 +79,7 @@ EXPANSIONS: Mapping[str, Callable[..., Array]] = {
     "softmax": softmax,
     "stack_": lambda *arrays, axis: np.concatenate([np.expand_dims(x, axis) for x in arrays], axis),
     "var": var,
+    "zeros_like": zeros_like,
 }
 
 
@@ -114,8 +126,12 @@ class Expansion:
                 self._instead[id(tensor)] = first
             return
         made = self._expand(tensor)
-        for inside in sort_graph([made], self._seen):
-            self._visit(inside)
+        try:
+            for inside in sort_graph([made], self._seen):
+                self._visit(inside)
+        except UncompilableError as error:
+            assert tensor.op is not None
+            raise UncompilableError(f"{error}, of which {tensor.op.name} is made") from error
         self._instead[id(tensor)] = made
 
     def _key(self, x: Any) -> Any:
@@ -133,8 +149,10 @@ class Expansion:
         try:
             with recorded_by(self.recording):
                 made = EXPANSIONS.get(op.name, op.forward)(*tensor.inputs, **tensor.params)
-        except UncompilableError:
-            raise
+        except UncompilableError as error:
+            raise UncompilableError(
+                f"compile: there is no rule for {op.name} in C, and in it {error}"
+            ) from error
         except Exception as error:
             raise UncompilableError(f"compile: there is no rule for {op.name} in C") from error
         if not isinstance(made, Tensor) or (made.op is op and made.inputs == tensor.inputs):

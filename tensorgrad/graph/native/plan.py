@@ -156,6 +156,10 @@ class Value:
     arguments: tuple[Any, ...] = ()
     users: list[Tensor] = field(default_factory=list)
 
+    def describe(self) -> str:
+        """The op and its dtype, for a refusal."""
+        return f"{self.tensor.op.name.rstrip('_') if self.tensor.op else self.name} of {self.tensor.dtype}"
+
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape, with the batch axis."""

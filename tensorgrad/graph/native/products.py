@@ -174,6 +174,8 @@ class Product:
         words = {"START": "all(first[q])" if first else "zero"}
         words |= {"STEP_A": times("p", p.a), "STEP_B": times("q", q.b)}
         words["STEP_OUT"] = add(times("q", q.o), times("p", p.o))
+        far = q.b == 1 and len(self.r) == 1 and self.r[0].b * self.program.dtype.itemsize >= 128
+        words["AHEAD"] = str(8 * self.r[0].b) if far else "0"
         blocks = ("to", q.length, height), ("at", p.length, width)
         with code.loops(**_ranges([x for x in loops if x not in (p, q)])):
             for (rows, q0), (columns, p0) in _in_blocks(code, *blocks):

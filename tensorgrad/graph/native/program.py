@@ -49,7 +49,7 @@ class Elementwise:
 
     def __call__(self, program: Program, value: Value, *arguments: Any, **options: Any) -> None:
         if self._kinds and value.kind not in self._kinds:
-            raise UnwritableError(f"{value.name.rstrip('_')} of {value.tensor.dtype}")
+            raise UnwritableError(value.describe())
         program.fuse(value, arguments)
 
     def write(self, words: Words, *terms: Term, **options: Any) -> str:
@@ -108,7 +108,7 @@ class Program:
         self._clock = 0
         recording = graph.recording
         self._wanted = {id(graph.find(t)) for t in recording.results()}
-        self._inputs = {id(t) for t in (*recording.inputs, *(t for t, _ in recording.draws))}
+        self._inputs = {id(t) for t in recording.given()}
         for tensor in graph.order:
             self._values[id(tensor)] = Value(tensor, self.name(tensor), _find_kind(tensor))
             for x in find_tensors(tensor):
