@@ -388,14 +388,14 @@ def _choose(read: list[Any], given: tuple[Any, ...]) -> set[int]:
     """
     found = {id(x) for x in read if any(ref() is x for ref, *_ in given)}
     for kind in {(shape, dtype) for _, shape, dtype in given}:
-        originals = [ref() for ref, *rest in given if tuple(rest) == kind]
+        originals = [x for ref, *rest in given if tuple(rest) == kind and not isinstance(x := ref(), Tensor)]
         arrays = [x for x in read if isinstance(x, np.ndarray) and (x.shape, x.dtype) == kind]
         different: list[NDArray] = []
         for x in arrays:
             if not any(_same(x, y) for y in different):
                 different.append(x)
         if len(different) > len(originals):
-            arrays = [x for x in arrays if any(_same(x, y) for y in originals if isinstance(y, np.ndarray))]
+            arrays = [x for x in arrays if any(_same(x, y) for y in originals if y is not None)]
         found |= {id(x) for x in arrays}
     return found
 

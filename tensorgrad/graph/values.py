@@ -30,7 +30,7 @@ def short(x: Any) -> str:
     if x.ndim == 0:
         return number(x.item())
     if x.size <= 6:
-        return np.array2string(x, precision=8, separator=", ").replace("\n", "")
+        return np.array2string(x, precision=6, separator=", ").replace("\n", "")
     return f"{x.dtype} {x.shape}" + (f", norm {norm(x):.6g}" if x.dtype.kind in "fiu" else "")
 
 
