@@ -37,7 +37,8 @@ from tensorgrad.core import (
     nondifferentiable,
     op,
 )
-from tensorgrad.ops.arrays import alike, in_floats, like, plain
+from tensorgrad.core.engine import as_option
+from tensorgrad.ops.arrays import alike, as_array, in_floats, like, plain
 
 __all__ = [
     "abs", "absolute", "acos", "acosh", "add", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2",
@@ -399,7 +400,7 @@ def select(condlist: Sequence[Array], choicelist: Sequence[Array], default: Arra
     """
     if len(condlist) != len(choicelist) or not len(condlist):
         raise ValueError(f"select: expected a choice a condition, got {len(choicelist)} and {len(condlist)}")
-    condlist = [np.asarray(plain(x)) for x in condlist]
+    condlist = [as_array(as_option(x)) for x in condlist]
     if any(condition.dtype.kind != "b" for condition in condlist):
         raise TypeError("select: expected conditions that are arrays of booleans")
     out, *choices = alike(default, *choicelist)

@@ -119,7 +119,7 @@ def getitem(program: Program, value: Value, x: Value, *, index: Any) -> None:
     if any(isinstance(part, Tensor) for part in parts):
         _look_up(program, value, x, parts)
     elif all(part is None or part is Ellipsis or type(part) in (int, slice) for part in parts):
-        _slice(program, value, x, index=parts if any(part is Ellipsis for part in parts) else (*parts, ...))
+        _slice(program, value, x, index=parts if Ellipsis in parts else (*parts, Ellipsis))  # never a number
     else:
         _take(program, value, x, index=index)
 

@@ -131,6 +131,8 @@ class Expansion:
                 self._visit(inside)
         except UncompilableError as error:
             assert tensor.op is not None
+            if tensor.op.name in str(error):
+                raise
             raise UncompilableError(f"{error}, of which {tensor.op.name} is made") from error
         self._instead[id(tensor)] = made
 

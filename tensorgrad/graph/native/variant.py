@@ -84,7 +84,12 @@ class Variant:
         differentiate: bool,
         cotangents: Sequence[NDArray | None] = (),
     ) -> None:
-        self.recording = record(function, arrays, names, differentiate, cotangents)
+        try:
+            self.recording = record(function, arrays, names, differentiate, cotangents)
+        except UncompilableError:
+            if differentiate:  # an op without a rule is named first, not something in its formula
+                _plan(record(function, arrays, names, False), None)
+            raise
         turned = [np.roll(x, 1, axis=0) if x.ndim else x for x in arrays]
         compare(self.recording, record(function, turned, names, differentiate, cotangents))
         self.program = plan_program(self.recording, next((x.shape[0] for x in arrays if x.ndim), None))
