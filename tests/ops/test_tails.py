@@ -517,7 +517,7 @@ def test_higher_derivatives_where_two_branches_meet(f: F, x: float, derivatives:
 def test_second_derivatives_near_their_root(f: F, factor: float, dtype: Any) -> None:
     for x in (dtype(1e-3), dtype(-1e-9), dtype(1e-30)):
         exact = factor * float(x) * (1 + (2 if factor == 2 else 1.5) * float(x) ** 2)
-        assert float(nest(f, 2)(x)) == pytest.approx(exact, rel=8 * np.finfo(dtype).eps + 8e-12, abs=0)
+        assert float(nest(f, 2)(x)) == pytest.approx(exact, rel=8 * float(np.finfo(dtype).eps) + 8e-12, abs=0)
 
 
 @pytest.mark.parametrize(("f", "slope"), [
