@@ -88,7 +88,7 @@ class Variant:
             self.recording = record(function, arrays, names, differentiate, cotangents)
         except UncompilableError:
             if differentiate:  # an op without a rule is named first, not something in its formula
-                _plan(record(function, arrays, names, False), None)
+                plan_program(record(function, arrays, names, False), None)
             raise
         turned = [np.roll(x, 1, axis=0) if x.ndim else x for x in arrays]
         compare(self.recording, record(function, turned, names, differentiate, cotangents))
