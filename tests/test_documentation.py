@@ -23,11 +23,6 @@ from tensorgrad.audit.native import is_written
 from tensorgrad.cli.arguments import parse
 from tensorgrad.cli.train import choose_options
 from tensorgrad.core import OPS
-from tensorgrad.graph.export.lowerings import C_RULES
-from tensorgrad.graph.native.expansions import Expansion
-from tensorgrad.graph.native.printer import write_c
-from tensorgrad.graph.native.program import Program
-from tensorgrad.graph.native.record import record
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -84,15 +79,10 @@ def test_the_python_blocks_of_a_page_run(page, tmp_path, monkeypatch):
 
 
 def test_the_c_on_the_page_of_compiling_is_what_is_written():
-    page = DOCS / "compile.md"
-    namespace: dict[str, object] = {}
-    exec(blocks(page)[0][1].partition("compiled = ")[0], namespace)
-    error, x, target = (namespace[name] for name in ("error", "x", "target"))
-    graph = Expansion(record(error, [x, target], ["x", "target"], True), C_RULES)
-    written = write_c(Program(graph, C_RULES, len(x), 24), "on a processor with 32 vector registers")
-    shown = re.findall(r"^```c\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-    for block in shown[:2]:
-        assert block in written, f"put into {page.name} what is written now:\n{written}"
+    written = runpy.run_path(str(DOCS / "compiled.py"))
+    text = written["PAGE"].read_text(encoding="utf-8")
+    assert len(written["excerpts"](text)) == 2
+    assert written["write"](text) == text, "python docs/compiled.py puts the C there anew"
 
 
 @pytest.mark.skipif(COMPILER is None, reason="there is no C compiler")

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 import tensorgrad as tg
+from tensorgrad.core import OPS
+from tensorgrad.graph.export.c_elementwise import ELEMENTWISE
 
 COMPILERS = [name for name in ("gcc", "clang") if shutil.which(name)]
 STRICT = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", "-Wshadow", "-Wmissing-prototypes"]
@@ -275,3 +277,23 @@ def test_the_network_is_as_before(tmp_path):
     assert (tmp_path / "net.c").read_text() == code.source == str(code)
     assert (tmp_path / "net.h").read_text() == code.header
     assert np.isfinite(network.predict(x)).all()
+
+
+@compiled
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_every_op_on_elements_is_written_in_plain_c(tmp_path, dtype):
+    ops = [OPS[name] for name in ELEMENTWISE if name in OPS]
+    unary = [op for op in ops if len(op.arrays) == 1 and op.name not in ("astype", "arccosh", "logical_not")]
+    binary = [op for op in ops if len(op.arrays) == 2 and op.name != "gate" and "logical" not in op.name]
+    assert len(unary) > 30
+    assert len(binary) > 10
+
+    def everything(x):
+        a, b = x[:, :3], x[:, 3:]
+        parts = [*(op(a) for op in unary), np.arccosh(a + 1), *(op(a, b) for op in binary)]
+        return np.concatenate([part for part in parts if part.dtype == dtype], axis=1)
+
+    x = np.random.default_rng(0).uniform(0.1, 0.9, (7, 6)).astype(dtype)
+    status, found = build(tmp_path, everything, 6, dtype)(x)
+    assert status == 0
+    np.testing.assert_allclose(found, everything(tg.Tensor(x)).data, rtol=40 * np.finfo(dtype).eps)

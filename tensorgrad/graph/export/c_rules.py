@@ -256,16 +256,15 @@ def einsum(program: Program, value: Value, *operands: Any, subscripts: str, opti
     terms = left.split(",")
     if len(operands) != 2 or any(len({*term}) < len(term) for term in terms):
         raise UnwritableError(f"einsum of {subscripts}")
-    names = [[f"n{letter}" for letter in letters] for letters in (*terms, result)]  # in C letters mean more
-    _contract(program, value, [*map(program.constant, operands)], names[:-1], names[-1])
+    _contract(program, value, [*map(program.constant, operands)], terms, result)
 
 
 def _contract(
     program: Program,
     value: Value,
     arrays: Sequence[Value],
-    terms: Sequence[Sequence[str]],
-    result: Sequence[str],
+    terms: Sequence[str],
+    result: str,
 ) -> None:
     """A sum of products of two arrays with a letter for each axis; an axis of length 1 is repeated."""
     lengths, factors = dict.fromkeys(result, 1), []

@@ -34,6 +34,7 @@ def write_alone(program: Program, name: str, title: Iterable[str]) -> tuple[str,
     single = program.dtype == np.float32
     real, whole = ("float", "int32_t") if single else ("double", "int64_t")
     words = {"real": real, "whole": whole, "REAL_MAX": "FLT_MAX" if single else "DBL_MAX"}
+    words["SINGLE"] = str(int(single))
     sizes = math.prod(given.shape), math.prod(output.shape)
     sample = "\n".join(_write_sample(program, given))
     helpers = "\n".join(_find_helpers(sample))
@@ -130,7 +131,7 @@ def _read_functions() -> dict[str, str]:
     """The functions of numbers in the prelude, by name, each behind those that it calls."""
     pattern = (
         r"LIBRARY(?P<two>_2)?\((?P<called>\w+)\)(?! INLINE)|^ALIKE\((?P<alike>\w+), (?P<formula>.*)\)$"
-        r"|^INLINE (?P<text>(?:real|whole) (?P<name>s_\w+|find_row)\([^{]*\{(?:.*\}|\n(?:.*\n)*?\}))$"
+        r"|^INLINE (?P<text>(?:real|whole) (?P<name>s_\w+|find_row)\([^{]*\{(?:.*\}|[^}\n]*\n(?:.*\n)*?\}))$"
     )
     found = {}
     for part in (match.groupdict() for match in re.finditer(pattern, read_template("prelude"), re.MULTILINE)):

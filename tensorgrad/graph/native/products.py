@@ -82,7 +82,7 @@ class Product:
         value: Value,
         factors: Sequence[Factor],
         lengths: Mapping[str, int],
-        result: Sequence[str],
+        result: str,
         bias: Value | None = None,
     ) -> None:
         self.program, self.value, self.bias = program, value, bias

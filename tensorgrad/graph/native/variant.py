@@ -213,7 +213,7 @@ class Variant:
         wide = x.dtype != self._whole and x.dtype.itemsize >= self._whole.itemsize
         if wide and not np.array_equal(whole, x):
             raise OverflowError(f"compile: expected integers that fit {self._whole}, got larger ones")
-        return -whole if x.dtype.kind == "b" else whole
+        return np.negative(whole, out=whole) if x.dtype.kind == "b" else whole  # of no axes too
 
 
 def plan_program(recording: Recording, samples: int | None) -> Program:
