@@ -69,7 +69,11 @@ copybutton_prompt_is_regexp = True
 
 def copy_notebooks(app):
     """The notebooks lie outside this folder, where Sphinx does not look. An unchanged copy is left alone."""
-    for notebook in sorted((DOCS.parent / "notebooks").glob("*.ipynb")):
+    notebooks = sorted((DOCS.parent / "notebooks").glob("*.ipynb"))
+    for copy in (DOCS / "tutorial").glob("*.ipynb"):
+        if copy.name not in {notebook.name for notebook in notebooks}:  # of one that was renamed
+            copy.unlink()
+    for notebook in notebooks:
         copy = DOCS / "tutorial" / notebook.name
         if not copy.exists() or copy.read_bytes() != notebook.read_bytes():
             shutil.copyfile(notebook, copy)
