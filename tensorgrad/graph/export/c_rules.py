@@ -167,6 +167,10 @@ def _add_up_rows(program: Program, value: Value, x: Value, parts: Sequence[Any])
 
 def concatenate(program: Program, value: Value, *arrays: Any, axis: int) -> None:
     parts, axis = [program.constant(x) for x in arrays], axis % len(value.shape)
+    if value.kind == "f":
+        parts = [program.need_real(x) for x in parts]
+    elif {x.kind for x in parts} != {value.kind}:
+        raise UnwritableError(f"{value.describe()} of {' and '.join(str(x.tensor.dtype) for x in parts)}")
     batches = {x.batch for x in parts} - {None}
     require_apart(len(batches) <= 1 and axis not in batches, "samples are joined")
     batch = batches.pop() if batches else None
@@ -244,7 +248,6 @@ smallest = Reduction("INFINITY", "{0} = {2}_min({1}, {0});")
 
 
 def matmul(program: Program, value: Value, x: Any, y: Any) -> None:
-    x, y = program.constant(x), program.constant(y)
     rows, columns = len(x.shape) > 1, len(y.shape) > 1
     stacks = "abcdefgh"[: len(value.shape) - rows - columns]
     left = stacks[len(stacks) - len(x.shape[:-2]) :] + "mk"[not rows :]
@@ -257,13 +260,16 @@ def einsum(program: Program, value: Value, *operands: Any, subscripts: str, opti
     terms = left.split(",")
     if len(operands) != 2 or any(len({*term}) < len(term) for term in terms):
         raise UnwritableError(f"einsum of {subscripts}")
-    _contract(program, value, [*map(program.constant, operands)], terms, result)
+    _contract(program, value, operands, terms, result)
 
 
 def _contract(
-    program: Program, value: Value, arrays: Sequence[Value], terms: Sequence[str], result: str
+    program: Program, value: Value, arrays: Sequence[Any], terms: Sequence[str], result: str
 ) -> None:
     """A sum of products of two arrays with a letter for each axis; an axis of length 1 is repeated."""
+    if value.kind != "f":
+        raise UnwritableError(value.describe())
+    arrays = [program.need_real(x) for x in arrays]
     lengths, factors = dict.fromkeys(result, 1), []
     for x, letters in zip(arrays, terms, strict=True):
         view = program.need(x)
