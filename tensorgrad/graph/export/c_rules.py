@@ -124,14 +124,22 @@ def getitem(program: Program, value: Value, x: Value, *, index: Any) -> None:
         _take(program, value, x, index=index)
 
 
+def _find_numbers(program: Program, parts: Sequence[Any]) -> Value:
+    """The index alone: whole numbers that a call brings."""
+    numbers: Value = program.value_of(parts[0])
+    if len(parts) > 1 or numbers.kind != "i":
+        raise UnwritableError("an index of several parts or of truth values, which a call brings")
+    return numbers
+
+
 def _look_up(program: Program, value: Value, x: Value, parts: Sequence[Any]) -> None:
     """Rows of a plain array by numbers that each sample brings: an embedding."""
-    numbers, width = program.value_of(parts[0]), math.prod(x.shape[1:])
-    require_apart(len(parts) == 1 and not x.laned, "an index that samples bring picks among samples")
+    numbers, width = _find_numbers(program, parts), math.prod(x.shape[1:])
+    require_apart(not x.laned, "an index that samples bring picks among samples")
     given = program.begin(value, f"rows of {x.name}", x, numbers, batch=numbers.batch, dense=True)
     code, to, rows, index = given
     lanes = program.lanes if value.laned else 1
-    with code.loops(n=index.view.buffer.size, l=lanes, i=width) as (n, lane, i):
+    with code.loops(n=index.view.count(), l=lanes, i=width) as (n, lane, i):
         at = f"[{lane}]" if value.laned else ""
         row = times(f"find_row({index.at(n)}{at}, {x.shape[0]})", width)
         code.put(f"{to.at(times(n, width), i)}{at} = {rows.at(row, i)};")
@@ -153,14 +161,13 @@ def scatter_add(program: Program, value: Value, x: Value, *, index: Any, shape: 
 
 def _add_up_rows(program: Program, value: Value, x: Value, parts: Sequence[Any]) -> None:
     """The gradient of an embedding: the cotangents of each sample added to the rows that it had looked up."""
-    numbers, width = program.value_of(parts[0]), math.prod(value.shape[1:])
-    alike = len(parts) == 1 and x.batch == numbers.batch
-    require_apart(alike, "an index that samples bring picks among samples")
+    numbers, width = _find_numbers(program, parts), math.prod(value.shape[1:])
+    require_apart(x.batch == numbers.batch, "an index that samples bring picks among samples")
     code, to, rows, index = program.begin(value, "sums of rows", x, numbers, dense=True, summed=x.laned)
     at, each = ("[l]", "for (int l = 0; l < count; l++)") if x.laned else ("", "")
     if not x.laned:
         code.clear(to)
-    with code.loops(n=index.view.buffer.size) as (n,), code.block(each), code.loops(i=width) as (i,):
+    with code.loops(n=index.view.count()) as (n,), code.block(each), code.loops(i=width) as (i,):
         row = times(f"find_row({index.at(n)}{at}, {value.shape[0]})", width)
         code.put(f"{to.at(row, i)} += {rows.at(times(n, width), i)}{at};")
 

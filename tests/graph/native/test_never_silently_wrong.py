@@ -183,6 +183,8 @@ def test_whole_numbers_that_do_not_fit_are_refused(function, numbers):
             (lambda i, x: i.astype(np.int16) - 1, "int16"),
             (lambda i, x: i + 2**40, "1099511627776, which has more bits than float32"),
             (lambda i, x: np.sum(i), "sum of int64"),
+            (lambda i, x: x[i > 3], "an index of several parts or of truth values"),
+            (lambda i, x: x.reshape(10, 2)[i - i, i - i], "several parts"),
             (lambda i, x: i @ i, "matmul of int64"),
             (lambda i, x: np.concatenate([i, x > 0]), "concatenate of int64 of int64 and bool"),
             (lambda i, x: tg.median(x, axis=0), "median"),
@@ -223,6 +225,9 @@ W = tg.Parameter(RNG.standard_normal((3, 2)), name="w")
             lambda i, x: (i + i)[:, ::-1] @ W,
             lambda i, x: W[np.where(i > 0, i - i, i - i - 1)],
             lambda i, x: np.exp(0.1 * i) @ W,
+            lambda i, x: W[np.where(i[:, 1:] > 0, i[:, 1:] - i[:, 1:] + 1, -1)],
+            lambda i, x: W[(i - i)[2:]],
+            lambda i, x: W[(i - i).T[::-1]],
         ]
     ),
 )
