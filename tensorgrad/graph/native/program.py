@@ -210,6 +210,18 @@ class Program:
         self._read(value, x)
         return value
 
+    def need_real(self, x: Any) -> Value:
+        """An array or a value as real numbers, for a rule that reads nothing else."""
+        value = self.constant(x)
+        if value.kind == "f":
+            return value
+        real = Value(value.tensor, self.name(f"{value.name}real"), "f")
+        code, to, of = self.begin(real, f"{value.name} as real numbers", value, batch=value.batch)
+        words = Words(self.dtype, value.laned, "f")
+        with self._loop(code, to.view, to.view.strides, of.view.strides) as (at, place):
+            code.put(f"{to.at(at)} = {words.convert(Term(of.at(place), value.laned, value.kind), 'f')};")
+        return real
+
     def need(self, value: Value) -> View:
         """Where a value lies, after it has been written there if it was an expression."""
         if value.view is None:
