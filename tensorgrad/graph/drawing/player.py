@@ -132,12 +132,12 @@ class _Script:
         arguments = argument_names(node.op, len(node.inputs))
         inputs = {i: self._graph.name_of_input(node, i) for i, x in enumerate(node.inputs) if x is not None}
         rows = [_entry("name", f"{arguments[i]} = {name}", node.inputs[i]) for i, name in inputs.items()]
-        given = ", ".join([*inputs.values(), *list_params(node)])
+        read = [*inputs.values(), *list_params(node)]
         return self._frame(
             "forward",
             self._names[id(node)],
             [*rows, _entry("name", "out", node)],
-            call=f"{self._names[id(node)]} = {op_name(node)}({given})",
+            call=f"{self._names[id(node)]} = {op_name(node)}({', '.join(read)})",
             node=self._ids[id(node)],
             edges=self._edges_to(node, inputs),
         )
