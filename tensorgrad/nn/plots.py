@@ -16,7 +16,12 @@ from tensorgrad.core import Array, Tensor
 from tensorgrad.core.checks import NDArray, positive_integer
 from tensorgrad.core.refusals import require_unmasked
 from tensorgrad.nn.fit.outputs import (
-    are_classes, are_two_classes, column, output_scale, probabilities, true_values,
+    are_classes,
+    are_two_classes,
+    column,
+    output_scale,
+    probabilities,
+    true_values,
 )  # fmt: skip
 from tensorgrad.nn.layer import Layer
 from tensorgrad.nn.layers import Conv2D
