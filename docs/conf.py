@@ -85,16 +85,6 @@ def link_to_copies(app, docname, source):
     source[0] = re.sub(r"\]\((?:\.\./)+notebooks/(?=[\w-]+\.ipynb\))", f"]({here}", source[0])
 
 
-def write_the_player(app, error):
-    """The file that the page on drawing shows in a frame; its own cell writes to a folder that is gone."""
-    import tensorgrad as tg
-
-    if error is None and app.builder.format == "html":
-        x = tg.Tensor([0.5, 1.0], requires_grad=True, name="x")
-        w = tg.Parameter([2.0, -1.0], name="w")
-        tg.player(tg.sum(tg.tanh(w * x) + x), app.outdir / "player.html", title="sum(tanh(w * x) + x)")
-
-
 def leave_out_progress_bars(app, doctree):
     """Without its script, the widget of a progress bar is the text of its beginning, which tells nothing."""
     for block in list(doctree.findall(nodes.literal_block)):
@@ -150,7 +140,6 @@ def setup(app):
     app.connect("builder-inited", copy_notebooks)
     app.connect("source-read", link_to_copies)
     app.connect("doctree-read", leave_out_progress_bars)
-    app.connect("build-finished", write_the_player)
     app.connect("autodoc-process-docstring", name_the_examples, priority=400)  # before numpydoc's
     app.connect("autodoc-process-signature", show_arrays_alone)
     app.connect("missing-reference", link_to_numpy)
