@@ -46,8 +46,8 @@ else:
         "tensorgrad.data": "minibatches",
         "tensorgrad.estimators": "TensorgradClassifier TensorgradRegressor",
         "tensorgrad.graph": (
-            "BackwardStep BackwardSteps Compiled Drawing NoCompilerError NumpyCode UncompilableError "
-            "backward_steps compile draw draw_steps player to_numpy"
+            "BackwardStep BackwardSteps Compiled Drawing NoCompilerError NumpyCode Player "
+            "UncompilableError backward_steps compile draw draw_steps player to_numpy"
         ),
         "tensorgrad.nn": (
             "Adam AdamW AvgPool2D BatchNorm CCode Callback CheckpointError Conv2D CosineDecay Dense Dropout "

@@ -35,7 +35,7 @@ LATE = {
     "threadpoolctl",
     "tqdm",
 }
-FUNCTION, FILE, PACKAGE = 60, 350, 17_000
+FUNCTION, FILE, PACKAGE = 60, 350, 17_400
 LARGER = {"core/engine.py": 700}
 #: Tokens that make no line a line of code.
 NO_CODE = {

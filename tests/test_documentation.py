@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import warnings
+from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -119,6 +120,28 @@ def test_links_between_files_lead_somewhere(page):
         if not target.exists() or (anchor and anchor not in anchors(target)):
             missing.append(link)
     assert missing == []
+
+
+@pytest.mark.parametrize(("english", "spanish"), [("from-the-notebook.md", "desde-el-cuaderno.md")])
+def test_a_translation_has_the_same_code_figures_and_links(english, spanish):
+    """Words may differ, and comments."""
+
+    def parts(name):
+        text = (DOCS / name).read_text(encoding="utf-8")
+        code = re.findall("^```(.*?)^```", text, re.MULTILINE | re.DOTALL)
+        prose = re.sub("^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+        return {
+            "code": [re.sub(" *# .*", "", block) for block in code],
+            "names": Counter(re.findall("`.*?`", prose)),
+            "figures": Counter(re.findall(r"\d+(?:\.\d+)?", prose)),
+            "headings": re.findall("^#+ ", prose, re.MULTILINE),
+            "rows": [line.count("|") for line in prose.splitlines() if line.startswith("|")],
+            "links": {
+                link for link in LINK.findall(prose) if link not in (english, spanish) and link[0] != "#"
+            },
+        }
+
+    assert parts(spanish) == parts(english)
 
 
 def test_the_readme_has_code_to_run():

@@ -15,6 +15,7 @@ from tensorgrad.audit.native import is_written
 from tensorgrad.audit.sample import Sample, is_floating
 from tensorgrad.core import OPS, Array, Op, Tensor, gradcheck, vjp
 from tensorgrad.core.gradcheck import apply_vjp
+from tensorgrad.core.printed import Printed, Text
 
 __all__ = ["SAMPLES", "Row", "run", "table"]
 
@@ -53,11 +54,18 @@ class Row:
         return not self.problem
 
 
+class Rows(list[Row], Printed):
+    """The rows of an audit. Printed, and in a notebook, they are the `table`."""
+
+    def __repr__(self) -> str:
+        return table(self)
+
+
 def run(
     orders: int = 2,
     dtypes: Sequence[str] = ("float64", "float32"),
     progress: Callable[[str], Any] = lambda op: None,
-) -> list[Row]:
+) -> Rows:
     """Check every registered op against its samples.
 
     In float64 the vjps are held against finite differences by `gradcheck`. In every other dtype the
@@ -75,7 +83,7 @@ def run(
 
     Returns
     -------
-    list of Row
+    list of Row, which prints as `table`
         One for each op, dtype and order, and two of order 0: of the dtype "integers", and of the dtype "C",
         which says how many samples `tensorgrad.compile` can write. An op without samples, or that raises, has
         a row that says so.
@@ -83,7 +91,7 @@ def run(
     >>> {"exp", "matmul"} <= {row.op for row in run(orders=1, dtypes=["float64"]) if row.ok}
     True
     """
-    rows = []
+    rows = Rows()
     for op in sorted(OPS.values(), key=lambda op: op.name):
         progress(op.name)
         checks = [(dtype, order) for dtype in dtypes for order in range(1, orders + 1)]
@@ -112,7 +120,7 @@ def table(rows: Sequence[Row]) -> str:
         "| " + " | ".join(cell.ljust(n) for cell, n in zip(row, widths, strict=True)) + " |" for row in cells
     ]
     rule = "|" + "|".join("-" * (n + 2) for n in widths) + "|"
-    return "\n".join([lines[0], rule, *lines[1:]])
+    return Text("\n".join([lines[0], rule, *lines[1:]]))
 
 
 def _cell(row: Row, samples: int) -> str:

@@ -59,7 +59,17 @@ def formula_text(
     if formula.__code__.co_flags & inspect.CO_VARARGS:
         others = formula.__code__.co_varnames[len(names) + formula.__code__.co_kwonlyargcount]
         known |= {f"{others}[{i}]": name for i, name in enumerate(called[len(names) - len(first) :])}
-    return ast.unparse(_Known(known).visit(ast.parse(text, mode="eval"))) if known else text
+    return rename(text, known) if known else text
+
+
+def rename(expression: str, texts: Mapping[str, str]) -> str:
+    """An expression with other names, or numbers, for names and for elements such as ``arrays[0]``.
+
+    >>> from tensorgrad.graph.formulas import rename
+    >>> rename("g * y ** x", {"x": "2.0", "y": "-3.0"})
+    'g * (-3.0) ** 2.0'
+    """
+    return ast.unparse(_Known(texts).visit(ast.parse(expression, mode="eval")))
 
 
 def argument_names(op: Op[Any], count: int) -> tuple[str, ...]:
@@ -73,11 +83,23 @@ def argument_names(op: Op[Any], count: int) -> tuple[str, ...]:
 class _Known(ast.NodeTransformer):
     """Puts in what names and elements of ``*arguments`` stand for: other names, or numbers."""
 
-    def __init__(self, texts: dict[str, str]) -> None:
+    def __init__(self, texts: Mapping[str, str]) -> None:
         self._texts = texts
 
     def visit_Name(self, node: ast.Name) -> ast.AST:
         return _atom(self._texts[node.id]) if node.id in self._texts else node
+
+    def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
+        node = cast("ast.BinOp", self.generic_visit(node))
+        a, b = node.left, node.right
+        if (
+            not isinstance(node.op, ast.Sub)
+            or not isinstance(a, ast.Constant)
+            or not isinstance(b, ast.Constant)
+        ):
+            return node
+        difference = repr(a.value - b.value)  # type: ignore[operator]  # numbers, of which 3 - 1 is made
+        return _atom(difference) if len(difference) < 6 else node
 
     def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
         node = cast("ast.Subscript", self.generic_visit(node))
@@ -86,11 +108,11 @@ class _Known(ast.NodeTransformer):
 
 
 def _atom(text: str) -> ast.expr:
-    """A number, or a name, whatever is in it."""
+    """A number or other literal, or a name, whatever is in it."""
     try:
-        float(text)
+        ast.literal_eval(text)
         return ast.parse(text, mode="eval").body
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return ast.Name(" ".join(text.split()))
 
 

@@ -14,7 +14,8 @@ import numpy as np
 from tensorgrad.core import Op, Parameter, Tensor
 from tensorgrad.core.checks import NDArray
 from tensorgrad.core.engine import find_ancestors
-from tensorgrad.graph.formulas import argument_names, formula_text
+from tensorgrad.graph.formulas import argument_names
+from tensorgrad.graph.textbook import write_vjp
 from tensorgrad.graph.values import number
 
 
@@ -284,15 +285,11 @@ class Recorded:
 
     def write_vjp(self, node: Tensor, i: int) -> str:
         """The vjp of a result for what its op read at place ``i``, in the names of the graph."""
-        op, count = node.op, len(node.inputs)
-        assert op is not None
-        formula = op.joint or op.formulas_for(count)[i]
-        if formula is None:
-            return ""
+        assert node.op is not None
         arrays = [x.data if isinstance(x, Tensor) else x for x in node.inputs]
         inputs = ["None" if x is None else self.name_of_input(node, k) for k, x in enumerate(node.inputs)]
         names = [self.name_of_cotangent(node), self.names[id(node)], *inputs]
-        return formula_text(formula, (node.data, node.data, *arrays), node.params, names)
+        return write_vjp(node.op, i, (node.data, node.data, *arrays), node.params, names)
 
     def name_of_cotangent(self, node: Tensor) -> str:
         """The letter g, unless the op that made ``node`` read something of that name."""
@@ -318,10 +315,8 @@ class Recorded:
             several = sum(x is other for other in node.inputs) > 1
             title = f"{self.names[id(node)]} for {target}" + f" as {word}" * several
             return f"vjp of {title}", _shorten(self.write_vjp(node, i))
-        formula = op.joint or op.formulas_for(i + 1)[i]
-        note = ""
-        if formula is not None and len(op.arrays) == 1 and not op.variadic:
-            note = formula_text(formula, (), {}, ["g", "out", target])
+        alone = len(op.arrays) == 1 and not op.variadic
+        note = write_vjp(op, i, called=["g", "out", target]) if alone else ""
         return f"vjp of {op.name.removesuffix('_')} for {target}", _shorten(note)
 
     @cached_property

@@ -17,6 +17,7 @@ from tensorgrad.core.checks import NDArray, flag, positive_integer
 from tensorgrad.core.context import inferring, paused
 from tensorgrad.core.elsewhere import TABLES, Explained, explained, tell_names
 from tensorgrad.core.engine import as_numeric, clock
+from tensorgrad.core.printed import Printed, Text
 from tensorgrad.core.refusals import require_unmasked
 from tensorgrad.core.trees import flatten
 from tensorgrad.nn.summary import outline, summarize
@@ -65,7 +66,7 @@ class Buffer(Tensor):
         super().__init__(data, name=name)
 
 
-class Layer(Explained):
+class Layer(Explained, Printed):
     """Base of all layers. Write your own in a few lines: keep parameters and layers as attributes,
     and compose ops in `forward`.
 
@@ -161,9 +162,6 @@ class Layer(Explained):
         """
         return outline(self) if any(self.children()) else repr(self)
 
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:  # what a notebook shows
-        return {"text/plain": str(self)}
-
     @explained
     def summary(self, input_shape: int | tuple[int, ...], batch_size: int = 32) -> str:
         """A table of what the layers make and cost, for inputs of ``input_shape`` (without N).
@@ -186,7 +184,7 @@ class Layer(Explained):
         a step on 100 rows: 4.4 kB kept for backward + 36 B parameters + 36 B gradients = 4.5 kB
         """
         positive_integer("summary", "batch_size", batch_size)
-        return summarize(self, input_shape, batch_size)
+        return Text(summarize(self, input_shape, batch_size))
 
     # Modes
 

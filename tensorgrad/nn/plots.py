@@ -22,7 +22,7 @@ from tensorgrad.nn.fit.outputs import (
     output_scale,
     probabilities,
     true_values,
-)
+)  # fmt: skip
 from tensorgrad.nn.layer import Layer
 from tensorgrad.nn.layers import Conv2D
 from tensorgrad.nn.network import Network
@@ -78,11 +78,8 @@ def plot_history(
     figure = figure_class(figsize=(5.2 * len(keys), 3.6), layout="constrained")
     for place, key in enumerate(keys):
         axes: Axes = figure.add_subplot(1, len(keys), place + 1)
-        for prefix, label, style in (
-            ("", "training", "C0-"),
-            ("validation_", "validation", "C1--"),
-            ("test_", "test", "C2--"),
-        ):
+        kinds = ("", "training", "C0-"), ("validation_", "validation", "C1--"), ("test_", "test", "C2--")
+        for prefix, label, style in kinds:
             if (name := prefix + key) in history:
                 values = history[name]
                 marker = "o" if len(values) < 20 else ""
@@ -101,8 +98,10 @@ def plot_history(
 def _keep_within(axes: Axes) -> None:
     """Let the axis end at 0 and 1 where no value is beyond: shares do not go on there."""
     values = np.concatenate([np.asarray(line.get_ydata(), np.float64) for line in axes.lines])
+    values = values[np.isfinite(values)]
     low, high = axes.get_ylim()
-    bounds = (0.0 if low < 0 <= np.nanmin(values) else low, 1.0 if high > 1 >= np.nanmax(values) else high)
+    least, most = values.min(initial=np.inf), values.max(initial=-np.inf)
+    bounds = (0.0 if low < 0 <= least else low, 1.0 if high > 1 >= most else high)
     if bounds != (low, high):
         axes.set_ylim(bounds)
         for line in axes.lines:
@@ -290,7 +289,7 @@ def plot_mistakes(
     Raises
     ------
     ValueError
-        If the targets are no classes of the outputs, or no image is drawn; see `plot_images`.
+        If the targets are no classes of the outputs, these are not finite, or ``x`` are no images.
     ImportError
         If matplotlib is not installed.
 
@@ -302,6 +301,8 @@ def plot_mistakes(
     """
     positive_integer("plot_mistakes", "count", count)
     outputs, target, scale = network.predict(x), np.asarray(y), output_scale(network)
+    if not np.isfinite(outputs).all():
+        raise ValueError("plot_mistakes: expected finite outputs of the network, got some that are not")
     if are_two_classes(outputs, target, scale):
         target = column(target).astype(int)
     kind = "output"

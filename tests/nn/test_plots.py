@@ -57,6 +57,7 @@ def test_epochs_are_whole_and_a_share_ends_at_1():
         assert ticks == [round(tick) for tick in ticks] != []
         assert axes.get_ylim()[1] == 1.0
         assert axes.get_ylim()[0] >= 0.0
+    assert len(tg.plot_history({"roc_auc": [np.nan, np.nan]}).axes) == 1
     (axes,) = tg.plot_history({"r2": [-0.5, 1.5]}).axes  # which no bound holds
     assert axes.get_ylim()[0] < -0.5
     assert axes.get_ylim()[1] > 1.5
@@ -314,6 +315,7 @@ def test_filters_of_several_times_stand_under_one_another():
     ("tg.plot_images(IMAGES, [0, 2], class_names=['a'])", ValueError, "1 names, and labels from 0 to 2"),
     ("tg.plot_images(IMAGES, columns=0)", ValueError, "plot_images.*columns"),
     ("tg.plot_images(np.ma.masked_equal(IMAGES, 0))", Exception, "plot_images"),
+    ("tg.plot_mistakes(BROKEN, X, [1] * 6)", ValueError, "expected finite outputs"),
     ("tg.plot_mistakes(NETWORK, X, X)", ValueError, r"labels \(N,\) of their classes"),
     ("tg.plot_mistakes(NETWORK, X, X[:, 0, 0, 0] > 0)", ValueError, "bool"),
     ("tg.plot_filters(tg.Dense(2, 2))", ValueError, r"a layer with one in it, got Dense\(2, 2\)"),
@@ -322,8 +324,10 @@ def test_filters_of_several_times_stand_under_one_another():
     ("tg.plot_filters({})", ValueError, "empty dict"),
 )
 def test_what_cannot_be_seen_is_refused(call, error, message):
-    network = classifier(tg.cross_entropy)
-    assert_refused(call, error, message, IMAGES=np.zeros((2, 3, 3)), NETWORK=network, X=DIGITS.x_test[:6])
+    network, broken = classifier(tg.cross_entropy), classifier(tg.cross_entropy)
+    broken.layers[1].bias.data = np.full(10, np.nan)
+    names = {"IMAGES": np.zeros((2, 3, 3)), "NETWORK": network, "BROKEN": broken, "X": DIGITS.x_test[:6]}
+    assert_refused(call, error, message, **names)
 
 
 @pytest.mark.parametrize(

@@ -196,13 +196,6 @@ def test_printed_a_layer_has_a_line_for_each_layer_inside_and_counts_each_parame
     assert repr(Mine([shared])) == "Mine([Dense(3, 3)])"
 
 
-def test_a_notebook_shows_a_layer_as_it_is_printed():
-    formatters = pytest.importorskip("IPython.core.formatters")
-    network = tg.Network([tg.Dense(3, 8, rng=0)])
-    shown, _ = formatters.DisplayFormatter().format(network)
-    assert shown["text/plain"] == str(network) != repr(network)
-
-
 def test_what_comes_again_is_counted_where_it_comes_first():
     shared, tied = tg.Dense(3, 3, rng=0), tg.Dense(3, 3, rng=1)
     tied.weights = shared.weights

@@ -103,8 +103,8 @@ def draw(
     gradients : "direction", "norms" or "values", optional
         A second arrow along each edge that a gradient comes back along; with "norms", what comes: up to four
         numbers as they are, the Euclidean norm of more (where one arrow stands for several uses, the least
-        and the largest). With "values" each node has its data and its gradient, grad, side by side. The
-        walk is that of `backward_steps`, which needs a scalar and leaves ``.grad`` alone.
+        and the largest). With "values" each node has its data and its gradient, grad, side by side. The walk
+        is that of `backward_steps`, which needs a scalar and leaves ``.grad`` alone.
     highlight : Tensor or str, optional
         A tensor in the graph, or the name of one or several: what depends on it stands out, the rest fades.
     step : int, optional

@@ -10,6 +10,7 @@ Nothing here is of one language but for sums and products of integers as text.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -84,6 +85,10 @@ class View:
     def axes(self) -> list[int]:
         """Every axis but the batch's."""
         return [k for k in range(len(self.shape)) if k != self.batch]
+
+    def count(self) -> int:
+        """How many elements there are, of a laned view vectors."""
+        return math.prod(self.shape[k] for k in self.axes())
 
     def steps(self) -> tuple[int | None, ...]:
         """The strides, None for the batch axis."""

@@ -104,6 +104,7 @@ class Program:
         self.functions: dict[str, str] = {}
         self._names: dict[str, int] = {}
         self._values: dict[int, Value] = {}
+        self.rows_of: dict[Buffer, View] = {}  # where rows of the caller's are that were read into lanes
         self._lanes_of: dict[Value, Value] = {}
         self._clock = 0
         recording = graph.recording
@@ -196,6 +197,7 @@ class Program:
         code = self.code(0, True)
         rows = self.point(self.need(value), code)
         value.batch, value.view = 0, self.new_view(f"{value.name}lanes", value.shape, 0, value.kind != "f")
+        self.rows_of[value.view.buffer] = rows.view
         to = self.point(value.view, code)
         code.put(f"load({to.name}, {rows.name}, {value.view.buffer.size}, block, count);  // a sample a lane")
 
@@ -207,6 +209,18 @@ class Program:
         value = Value(tensor, self.name("constant"), _find_kind(tensor))
         self._read(value, x)
         return value
+
+    def need_real(self, x: Any) -> Value:
+        """An array or a value as real numbers, for a rule that reads nothing else."""
+        value = self.constant(x)
+        if value.kind == "f":
+            return value
+        real = Value(value.tensor, self.name(f"{value.name}real"), "f")
+        code, to, of = self.begin(real, f"{value.name} as real numbers", value, batch=value.batch)
+        words = Words(self.dtype, value.laned, "f")
+        with self._loop(code, to.view, to.view.strides, of.view.strides) as (at, place):
+            code.put(f"{to.at(at)} = {words.convert(Term(of.at(place), value.laned, value.kind), 'f')};")
+        return real
 
     def need(self, value: Value) -> View:
         """Where a value lies, after it has been written there if it was an expression."""

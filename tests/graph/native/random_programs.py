@@ -225,7 +225,8 @@ def draw_sequence(rng: np.random.Generator, dtype: Any) -> Program:
     rows, length = rows_of(rng), int(rng.integers(1, 6))
     count, size = int(rng.integers(2, 9)), int(rng.integers(2, 7))
     negative = bool(rng.integers(2))  # which count from the end, where no layer refuses them
-    numbers = rng.integers(-count if negative else 0, count, (rows, length))
+    cut = int(rng.integers(0, 3))  # of the numbers that come with a row, which are not looked up
+    numbers = rng.integers(-count if negative else 0, count, (rows, cut + length))
     table = tg.Embedding(count, size, dtype=dtype, rng=0)
     table.parameters()[0].data = real(rng.standard_normal((count, size)), dtype)
     norm = tg.LayerNorm(size, eps=1e-2, dtype=dtype)
@@ -236,6 +237,7 @@ def draw_sequence(rng: np.random.Generator, dtype: Any) -> Program:
     future = np.triu(np.ones((length, length), bool), 1)
 
     def loss(numbers: Any, *rest: Any) -> tg.Tensor:
+        numbers = numbers[:, cut:]
         h = table.parameters()[0][numbers] if negative else table(numbers)
         h = norm(h) if normed else h
         scores = np.einsum("nld,nmd->nlm", h @ q, h) if summed else (h @ q) @ np.swapaxes(h, 1, 2)

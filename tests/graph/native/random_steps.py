@@ -33,6 +33,7 @@ def above(h: Any) -> Any:
 
 EVERYWHERE = [
     tg.absolute, tg.arcsinh, tg.arctan, tg.cos, tg.deg2rad, tg.elu, tg.erf, tg.erfc, tg.fabs, tg.gelu,
+    tg.identity,
     tg.leaky_relu, tg.nan_to_num, tg.negative, tg.positive, tg.radians, tg.relu, tg.sigmoid, tg.silu, tg.sin,
     tg.sinc, tg.softplus, tg.tanh,
 ]  # fmt: skip

@@ -3,6 +3,7 @@
 ``python sanitized.py COUNT`` stops at the first fault; AddressSanitizer's library is to be loaded first.
 """
 
+import os
 import sys
 
 import numpy as np
@@ -25,6 +26,7 @@ def overrun() -> None:
 
 
 if __name__ == "__main__":
+    os.environ.pop("LD_PRELOAD", None)  # of this process, not of the compiler
     variant.build = test_random_programs.make_builder(sys.argv[2], *FLAGS.split())
     if sys.argv[1] == "overrun":
         overrun()

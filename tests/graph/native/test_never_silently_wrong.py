@@ -183,6 +183,10 @@ def test_whole_numbers_that_do_not_fit_are_refused(function, numbers):
             (lambda i, x: i.astype(np.int16) - 1, "int16"),
             (lambda i, x: i + 2**40, "1099511627776, which has more bits than float32"),
             (lambda i, x: np.sum(i), "sum of int64"),
+            (lambda i, x: x[i > 3], "an index of several parts or of truth values"),
+            (lambda i, x: x.reshape(10, 2)[i - i, i - i], "several parts"),
+            (lambda i, x: i @ i, "matmul of int64"),
+            (lambda i, x: np.concatenate([i, x > 0]), "concatenate of int64 of int64 and bool"),
             (lambda i, x: tg.median(x, axis=0), "median"),
             (lambda i, x: tg.prod(x, axis=0), "prod"),
         ]
@@ -198,6 +202,45 @@ def test_an_op_of_ones_own_is_named_that_is_made_of_one_without_a_rule():
     spread.name = "spread"
     with pytest.raises(tg.UncompilableError, match=r"no rule for spread in C, .*argsort"):
         tg.compile(lambda x: tg.sum(spread(x)))(ROWS)
+
+
+MANY = RNG.integers(-5, 6, (20, 3))
+W = tg.Parameter(RNG.standard_normal((3, 2)), name="w")
+
+
+@pytest.mark.parametrize(
+    "function",
+    numbered(
+        [
+            lambda i, x: i @ W,
+            lambda i, x: (x > 0) @ W,
+            lambda i, x: (x > 0).T @ (x @ W),
+            lambda i, x: np.arange(40).reshape(2, 20) @ (x @ W),
+            lambda i, x: np.einsum("ni,ij->nj", i, W),
+            lambda i, x: np.einsum("ni,ij->nj", x > 1, W),
+            lambda i, x: np.concatenate([i, x], axis=1) @ np.concatenate([W, W]),
+            lambda i, x: tg.sum(np.stack([x, i], axis=1), axis=1) @ W,
+            lambda i, x: np.where(x > 0, i, x) @ W,
+            lambda i, x: np.pad(i, ((0, 0), (1, 1)))[:, 1:-1] @ W,
+            lambda i, x: (i + i)[:, ::-1] @ W,
+            lambda i, x: W[np.where(i > 0, i - i, i - i - 1)],
+            lambda i, x: np.exp(0.1 * i) @ W,
+            lambda i, x: W[np.where(i[:, 1:] > 0, i[:, 1:] - i[:, 1:] + 1, -1)],
+            lambda i, x: W[(i - i)[2:]],
+            lambda i, x: W[(i - i).T[::-1]],
+        ]
+    ),
+)
+def test_products_of_whole_numbers_and_truth_values_are_those_of_numpy(function):
+    x = RNG.standard_normal((20, 3))
+    found, expected = tg.compile(function)(MANY, x), function(tg.Tensor(MANY), tg.Tensor(x))
+    assert np.allclose(found.data, expected.data, rtol=1e-12, atol=1e-12)
+    cotangent, gradients = np.cos(np.arange(found.size).reshape(found.shape)), []
+    for out in (found, expected):
+        W.zero_grad()
+        out.backward(cotangent)
+        gradients.append(W.grad)
+    assert np.allclose(*gradients, rtol=1e-12, atol=1e-12)
 
 
 # Memory and processes

@@ -40,7 +40,7 @@ def make_builder(folder, *flags):
                 shutil.which("cc") or "clang",
                 *toolchain.FLAGS,
                 "-march=native",
-                "-w",
+                "-Wno-psabi",
                 "-shared",
                 *flags,
             ]
