@@ -1,4 +1,4 @@
-"""The C on the page about compiling, made by the code of the page: `python docs/compiled.py` writes it anew."""
+"""The C on the page about compiling, by the code of that page: `python docs/compiled.py` writes it anew."""
 
 import re
 from pathlib import Path
