@@ -28,6 +28,7 @@ LATE = {
     "PIL",
     "graphviz",
     "matplotlib",
+    "onnx",
     "pooch",
     "pygraphviz",
     "safetensors",

@@ -30,7 +30,7 @@ BLOCK = re.compile(
     r"^( *)```(?:python|\{code-cell\} python(?:\n:.*)*)\n(.*?)^\1```", re.MULTILINE | re.DOTALL
 )
 LINK = re.compile(r"\]\(([^)\s]+)\)")
-PEERS = ("torch", "keras")  # what a page may ask for beyond the project's own extras
+PEERS = ("torch", "keras", "onnx", "onnxruntime")  # what a page may ask for that may be missing
 
 
 def blocks(page: Path) -> list[tuple[int, str]]:

@@ -42,6 +42,8 @@ class Recording:
         What a layer wants to know after each call, such as the statistics of a batch.
     guards : list of (Tensor, bool)
         Conditions that decided what the function did, and how they were.
+    checks : bool
+        Whether a later call holds the guards against its values.
     """
 
     inputs: list[Tensor]
@@ -50,6 +52,7 @@ class Recording:
     draws: list[tuple[Tensor, Callable[[], NDArray]]] = field(default_factory=list)
     reports: list[tuple[tuple[Tensor, ...], Callable[..., None]]] = field(default_factory=list)
     guards: list[tuple[Tensor, bool]] = field(default_factory=list)
+    checks: bool = True
 
     def decide(self, condition: Tensor) -> bool:
         """Note a decision by a value."""
@@ -91,10 +94,15 @@ class Recording:
 
 
 def record(
-    function: Callable[..., Any], arrays: Sequence[NDArray], names: Sequence[str], differentiate: bool
+    function: Callable[..., Any],
+    arrays: Sequence[NDArray],
+    names: Sequence[str],
+    differentiate: bool,
+    checks: bool = True,
 ) -> Recording:
     """Call a function with tensors of the arrays; with its gradients if it is to be differentiated."""
-    recording = Recording([Tensor(x, name=name) for x, name in zip(arrays, names, strict=True)])
+    inputs = [Tensor(x, name=name) for x, name in zip(arrays, names, strict=True)]
+    recording = Recording(inputs, checks=checks)
     with recorded_by(recording):
         result = function(*recording.inputs)
         recording.outputs = list(result) if isinstance(result, (tuple, list)) else [result]
