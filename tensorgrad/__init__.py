@@ -57,7 +57,7 @@ else:
             "WarmUp accuracy convolutional_network dense_network generator_state load_checkpoint "
             "load_network load_notes load_weights modern_network plot_confusion plot_filters plot_history "
             "plot_images plot_mistakes save_checkpoint save_network save_weights set_generator_state "
-            "to_c tuned_process"
+            "to_c to_onnx tuned_process"
         ),
     }
     _HOME = {name: floor for floor, names in _ON_DEMAND.items() for name in names.split()}

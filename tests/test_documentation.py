@@ -39,7 +39,7 @@ LINK = re.compile(r"\]\(([^)\s]+)\)")
 COMPILER = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
 PICTURES = runpy.run_path(str(DOCS / "pictures.py"))
 BY_HAND = DOCS / "tutorial" / "convolution-by-hand.md"
-PEERS = ("torch", "keras")  # what a page may ask for beyond the project's own extras
+PEERS = ("torch", "keras", "onnx", "onnxruntime")  # what a page may ask for that may be missing
 
 
 def blocks(page: Path) -> list[tuple[int, str]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -91,12 +92,16 @@ class Expansion:
     recording : Recording
     order : list of Tensor
         The graph in the order of computation. For inputs of these tensors ask `find`.
-    dtype : dtype
-        float32 or float64: of all real numbers.
     """
 
-    def __init__(self, recording: Recording, rules: Mapping[str, Any]) -> None:
-        self.recording, self._rules = recording, rules
+    def __init__(
+        self,
+        recording: Recording,
+        rules: Mapping[str, Any],
+        expansions: Mapping[str, Callable[..., Array]] = EXPANSIONS,
+        language: str = "C",
+    ) -> None:
+        self.recording, self._rules, self._expansions, self._language = recording, rules, expansions, language
         self.order: list[Tensor] = []
         self._seen: dict[int, Tensor] = {}  # it holds them, so that their identities stay taken
         self._first: dict[Any, Tensor] = {}
@@ -104,7 +109,6 @@ class Expansion:
         while graph := sort_graph(recording.results(), self._seen):  # an expansion may decide by a value, too
             for tensor in graph:
                 self._visit(tensor)
-        self.dtype = self._find_dtype()
 
     def find(self, tensor: Tensor) -> Tensor:
         """What stands for a tensor of the graph."""
@@ -148,21 +152,21 @@ class Expansion:
         """The same value, made of other ops."""
         op = tensor.op
         assert op is not None
+        unknown = f"compile: there is no rule for {op.name} in {self._language}"
         try:
             with recorded_by(self.recording):
-                made = EXPANSIONS.get(op.name, op.forward)(*tensor.inputs, **tensor.params)
+                made = self._expansions.get(op.name, op.forward)(*tensor.inputs, **tensor.params)
         except UncompilableError as error:
-            raise UncompilableError(
-                f"compile: there is no rule for {op.name} in C, and in it {error}"
-            ) from error
+            raise UncompilableError(f"{unknown}, and in it {error}") from error
         except Exception as error:
-            raise UncompilableError(f"compile: there is no rule for {op.name} in C") from error
+            raise UncompilableError(unknown) from error
         if not isinstance(made, Tensor) or (made.op is op and made.inputs == tensor.inputs):
-            raise UncompilableError(f"compile: there is no rule for {op.name} in C")
+            raise UncompilableError(unknown)
         return made
 
-    def _find_dtype(self) -> np.dtype[Any]:
-        """The one of the results, which all others must have."""
+    @cached_property
+    def dtype(self) -> np.dtype[Any]:
+        """float32 or float64: the one of the results, which all other real numbers must have."""
         dtypes = {t.dtype for t in self.recording.results() if t.dtype.kind not in "biu"}
         if len(dtypes) != 1 or not dtypes <= {np.dtype(np.float32), np.dtype(np.float64)}:
             found = ", ".join(sorted(map(str, dtypes))) or "none"

@@ -49,6 +49,8 @@ class Recording:
     later : dict of int to list of Tensor
         The outputs whose gradients are not among these, with the leaves that such a gradient reaches; it is
         asked for with a cotangent.
+    checks : bool
+        Whether a later call holds the guards against its values.
     """
 
     inputs: list[Tensor]
@@ -60,6 +62,7 @@ class Recording:
     read: dict[int, tuple[Tensor, int]] = field(default_factory=dict)
     cotangents: list[Tensor] = field(default_factory=list)
     later: dict[int, list[Tensor]] = field(default_factory=dict)
+    checks: bool = True
 
     def decide(self, condition: Tensor) -> bool:
         """Note a decision by a value."""
@@ -113,13 +116,15 @@ def record(
     names: Sequence[str],
     differentiate: bool,
     cotangents: Sequence[NDArray | None] = (),
+    checks: bool = True,
 ) -> Recording:
     """Call a function with tensors of the arrays; with its gradients if it is to be differentiated.
 
     These are the gradients of its first output, if that has one element; or nothing but those of all outputs
     that have a cotangent.
     """
-    recording = Recording([Tensor(x, name=name) for x, name in zip(arrays, names, strict=True)])
+    inputs = [Tensor(x, name=name) for x, name in zip(arrays, names, strict=True)]
+    recording = Recording(inputs, checks=checks)
     with recorded_by(recording):
         result = function(*recording.inputs)
         recording.outputs = list(result) if isinstance(result, (tuple, list)) else [result]
