@@ -51,12 +51,13 @@ def backward_steps(loss: Tensor, grad: Array | None = None) -> BackwardSteps:
     """
     require_recorded(loss, "backward_steps")
     start = seed(loss, grad.numpy() if isinstance(grad, Tensor) else grad, "backward_steps")
-    recorder = _Recorder(watching.get())
-    token = watching.set(recorder)
+    watch = watching.get()
+    recorder = _Recorder(watch)
     try:
+        watching.set(recorder)
         found = walk([(loss, start)])
     finally:
-        watching.reset(token)
+        watching.set(watch)
     gradients = [(leaf, _protect(cotangent)) for leaf, cotangent in found]
     return BackwardSteps(loss, _protect(start), recorder.steps(loss, start), gradients)
 

@@ -45,12 +45,16 @@ def learn() -> Iterator[None]:
 
     Also inside of `infer` and of `no_grad`.
     """
-    mode, recording = inferring.set(False), paused.set(0)
+    mode, pauses = inferring.get(), paused.get()
     try:
-        yield
-    finally:
-        inferring.reset(mode)
-        paused.reset(recording)
+        try:
+            inferring.set(False)
+            paused.set(0)
+            yield
+        finally:
+            inferring.set(mode)
+    finally:  # of its own: Ctrl-C may come between the two
+        paused.set(pauses)
 
 
 class Buffer(Tensor):
