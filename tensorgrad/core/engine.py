@@ -461,8 +461,8 @@ class Call(NamedTuple):
     label : str or int
         The name of the layer's class, or the position of the argument whose formula it was.
     given : tuple
-        Of each array that the layer was given a weak reference, shape and dtype; or weak references to the
-        op's result and argument.
+        The tensors that the layer was given, and of arrays weak references, shapes and dtypes; or weak
+        references to the op's result and argument.
     """
 
     start: int
