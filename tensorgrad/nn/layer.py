@@ -351,7 +351,7 @@ def _refuse_to_lose(what: str, held: Any, value: Any) -> None:
 
 
 def _note(x: Any) -> tuple[Any, ...]:
-    """What a graph remembers of what a layer was given: tensors, and of arrays what does not keep them alive."""
+    """What a graph remembers of what a layer was given: tensors, and arrays without keeping them alive."""
     if isinstance(x, Tensor):
         return (x,)
     arrays = [a for _, a in flatten(x) if isinstance(a, (np.ndarray, Tensor))]
