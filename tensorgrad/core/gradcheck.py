@@ -14,6 +14,7 @@ from tensorgrad.core.checks import NDArray
 from tensorgrad.core.context import watching
 from tensorgrad.core.engine import Tensor, protect
 from tensorgrad.core.operators import Array
+from tensorgrad.core.printed import Printed
 from tensorgrad.core.transforms import vjp
 
 __all__ = ["GradcheckError", "GradcheckReport", "gradcheck"]
@@ -81,7 +82,7 @@ class Mismatch:
 
 
 @dataclass
-class GradcheckReport:
+class GradcheckReport(Printed):
     """What `gradcheck` found; prints as a short text.
 
     Attributes

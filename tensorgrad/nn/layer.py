@@ -17,9 +17,10 @@ from tensorgrad.core.checks import NDArray, flag, positive_integer
 from tensorgrad.core.context import inferring, paused
 from tensorgrad.core.elsewhere import TABLES, Explained, explained, tell_names
 from tensorgrad.core.engine import as_numeric, clock
+from tensorgrad.core.printed import Printed, Text
 from tensorgrad.core.refusals import require_unmasked
 from tensorgrad.core.trees import flatten
-from tensorgrad.nn.summary import summarize
+from tensorgrad.nn.summary import outline, summarize
 
 __all__ = ["Buffer", "Layer"]
 
@@ -65,7 +66,7 @@ class Buffer(Tensor):
         super().__init__(data, name=name)
 
 
-class Layer(Explained):
+class Layer(Explained, Printed):
     """Base of all layers. Write your own in a few lines: keep parameters and layers as attributes,
     and compose ops in `forward`.
 
@@ -151,6 +152,16 @@ class Layer(Explained):
         parts = ", ".join(f"{path}={child!r}" for path, child in self.children())
         return f"{type(self).__name__}({parts})"
 
+    def __str__(self) -> str:
+        """A line for each layer inside, indented, with its parameters; what comes again is not counted again.
+
+        >>> print(tg.Network([tg.Dense(2, 3, rng=0), tg.ReLU()]))
+        Network                 9 parameters
+          Dense0: Dense(2, 3)   9
+          ReLU1: ReLU()
+        """
+        return outline(self) if any(self.children()) else repr(self)
+
     @explained
     def summary(self, input_shape: int | tuple[int, ...], batch_size: int = 32) -> str:
         """A table of what the layers make and cost, for inputs of ``input_shape`` (without N).
@@ -161,8 +172,9 @@ class Layer(Explained):
         arrays that they read, each once, in the layer that first holds it. The last line adds the parameters
         and their gradients; what an optimizer keeps and what ops need while they run comes on top.
 
-        The layers inside of a layer stand under it, and are counted in it. All is read from the graph that a
-        copy records for zeros; the layer itself is left as it is.
+        The layers inside of a layer stand under it, and are counted in it; a parameter counts in the layer
+        that first has it. All is read from the graph that a copy records for zeros; the layer itself is left
+        as it is.
 
         >>> print(tg.Network([tg.Dense(2, 3, rng=0), tg.ReLU()]).summary((2,), batch_size=100))
         layer            output shape   parameters   multiply-adds     kept
@@ -172,7 +184,7 @@ class Layer(Explained):
         a step on 100 rows: 4.4 kB kept for backward + 36 B parameters + 36 B gradients = 4.5 kB
         """
         positive_integer("summary", "batch_size", batch_size)
-        return summarize(self, input_shape, batch_size)
+        return Text(summarize(self, input_shape, batch_size))
 
     # Modes
 

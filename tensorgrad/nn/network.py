@@ -37,9 +37,9 @@ class Network(Sequential):
     Attributes
     ----------
     history : dict of lists
-        What the last `fit` measured, an entry an epoch: ``loss``, the metrics asked for, ``seconds``, with a
-        schedule the ``learning_rate`` at the epoch's end, and with validation data ``validation_loss`` and
-        ``validation_`` metrics: ``validation_accuracy`` where targets are classes.
+        What the last `fit` measured, an entry an epoch: ``loss``, the metrics, ``seconds``, with a schedule
+        the ``learning_rate`` at the epoch's end, and with validation data ``validation_loss`` and
+        ``validation_`` metrics. What an epoch lacks is NaN.
     engine : str
         What the last `fit` computed with, in a line: such as "C, compiled in 1.1 s by cc", "NumPy", or
         "NumPy: " and why nothing could be compiled.
@@ -131,8 +131,8 @@ class Network(Sequential):
             The share of the examples, between 0 and 1, that is drawn at random and held out.
         metrics : list, optional
             See `tensorgrad.nn.fit.metrics.measures`. Each is measured on the predictions made in training, as
-            the loss is, and on validation data, with the weights of the rows. By default the accuracy, on
-            validation data, where targets are classes.
+            the loss is, and on validation data, with the weights of the rows. By default, with validation
+            data, the accuracy where targets are classes.
         callbacks : Callback or list of them, optional
             Such as `EarlyStopping`.
         sample_weight : array (N,), optional
@@ -247,4 +247,4 @@ class Network(Sequential):
         return evaluate(intake, cut(intake, examples, batch_size), measured, forward)
 
     def __repr__(self) -> str:
-        return f"Network([{', '.join(map(repr, self.layers))}])"
+        return f"{type(self).__name__}([{', '.join(map(repr, self.layers))}])"

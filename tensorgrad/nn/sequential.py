@@ -147,7 +147,7 @@ class Sequential(Layer):
             try:
                 x = layer(x)
             except (TypeError, ValueError, FloatingPointError) as error:
-                place = f"layer {i} of {len(self.layers)}, {layer}, given input of shape {np.shape(x)}"
+                place = f"layer {i} of {len(self.layers)}, {layer!r}, given input of shape {np.shape(x)}"
                 if isinstance(error, FloatingPointError):
                     error.add_note(f"in {place}")
                     raise

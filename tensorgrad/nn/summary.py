@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from tensorgrad.core.trees import flatten
 from tensorgrad.graph.recorded import ancestors
 from tensorgrad.graph.zeros import rehearse
 
-__all__ = ["layer_costs", "multiply_adds", "summarize"]
+__all__ = ["layer_costs", "multiply_adds", "outline", "summarize"]
 
 
 @dataclass(frozen=True)
@@ -37,11 +38,12 @@ def layer_costs(network: Any, input_shape: tuple[int, ...], batch_size: int) -> 
     ops as none. ``kept`` are the bytes of the arrays that the graph holds for the backward pass of the batch,
     each array once, in the layer that first holds it: results of ops that depend on a parameter, and what
     else these ops read, the input of the network included, but not the parameters. ``parts`` are the layers
-    inside of a layer, each with what its calls made.
+    inside of a layer, each with what its calls made. A parameter counts in the layer that first has it.
     """
     with rehearse(network, input_shape, batch_size) as (twin, x):
         twin.train()
         held = _Held(twin.parameters())
+        counts = _count_parameters(twin)
         costs = []
         start = x.serial
         for layer, out in twin.run_layers(x):
@@ -50,10 +52,52 @@ def layer_costs(network: Any, input_shape: tuple[int, ...], batch_size: int) -> 
             nodes = [node for node in made if node.op is not None and node.serial > start]
             start = max(part.serial for part in outs)
             kept = {id(node): held.add(node) for node in nodes}
-            costs.append(
-                _cost(layer, "", outs[0], nodes, kept, batch_size, _parts(layer, nodes, kept, batch_size))
-            )
+            cost = partial(_cost, kept=kept, rows=batch_size, counts=counts)
+            parts = _parts(layer, nodes, cost)
+            costs.append(cost(layer, "", outs[0], nodes, parts=parts))
     return costs
+
+
+def _count_parameters(layer: Any) -> dict[int, int]:
+    """By the identity of each layer, the elements of its parameters, but for those of layers before it."""
+    counts: dict[int, int] = {}
+    seen: set[int] = set()
+
+    def visit(layer: Any) -> None:
+        new = {id(p): p.size for p in layer.parameters() if id(p) not in seen}
+        counts[id(layer)] = sum(new.values())
+        for _, part in layer.children():
+            if id(part) not in counts:
+                visit(part)
+        seen.update(new)
+
+    visit(layer)
+    return counts
+
+
+def outline(layer: Any) -> str:
+    """A line for a layer and for each layer in it, with the parameters that it adds."""
+    counts = _count_parameters(layer)
+    paths = {id(layer): type(layer).__name__}
+    rows = [(type(layer).__name__, f"{counts[id(layer)]:,}", " parameters")]
+
+    def visit(owner: Any, depth: int, path: str) -> None:
+        for name, part in owner.children():
+            text = f"{'  ' * depth}{name}: {_title(part)}"
+            if id(part) in paths:
+                rows.append((text, "", f"the same as {paths[id(part)]}"))
+                continue
+            paths[id(part)] = path + name
+            rows.append((text, f"{counts[id(part)]:,}" if part.parameters() else "", ""))
+            visit(part, depth + 1, f"{path}{name}.")
+
+    visit(layer, 1, "")
+    wide, digits = (max(len(row[i]) for row in rows) for i in (0, 1))
+    return "\n".join(f"{text:{wide}}   {count:>{digits}}{more}".rstrip() for text, count, more in rows)
+
+
+def _title(layer: Any) -> str:
+    return type(layer).__name__ if any(layer.children()) else repr(layer)
 
 
 def _cost(
@@ -61,21 +105,23 @@ def _cost(
     name: str,
     out: Tensor,
     nodes: Iterable[Tensor],
+    *,
     kept: Mapping[int, int],
     rows: int,
+    counts: dict[int, int],
     parts: Iterable[LayerCost] = (),
 ) -> LayerCost:
     return LayerCost(
-        layer=name + (type(layer).__name__ if any(layer.children()) else repr(layer)),
+        layer=name + _title(layer),
         output_shape=out.shape[1:],
-        parameters=sum(parameter.size for parameter in layer.parameters()),
+        parameters=counts.pop(id(layer), 0),  # 0 for one that comes again
         multiply_adds=round(sum(map(multiply_adds, nodes)) / rows),
         kept=sum(kept[id(node)] for node in nodes),
         parts=tuple(parts),
     )
 
 
-def _parts(layer: Any, nodes: list[Tensor], kept: Mapping[int, int], rows: int) -> Iterator[LayerCost]:
+def _parts(layer: Any, nodes: list[Tensor], cost: Callable[..., LayerCost]) -> Iterator[LayerCost]:
     """The costs of the layers inside of a layer, by their calls that ended in these results."""
     calls = [(node, call) for node in nodes for call in node.calls if not isinstance(call.maker, Op)]
     for depth, name, part in _inside(layer, 0, {id(layer)}):
@@ -85,7 +131,7 @@ def _parts(layer: Any, nodes: list[Tensor], kept: Mapping[int, int], rows: int) 
         made = {
             id(x): x for node, start in own for x in ancestors(node) if x.op is not None and x.serial > start
         }
-        yield _cost(part, f"{'  ' * depth}{name}: ", own[0][0], made.values(), kept, rows)
+        yield cost(part, f"{'  ' * depth}{name}: ", own[0][0], made.values())
 
 
 def _inside(layer: Any, depth: int, seen: set[int]) -> Iterator[tuple[int, str, Any]]:

@@ -73,7 +73,7 @@ def test_the_curve_says_test_and_not_validation(command, tmp_path, monkeypatch):
     monkeypatch.setattr(report, "_write_plot", lambda path, figure: drawn.append(figure))
     assert command(*QUICK, "--out", tmp_path)[0] == 0
     labels = [[line.get_label() for line in axes.lines] for axes in drawn[0].axes]
-    assert labels == [["training", "test"], ["test"]]
+    assert labels == [["training", "test"]] * 2
     tg.plot_history(report_of(tmp_path)["history"])
 
 

@@ -210,7 +210,7 @@ def test_history_has_an_entry_an_epoch_and_starts_afresh_with_each_fit():
     history = network.fit(x, y, 3, 0.1, 8, validation=(held_x, held_y), seed=0, verbose=False)
     assert history is network.history
     assert {key: len(entries) for key, entries in history.items()} == dict.fromkeys(
-        ("loss", "seconds", "validation_loss", "validation_accuracy"), 3
+        ("loss", "accuracy", "seconds", "validation_loss", "validation_accuracy"), 3
     )
     assert all(seconds > 0 for seconds in history["seconds"])
     last = network.evaluate(held_x, held_y)
@@ -561,11 +561,11 @@ def test_a_line_an_epoch_is_printed(capsys):
     assert len(lines) == 2
     for i, line in enumerate(lines):
         shown = re.fullmatch(
-            rf"epoch {i + 1}/2  loss ([\d.]+)  validation loss ([\d.]+)  validation accuracy ([\d.]+)"
-            r"  [\d.]+ s, \d+ rows/s",
+            rf"epoch {i + 1}/2  loss ([\d.]+)  accuracy ([\d.]+)  validation loss ([\d.]+)  "
+            r"validation accuracy ([\d.]+)  [\d.]+ s, \d+ rows/s",
             line,
         )
-        expected = [history[key][i] for key in ("loss", "validation_loss", "validation_accuracy")]
+        expected = [history[key][i] for key in ("loss", "accuracy", "validation_loss", "validation_accuracy")]
         assert shown, line
         assert [float(figure) for figure in shown.groups()] == pytest.approx(expected, abs=5e-5)
 

@@ -172,6 +172,39 @@ def test_a_layer_of_ones_own_prints_its_name_and_its_children():
     assert repr(residual).endswith("owner=...)")
 
 
+def test_printed_a_layer_has_a_line_for_each_layer_inside_and_counts_each_parameter_once():
+    shared = tg.Dense(3, 3, rng=0)
+    residual = Residual(tg.Dense(3, 8, rng=0), tg.ReLU(), shared)
+    residual.scale = tg.Parameter(np.ones(3, np.float32))
+    residual.owner = residual
+    network = tg.Network([residual, shared])
+    assert str(network).splitlines() == [
+        "Network                     47 parameters",
+        "  Residual0: Residual       47",
+        "    block: Network          44",
+        "      Dense0: Dense(3, 8)   32",
+        "      ReLU1: ReLU()",
+        "      Dense2: Dense(3, 3)   12",
+        "    owner: Residual           the same as Residual0",
+        "  Dense1: Dense(3, 3)         the same as Residual0.block.Dense2",
+    ]
+    assert str(shared) == repr(shared) == "Dense(3, 3)"
+
+    class Mine(tg.Network):
+        pass
+
+    assert repr(Mine([shared])) == "Mine([Dense(3, 3)])"
+
+
+def test_what_comes_again_is_counted_where_it_comes_first():
+    shared, tied = tg.Dense(3, 3, rng=0), tg.Dense(3, 3, rng=1)
+    tied.weights = shared.weights
+    network = tg.Network([shared, tg.ReLU(), shared, tied])
+    costs = layer_costs(network, (3,), 2)
+    assert [cost.parameters for cost in costs] == [12, 0, 0, 3]
+    assert sum(cost.parameters for cost in costs) == sum(p.size for p in network.parameters())
+
+
 def test_the_summary_has_the_layers_inside_of_a_layer_under_it():
     residual = Residual(tg.Dense(3, 8, rng=0), tg.ReLU(), tg.Dense(8, 3, rng=1))
     table = tg.Network([tg.Dense(5, 3, rng=0), residual, Heads()]).summary(5)

@@ -4,4 +4,5 @@
 - ``labels``: the words on a node
 - ``dot``: the DOT text, the language of Graphviz
 - ``graphviz``: who lays it out, or without Graphviz, for the player alone, ``plain_layout``
+- ``pictures``: images, feature maps and filters in the player
 """

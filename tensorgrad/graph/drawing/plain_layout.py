@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tensorgrad.graph.drawing.folding import Folding
@@ -31,9 +32,9 @@ class _Box:
         return len(self.lines) * LINE + 2 * MARGIN
 
 
-def write_svg(folding: Folding) -> str:
+def write_svg(folding: Folding, titles: Mapping[int, str]) -> str:
     """The nodes in rows with arrows between them, with the names and classes that Graphviz would give."""
-    boxes, edges = _read(folding)
+    boxes, edges = _read(folding, titles)
     rows = [[boxes[name] for name in row] for row in _make_rows(list(boxes), edges)]
     total = max(sum(box.width + MARGIN * 2 for box in row) for row in rows)
     top = float(MARGIN)
@@ -81,7 +82,7 @@ def _write_box(name: str, box: _Box) -> str:
     )
 
 
-def _read(folding: Folding) -> tuple[dict[str, _Box], list[tuple[str, str]]]:
+def _read(folding: Folding, titles: Mapping[int, str]) -> tuple[dict[str, _Box], list[tuple[str, str]]]:
     """The nodes by their ids, what is used before its users, and the edges between them."""
     boxes: dict[str, _Box] = {}
     edges = []
@@ -91,7 +92,7 @@ def _read(folding: Folding) -> tuple[dict[str, _Box], list[tuple[str, str]]]:
         for i, _ in graph.constants_in(node):
             boxes[f"{name}c{i}"] = _Box("constant", constant_lines(graph, node, i))
         _, *lines = node_lines(graph, node, size(node))
-        words = "\n".join([graph.names[id(node)], *lines]).split("\n")
+        words = "\n".join([titles[id(node)], *lines]).split("\n")
         boxes[name] = _Box("op" if node.op else graph.kind_of(node), words)
         edges += [ends[:2] for i in range(len(node.inputs)) if (ends := folding.ends(node, i))]
     return boxes, edges

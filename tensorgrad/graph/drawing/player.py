@@ -1,9 +1,10 @@
-"""player: the walk forward and back as one HTML file."""
+"""player: the walk forward and back as a page of HTML."""
 
 from __future__ import annotations
 
 import html
 import json
+import math
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -16,46 +17,75 @@ from tensorgrad.graph.drawing.dot import Overlay, write_dot
 from tensorgrad.graph.drawing.folding import Folding
 from tensorgrad.graph.drawing.graphviz import lay_out, strip_svg
 from tensorgrad.graph.drawing.labels import list_params
+from tensorgrad.graph.drawing.pictures import Pictures
 from tensorgrad.graph.drawing.plain_layout import write_svg
 from tensorgrad.graph.formulas import argument_names
 from tensorgrad.graph.recorded import op_name
 from tensorgrad.graph.steps import BackwardStep, BackwardSteps, backward_steps
 from tensorgrad.graph.values import long, size
 
-__all__ = ["player"]
+__all__ = ["Player", "player"]
 
 MOST = 300  # nodes that can be followed step by step
+FEW = 4  # numbers that are written into a node
+
+
+class Player:
+    """A page that plays a computation. A notebook shows it by itself.
+
+    Attributes
+    ----------
+    source : str
+        The page: HTML that needs nothing else.
+    """
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+
+    def render(self, path: str | os.PathLike[str]) -> Path:
+        """Write the page to a file, and return its path."""
+        path = Path(path)
+        path.write_text(self.source, encoding="utf-8", errors="replace")
+        return path
+
+    def _repr_html_(self) -> str:
+        page = html.escape(self.source.encode(errors="replace").decode())
+        return f'<div><iframe srcdoc="{page}" style="width: 100%; height: 40rem; border: 0"></iframe></div>'
+
+    def __repr__(self) -> str:
+        return "<Player: .source is its page in HTML, .render(path) writes a file>"
 
 
 def player(
     output: Tensor,
-    path: str | os.PathLike[str] = "player.html",
+    path: str | os.PathLike[str] | None = None,
     *,
     grad: Array | None = None,
     title: str = "Forward, and back",
-) -> Path:
-    """Write one HTML file that plays how ``output`` was computed and how the gradients come back.
+) -> Player:
+    """Play how ``output`` was computed and how the gradients come back, as one page of HTML.
 
-    It needs no network and no server: open it in a browser. Buttons, a slider and the arrow keys go from op
-    to op, first forward, then in the order of the reverse walk; beside the picture stand the formula, the
-    shapes and the values of the present step. Pointing at a node, or moving to it with the Tab key, shows its
-    value and the cotangent that has come to it. ``#step=3`` at the end of the address opens the third step.
+    A notebook shows it; with a ``path`` it is written to a file, to be opened in a browser. It needs no
+    network and no server. Buttons, a slider and the arrow keys go from op to op, first forward, then in the
+    order of the reverse walk; beside the picture stand the formula, the shapes and the values of the present
+    step. Inside of nodes of up to four elements stand their value and the cotangent that has come to them;
+    images, feature maps and filters are shown as pictures. Pointing at a node, or moving to it with the Tab
+    key, shows more. ``#step=3`` at the end of the address opens the third step.
 
-    The picture is laid out by Graphviz when the file is written; where there is none, more plainly by
+    The picture is laid out by Graphviz when the page is made; where there is none, more plainly by
     tensorgrad. ``.grad`` is left alone.
 
     Parameters
     ----------
     output : Tensor
-    path : path
+    path : path, optional
     grad : array_like, optional
         Cotangent of the output; needed unless there is one element, as in `Tensor.backward`.
     title : str
 
     Returns
     -------
-    pathlib.Path
-        The file.
+    Player
 
     Raises
     ------
@@ -63,6 +93,10 @@ def player(
         If ``output`` is not a Tensor, or nothing that it was made of requires grad.
     ValueError
         If there are over 300 nodes, or ``output`` is no scalar and ``grad`` is missing.
+
+    >>> x = tg.Tensor(3.0, requires_grad=True, name="x")
+    >>> tg.player(x * x).source.startswith("<!DOCTYPE html>")
+    True
     """
     if not isinstance(output, Tensor):
         raise TypeError(f"player: expected a Tensor, got a {type(output).__name__}")
@@ -73,30 +107,26 @@ def player(
             f"player: {drawn:,} nodes are too many to follow (the limit is {MOST}); "
             "play an earlier tensor, or a smaller batch of layers"
         )
-    script = _Script(folding, backward_steps(output, grad)).contents()
+    script = _Script(folding, backward_steps(output, grad))
+    contents = script.contents()
     parts = {
         "title": html.escape(title),
-        "svg": _draw(folding),
+        "svg": _draw(folding, script.titles(contents)),
         # In a script element, only < could end the text too early.
-        "data": json.dumps(script, ensure_ascii=False).replace("<", "\\u003c"),
+        "data": json.dumps(contents, ensure_ascii=False).replace("<", "\\u003c"),
     }
     template = Path(__file__).with_name("player.html").read_text(encoding="utf-8")
-    page = re.sub("@(title|svg|data)@", lambda found: parts[found[1]], template)
-    path = Path(path)
-    path.write_text(page, encoding="utf-8", errors="replace")
-    return path
+    played = Player(re.sub("@(title|svg|data)@", lambda found: parts[found[1]], template))
+    if path is not None:
+        played.render(path)
+    return played
 
 
-def _draw(folding: Folding) -> str:
+def _draw(folding: Folding, titles: dict[int, str]) -> str:
     try:
-        return strip_svg(lay_out(write_dot(folding, Overlay(titles=folding.recorded.names), "TB"), "svg"))
+        return strip_svg(lay_out(write_dot(folding, Overlay(titles=titles), "TB"), "svg"))
     except RuntimeError:
-        return write_svg(folding)
-
-
-def _entry(key: str, name: str, x: Any, **more: Any) -> dict[str, Any]:
-    """What the page shows of a tensor or constant, its name under ``key``."""
-    return {key: name, "size": size(x), "value": long(x), **more}
+        return write_svg(folding, titles)
 
 
 class _Script:
@@ -105,25 +135,60 @@ class _Script:
     def __init__(self, folding: Folding, steps: BackwardSteps) -> None:
         self._folding, self._steps = folding, steps
         self._graph, self._ids, self._names = folding.recorded, folding.ids, folding.recorded.names
+        self._pictures = Pictures(folding.recorded)
 
     def contents(self) -> dict[str, Any]:
         """All of it, as it goes into the page."""
         leaves = [self._ids[id(x)] for x in self._graph.leaves]
         constants = {
-            f"{self._ids[id(node)]}c{i}": _entry("title", self._graph.name_of_input(node, i), x)
+            f"{self._ids[id(node)]}c{i}": self._entry("title", self._graph.name_of_input(node, i), x)
             for node in self._graph.results
             for i, x in self._graph.constants_in(node)
         }
-        nodes = {self._ids[id(x)]: _entry("title", self._names[id(x)], x) for x in self._graph.nodes}
+        nodes = {self._ids[id(x)]: self._entry("title", self._names[id(x)], x) for x in self._graph.nodes}
         frames = [self._start(), *map(self._forward, self._graph.results), *self._backward()]
-        return {"leaves": [*leaves, *constants], "nodes": {**nodes, **constants}, "frames": frames}
+        return {
+            "leaves": [*leaves, *constants], "nodes": {**nodes, **constants}, "frames": frames,
+            "pictures": self._pictures.painted,
+        }  # fmt: skip
+
+    def titles(self, contents: dict[str, Any]) -> dict[int, str]:
+        """The names in the picture, with room under them for what the page writes or paints into the nodes.
+
+        The room is as wide as the widest of that. The page finds it by the number of lines above it.
+        """
+        held: dict[str, list[str]] = {}
+        for frame in contents["frames"]:
+            for row in frame["rows"]:
+                if "node" in row:
+                    held.setdefault(row["node"], []).append(f"grad {row['total']['value']}")
+        titles = dict(self._names)
+        for x in self._graph.nodes:
+            name = self._ids[id(x)]
+            entry, above = contents["nodes"][name], titles[id(x)].count("\n") + 1
+            if entry["picture"] is not None:
+                entry["painted"] = above
+                titles[id(x)] += "\n0000000000" * 3
+            elif 0 < x.size <= FEW:
+                entry["written"] = above
+                texts = (" ".join(text.split()) for text in [f"data {entry['value']}", *held.get(name, ())])
+                widest = max(texts, key=len)  # which the page writes smaller than titles
+                titles[id(x)] += f"\n{widest[: math.ceil(0.85 * len(widest))]}" * 2
+        return titles
+
+    def _entry(self, key: str, name: str, x: Any, like: Any = None, **more: Any) -> dict[str, Any]:
+        """What the page shows of a tensor or constant, or of a cotangent of one; its name under ``key``."""
+        return {key: name, "size": size(x), **self._show(x, x if like is None else like), **more}
+
+    def _show(self, x: Any, like: Any) -> dict[str, Any]:
+        return {"value": long(x), "picture": self._pictures.number(x, like)}
 
     def _frame(self, phase: str, title: str, rows: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
-        plain = {"text": "", "call": "", "node": "", "edges": [], "op": False, "incoming": ""}
+        plain = {"text": "", "call": "", "node": "", "edges": [], "op": False, "incoming": None}
         return {**plain, "phase": phase, "heading": phase.title(), "title": title, "rows": rows, **more}
 
     def _start(self) -> dict[str, Any]:
-        rows = [_entry("name", self._names[id(x)], x) for x in self._graph.leaves]
+        rows = [self._entry("name", self._names[id(x)], x) for x in self._graph.leaves]
         text = "Inputs, parameters and constants are given. Each op computes its result from them."
         return self._frame("forward", "What is given", rows, text=text)
 
@@ -131,12 +196,12 @@ class _Script:
         assert node.op is not None
         arguments = argument_names(node.op, len(node.inputs))
         inputs = {i: self._graph.name_of_input(node, i) for i, x in enumerate(node.inputs) if x is not None}
-        rows = [_entry("name", f"{arguments[i]} = {name}", node.inputs[i]) for i, name in inputs.items()]
+        rows = [self._entry("name", f"{arguments[i]} = {name}", node.inputs[i]) for i, name in inputs.items()]
         read = [*inputs.values(), *list_params(node)]
         return self._frame(
             "forward",
             self._names[id(node)],
-            [*rows, _entry("name", "out", node)],
+            [*rows, self._entry("name", "out", node)],
             call=f"{self._names[id(node)]} = {op_name(node)}({', '.join(read)})",
             node=self._ids[id(node)],
             edges=self._edges_to(node, inputs),
@@ -148,14 +213,14 @@ class _Script:
         yield self._frame(
             "backward",
             "The walk back begins",
-            [_entry("name", name, seed, node=node, total=long(seed))],
+            [self._entry("name", name, seed, output, node=node, total=self._show(seed, output))],
             text="The cotangent g of a tensor is the gradient of the drawn result with respect to it.",
             node=node,
-            incoming=long(seed),
+            incoming=self._show(seed, output),
         )
         held = {id(output): seed}
         for step in self._steps:
-            rows = [_entry("name", "g, all that came to the result", step.incoming)]
+            rows = [self._entry("name", "g, all that came to the result", step.incoming, step.output)]
             sent = {i: g for i, g in enumerate(step.outgoing) if g is not None}
             for i, g in sent.items():
                 x = step.inputs[i]
@@ -167,23 +232,24 @@ class _Script:
                 rows,
                 node=self._ids[id(step.output)],
                 op=True,
-                incoming=long(step.incoming),
+                incoming=self._show(step.incoming, step.output),
                 edges=self._edges_to(step.output, sent),
             )
-        rows = [_entry("name", self._names[id(leaf)], g) for leaf, g in self._steps.gradients]
+        rows = [self._entry("name", self._names[id(leaf)], g, leaf) for leaf, g in self._steps.gradients]
         text = "backward adds these to the .grad of the leaves."
         yield self._frame("backward", "The gradients", rows, text=text)
 
     def _send(self, step: BackwardStep, i: int, g: NDArray, total: NDArray) -> dict[str, Any]:
         """The row of a cotangent that a step gives to its input ``i``, which then holds ``total``."""
         summed = ", summed over what was broadcast" if step.was_broadcast(i) else ""
-        return _entry(
+        return self._entry(
             "name",
             f"to {self._graph.name_of_input(step.output, i)}",
             g,
+            step.inputs[i],
             formula=f"{step.formulas[i]}{summed}",
             node=self._ids[id(step.inputs[i])],
-            total=long(total),
+            total=self._show(total, step.inputs[i]),
         )
 
     def _edges_to(self, node: Tensor, places: Iterable[int]) -> list[str]:

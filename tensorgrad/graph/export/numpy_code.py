@@ -16,6 +16,7 @@ from tensorgrad.core import Tensor
 from tensorgrad.core.checks import NDArray
 from tensorgrad.core.context import paused, watching
 from tensorgrad.core.engine import require_recorded, seed
+from tensorgrad.core.printed import Printed
 from tensorgrad.graph.export.expressions import UnwritableError
 from tensorgrad.graph.export.lowerings import NUMPY_RULES
 from tensorgrad.graph.export.names import make_identifier
@@ -29,7 +30,7 @@ __all__ = ["NumpyCode", "to_numpy"]
 
 
 @dataclass(frozen=True, repr=False)
-class NumpyCode:
+class NumpyCode(Printed):
     """A function in plain NumPy, as text: what `to_numpy` gives.
 
     Attributes

@@ -130,8 +130,9 @@ def accuracy(
     p, y = _array(prediction), _array(target)
     if threshold is not None:
         found, true = _separate(p, y, threshold)
+        shares = _share_by_rows(found == true)
     elif are_classes(p, y):
-        found, true = p.argmax(axis=-1), true_values(p, y)
+        shares = right_shares(p, y)
     else:
         hint = "; write .ravel()" if y.shape == (*p.shape[:-1], 1) and p.shape[-1] > 1 else ""
         hint = "; write .astype(int)" if y.shape == p.shape[:-1] else hint
@@ -140,10 +141,18 @@ def accuracy(
             f"its shape, or a threshold for one output; got {p.shape} and {y.dtype} targets {y.shape}{hint}"
         )
     if weights is None:
-        return float(np.mean(found == true))
+        return float(np.mean(shares))
     require_loss("accuracy", p, weights, "mean")
-    shares = (found == true).reshape(len(p), -1).mean(axis=1)
     return float(np.average(shares, weights=_array(weights).astype(np.float64)))
+
+
+def right_shares(prediction: NDArray, target: NDArray) -> NDArray:
+    """For each row (N,) the share of its targets that are predicted, where targets are classes."""
+    return _share_by_rows(prediction.argmax(axis=-1) == true_values(prediction, target))
+
+
+def _share_by_rows(right: NDArray) -> NDArray:
+    return right if right.ndim == 1 else right.reshape(len(right), -1).mean(axis=1)
 
 
 def measures(

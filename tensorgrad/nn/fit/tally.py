@@ -10,7 +10,7 @@ import numpy as np
 from tensorgrad.core import Tensor
 from tensorgrad.core.checks import NDArray
 from tensorgrad.nn.fit.examples import Examples, Intake
-from tensorgrad.nn.fit.metrics import Measure, accuracy
+from tensorgrad.nn.fit.metrics import Measure, right_shares
 from tensorgrad.nn.fit.outputs import are_classes
 from tensorgrad.nn.layer import infer
 from tensorgrad.nn.sequential import loss_of
@@ -29,7 +29,7 @@ class Tally:
         That has taken the batches, and knows whether their losses are sums.
     measures : dict of functions (prediction, target, weights) -> float, or None
         For each, an epoch's predictions, targets and weights are kept. None stands for the accuracy, if the
-        targets turn out to be labels or one-hot.
+        targets turn out to be labels or one-hot; for it the right ones are counted, and nothing is kept.
     """
 
     def __init__(self, intake: Intake, measures: Mapping[str, Measure] | None) -> None:
@@ -41,6 +41,7 @@ class Tally:
         """Begin anew."""
         self.total = self.weight = 0.0
         self.rows = 0
+        self._right: float | None = 0.0 if self.measures is None else None  # weight of what was predicted
         self._kept: dict[str, list[NDArray]] = {name: [] for name in _KEPT}
 
     def add(self, loss: float, prediction: Tensor | None, target: NDArray, weights: NDArray | None) -> float:
@@ -52,9 +53,21 @@ class Tally:
         self.total += loss if summed else loss * weight
         self.weight += weight
         self.rows += rows
-        if prediction is not None and (self.measures is None or self.measures):
+        if prediction is not None and self._right is not None:
+            self._count(prediction.data, target, weights)
+        elif prediction is not None and self.measures:
             self._keep(prediction.numpy(), target, weights)
         return loss / weight if summed else loss
+
+    def _count(self, prediction: NDArray, target: NDArray, weights: NDArray | None) -> None:
+        assert self._right is not None
+        if not are_classes(prediction, target):
+            self._right = None  # for all of the epoch
+            return
+        shares = right_shares(prediction, target)
+        self._right += float(
+            np.sum(shares) if weights is None else np.dot(shares, np.asarray(weights, float))
+        )
 
     def _keep(self, prediction: NDArray, target: NDArray, weights: NDArray | None) -> None:
         before = sum(map(len, self._kept["targets"]))
@@ -69,12 +82,11 @@ class Tally:
     def figures(self) -> dict[str, float]:
         """The loss per example, and the metrics."""
         figures = {"loss": self.total / self.weight}
-        if self._kept["predictions"]:
-            prediction, target, *weights = (np.concatenate(x) for x in self._kept.values() if x)
-            measures: Mapping[str, Callable[..., float]] | None = self.measures
-            if measures is None:
-                measures = {"accuracy": accuracy} if are_classes(prediction, target) else {}
-            figures |= {name: measure(prediction, target, *weights) for name, measure in measures.items()}
+        if self._right is not None:
+            figures["accuracy"] = self._right / self.weight
+        if self.measures and self._kept["predictions"]:
+            kept = [np.concatenate(x) for x in self._kept.values() if x]
+            figures |= {name: measure(*kept) for name, measure in self.measures.items()}
         return figures
 
     def state(self) -> dict[str, Any]:
@@ -83,12 +95,14 @@ class Tally:
             "total": self.total,
             "weight": self.weight,
             "rows": self.rows,
+            "right": self._right,
             **{name: [np.concatenate(arrays)] if arrays else [] for name, arrays in self._kept.items()},
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state` gave."""
         self.total, self.weight, self.rows = state["total"], state["weight"], state["rows"]
+        self._right = state.get("right")  # of a checkpoint that has none, the epoch has no accuracy
         self._kept = {name: list(state[name]) for name in _KEPT}
 
 

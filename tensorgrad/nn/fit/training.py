@@ -192,7 +192,9 @@ class Training:
         self.figures: dict[str, float] = {}
         self.stopped: str | None = None
         self.resumed = False
-        self.tally = Tally(intake, _make_lenient("fit", measures) or {})
+        # The accuracy that validation data has by itself, training has too.
+        watched = {} if measures is None and held_out is None else _make_lenient("fit", measures)
+        self.tally = Tally(intake, watched)
         self._validation_measures = _make_lenient("fit, validation", measures)
         self.seconds = 0.0  # of the epoch
         self.generators = {"": rng}
@@ -212,7 +214,7 @@ class Training:
         rows = None if held_out is None or isinstance(held_out, StreamedBatches) else len(held_out[0])
         self.engine = Engine(
             network, optimizer, choice, self._forward_state, epochs=self.epochs, batches=self.batches,
-            held_out=rows, predicts=bool(measures), verbose=options.verbose,
+            held_out=rows, predicts=watched != {}, verbose=options.verbose,
         )  # fmt: skip
 
     @property
@@ -299,8 +301,9 @@ class Training:
             batches = validation_batches(self.tally.intake, self._held_out)
             figures = evaluate(self.tally.intake, batches, self._validation_measures, self.engine.forward)
             self.figures |= {f"validation_{key}": value for key, value in figures.items()}
-        for key, value in self.figures.items():
-            self.history.setdefault(key, []).append(value)
+        before = self.finished
+        for key in dict.fromkeys((*self.history, *self.figures)):  # every list has an entry an epoch
+            self.history.setdefault(key, [math.nan] * before).append(self.figures.get(key, math.nan))
         self._step_schedule()
         self._tell("on_epoch_end")
         self.batch, self.seconds = 0, 0.0

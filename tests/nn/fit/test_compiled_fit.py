@@ -128,6 +128,12 @@ def test_every_optimizer_makes_the_steps_of_numpy(kind, options, clip):
     assert_compiles(dense, X, LABELS, optimizer=optimizer)
 
 
+@pytest.mark.parametrize("y", [LABELS, np.eye(3)[LABELS]], ids=["labels", "one-hot"])
+def test_the_accuracy_in_training_is_that_of_numpy(y):
+    network = assert_compiles(dense, X, y, validation=(X[:5], y[:5]))
+    assert len(network.history["accuracy"]) == 3
+
+
 def test_groups_have_options_of_their_own_and_parameters_without_an_optimizer_stay():
     def optimizer(parameters):
         first, second, third, _ = parameters

@@ -20,6 +20,7 @@ X = RNG.standard_normal((60, 4)).astype(np.float32)
 LABELS = (X[:, 0] > 0) * 1 + (X[:, 1] > 0.5) * 1
 VALUES = (X[:, :1] - X[:, 1:2]).astype(np.float32)
 BINARY = (X[:, :1] > 0).astype(np.float32)
+COUNTS = np.random.default_rng(2).integers(0, 4, 60)  # weights
 
 
 def network(outputs, loss, *last):
@@ -91,10 +92,45 @@ def test_training_metrics_are_of_the_predictions_made_in_training():
     assert 0.1 < right.mean() < 1
 
 
+@pytest.mark.parametrize("target", [LABELS, np.eye(3)[LABELS]], ids=["labels", "one-hot"])
+@pytest.mark.parametrize("weights", [None, COUNTS], ids=["plain", "weighted"])
+def test_with_validation_data_training_has_an_accuracy_too(target, weights):
+    made = network(3, tg.cross_entropy)
+    held_out = X[:7], target[:7]
+    history = made.fit(X, target, 2, 0.0, 16, validation=held_out, sample_weight=weights, **QUIET)
+    right = made.predict(X).argmax(axis=1) == LABELS  # at the rate 0 it stays as it is
+    assert history["accuracy"] == [pytest.approx(np.average(right, weights=weights))] * 2
+    assert history["validation_accuracy"] == [pytest.approx(right[:7].mean())] * 2
+    assert list(history)[:2] == ["loss", "accuracy"]
+    for options in ({}, {"validation": held_out, "metrics": []}):
+        assert "accuracy" not in made.fit(X, target, 1, 0.1, **options, **QUIET)
+
+
+def test_an_accuracy_of_places_counts_each_place():
+    rng = np.random.default_rng(0)
+    images, labels = rng.standard_normal((10, 4, 4, 2)), rng.integers(0, 3, (10, 4, 4))
+    made = tg.Network([tg.Conv2D(2, 3, 1, rng=0, dtype=np.float64)])
+    made.use(tg.cross_entropy)
+    history = made.fit(images, labels, 1, 0.0, 4, validation=(images[:3], labels[:3]), **QUIET)
+    right = made.predict(images).argmax(axis=-1) == labels
+    assert history["accuracy"] == [pytest.approx(right.mean())]
+
+
+def test_a_figure_that_some_epochs_lack_is_nan_in_them():
+    made = network(3, tg.mse)
+    one_hot, values = np.eye(3)[LABELS], np.full((60, 3), 0.3)
+
+    def batches(rng):  # classes in the second epoch alone
+        batches.epoch += 1
+        return [(X, one_hot if batches.epoch == 2 else values)]
+
+    batches.epoch = 0
+    history = made.fit(batches, epochs=3, learning_rate=0.0, validation=(X, one_hot), **QUIET)
+    right = (made.predict(X).argmax(axis=1) == LABELS).mean()
+    assert history["accuracy"] == pytest.approx([np.nan, right, np.nan], nan_ok=True)
+
+
 def test_by_default_validation_has_an_accuracy_where_targets_are_classes():
-    assert "validation_accuracy" in network(3, tg.cross_entropy).fit(
-        X, LABELS, 1, 0.1, validation=(X, LABELS), **QUIET
-    )
     for y in (VALUES, BINARY):
         assert set(network(1, tg.mse).fit(X, y, 1, 0.1, validation=(X, y), **QUIET)) == {
             "loss", "seconds", "validation_loss",
@@ -342,9 +378,6 @@ class Jumping(tg.Schedule):
 
 
 # Weights
-
-
-COUNTS = np.random.default_rng(2).integers(0, 4, 60)
 
 
 def repeated(values):
