@@ -326,10 +326,10 @@ class Tensor(Operators["Tensor"]):
         >>> for step in (tg.exp(x) * x).backward_steps():
         ...     print(step)
         1. multiply: g = 1.0
-           x: g * y = 3.0
-           y: g * x = 20.0855
+           exp: g * x = 3.0
+           x: g * exp = 20.0855
         2. exp: g = 3.0
-           x: g * out = 60.2566
+           x: g * exp = 60.2566
         """
         return READERS["backward_steps"](self, grad)
 
@@ -461,8 +461,8 @@ class Call(NamedTuple):
     label : str or int
         The name of the layer's class, or the position of the argument whose formula it was.
     given : tuple
-        Of each array that the layer was given a weak reference, shape and dtype; or weak references to the
-        op's result and argument.
+        The tensors that the layer was given, and of arrays weak references, shapes and dtypes; or weak
+        references to the op's result and argument.
     """
 
     start: int

@@ -71,8 +71,8 @@ class Group:
     layer : Layer, optional
         The layer that was called, if it is still there.
     given : tuple
-        Of each array that the layer was given a weak reference, shape and dtype; or of a vjp weak references
-        to the op's result and argument, the op, and the argument's position.
+        The tensors that the layer was given, and of arrays weak references, shapes and dtypes; or of a vjp
+        weak references to the op's result and argument, the op, and the argument's position.
     outputs : list of Tensor
         What the call gave.
     """
@@ -180,7 +180,7 @@ class Recorded:
         for top, uses in read.items():
             found = _choose([node.inputs[i] for node, i, _ in uses], top.given)
             if not found:  # layers that recorded nothing gave what was computed of it to others
-                rows = {shape[:1] for _, shape, _ in top.given}
+                rows = {(x.shape if isinstance(x, Tensor) else x[1])[:1] for x in top.given}
                 inner = {layer: layer for *_, around in uses for layer in around[:-1]}
                 for layer in inner:
                     mine = [node.inputs[i] for node, i, around in uses if layer in around]
@@ -381,9 +381,10 @@ def _choose(read: list[Any], given: tuple[Any, ...]) -> set[int]:
     The graph has copies of arrays, so they are known by their values, or if the layer's array is gone by
     their shape and dtype, where no others have these.
     """
-    found = {id(x) for x in read if any(ref() is x for ref, *_ in given)}
-    for kind in {(shape, dtype) for _, shape, dtype in given}:
-        originals = [x for ref, *rest in given if tuple(rest) == kind and not isinstance(x := ref(), Tensor)]
+    found = {id(x) for x in read if any(x is other for other in given)}
+    notes = [note for note in given if not isinstance(note, Tensor)]
+    for kind in {(shape, dtype) for _, shape, dtype in notes}:
+        originals = [ref() for ref, *rest in notes if tuple(rest) == kind]
         arrays = [x for x in read if isinstance(x, np.ndarray) and (x.shape, x.dtype) == kind]
         different: list[NDArray] = []
         for x in arrays:

@@ -130,7 +130,7 @@ class BackwardStep:
         for i, (formula, cotangent) in enumerate(zip(self.formulas, self.outgoing, strict=True)):
             if cotangent is not None:
                 summed = ", summed over what was broadcast" if self.was_broadcast(i) else ""
-                target = self.graph.name_of_input(self.output, i)
+                target = " ".join(self.graph.name_of_input(self.output, i).split())
                 lines.append(f"   {target}: {formula}{summed} = {short(cotangent)}")
         return "\n".join(lines)
 

@@ -367,9 +367,11 @@ def _refuse_to_lose(what: str, held: Any, value: Any) -> None:
 
 
 def _note(x: Any) -> tuple[Any, ...]:
-    """What a graph remembers of what a layer was given, without keeping it alive."""
+    """What a graph remembers of what a layer was given: tensors, and arrays without keeping them alive."""
+    if isinstance(x, Tensor):
+        return (x,)
     arrays = [a for _, a in flatten(x) if isinstance(a, (np.ndarray, Tensor))]
-    return tuple((weakref.ref(a), a.shape, a.dtype) for a in arrays)
+    return tuple(a if isinstance(a, Tensor) else (weakref.ref(a), a.shape, a.dtype) for a in arrays)
 
 
 def _members(layer: Layer) -> Iterator[tuple[str, Any]]:

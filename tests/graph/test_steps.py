@@ -118,6 +118,29 @@ def test_broadcast_inputs_receive_a_sum():
     assert "b: g, summed over what was broadcast = [4., 4., 4.]" in str(step)
 
 
+def test_formulas_are_in_the_names_of_the_graph():
+    w, y, x = leaf(2.0, "w"), leaf(3.0, "y"), leaf(5.0, "x")
+    second, first = ((w * y) * x).backward_steps()
+    assert str(second).splitlines()[1:] == ["   multiply_1: g * x = 5.0", "   x: g * multiply_1 = 6.0"]
+    assert str(first).splitlines()[1:] == ["   w: g * y = 15.0", "   y: g * w = 10.0"]
+    (step,) = (2.0**w).backward_steps()
+    assert str(step) == "1. power: g = 1.0\n   w: g * power * np.log(2.0) = 2.77259"
+    (step,) = (leaf(2.0, "two\nwords") * np.float64(-0.1234567)).backward_steps()
+    assert str(step) == "1. multiply: g = 1.0\n   two words: g * -0.123457 = -0.123457"
+    y = np.exp(w)
+    y.name = "y"
+    assert str(y.backward_steps()[0]).startswith("1. y (exp): g = 1.0\n")
+    assert y.backward_steps()[0].formulas == ("g * y",)
+
+
+def test_a_tensor_called_g_is_not_taken_for_the_cotangent():
+    g, x = leaf(2.0, "g"), leaf(3.0, "x")
+    (step,) = (g * x).backward_steps(5.0)
+    assert (
+        str(step) == "1. multiply: d_multiply = 5.0\n   g: d_multiply * x = 15.0\n   x: d_multiply * g = 10.0"
+    )
+
+
 def test_large_arrays_are_told_by_their_norm():
     (step,) = np.sum(leaf(np.ones((10, 10)))).backward_steps()
     assert str(step).splitlines()[1].endswith("= float64 (10, 10), norm 10")

@@ -189,9 +189,11 @@ def test_the_input_is_found_when_its_array_is_gone():
 
 def test_what_layers_compute_of_an_array_without_recording_it_is_the_input_of_the_next():
     network = tg.Network([tg.Flatten(), tg.Dense(4, 2, rng=0)])
-    graph = drawn(network(np.ones((5, 2, 2), np.float32)), depth=1)
-    assert graph.pairs == [("input", "Dense1")]
-    assert graph.named("input").lines == ["input", "(5, 4) float32"]
+    x = np.ones((5, 2, 2), np.float32)
+    for given in (x, tg.Tensor(x)):
+        graph = drawn(network(given), depth=1)
+        assert graph.pairs == [("input", "Dense1")]
+        assert graph.named("input").lines == ["input", "(5, 4) float32"]
 
 
 def test_an_array_that_is_read_twice_is_one_input():

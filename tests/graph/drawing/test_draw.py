@@ -8,6 +8,7 @@ from dot_reader import read, shown
 from helpers import assert_refused, refused_calls
 
 import tensorgrad as tg
+from tensorgrad.graph.recorded import Group, Recorded
 
 
 def leaf(name=None, shape=(2,)):
@@ -134,6 +135,24 @@ def test_values_are_printed_if_they_are_few():
     assert "= [6.0, 6.0]" in graph.named("multiply").lines
     assert graph.named("add").lines == ["add", "(10, 2) float64", "norm 31.3"]  # 7 sqrt(20)
     assert "= 20.09" in drawn(np.exp(leaf("x", ())), values=True).named("exp").lines
+
+
+# Names
+
+
+def test_drawings_steps_the_player_and_programs_have_the_same_names():
+    w, y, x = leaf("w", ()), leaf("y", ()), leaf("x", ())
+    product = w * y
+    loss = np.sin(product * x + product)
+    names = ["multiply_1", "multiply_2", "add", "sin"]
+    assert [step.name for step in reversed(loss.backward_steps())] == names
+    assert set(names) <= {node.lines[0] for node in read(tg.draw(loss).source).nodes.values()}
+    assert [name for name in names if f"{name} = " in tg.to_numpy(loss).source] == names[:-1]  # and the loss
+    page = tg.player(loss).source
+    assert all(f'"{name}"' in page for name in names)
+    loss.backward(create_graph=True)
+    titles = {node.title for node in Recorded(w.grad).clusters.parts if isinstance(node, Group)}
+    assert "vjp of multiply_1 for w" in titles
 
 
 # Gradients
