@@ -50,7 +50,8 @@ class Player:
 
     def _repr_html_(self) -> str:
         page = html.escape(self.source.encode(errors="replace").decode())
-        return f'<div><iframe srcdoc="{page}" style="width: 100%; height: 40rem; border: 0"></iframe></div>'
+        style = "width: 100%; height: 40rem; border: 1px solid #8888"
+        return f'<div><iframe srcdoc="{page}" style="{style}"></iframe></div>'
 
     def __repr__(self) -> str:
         return "<Player: .source is its page in HTML, .render(path) writes a file>"
