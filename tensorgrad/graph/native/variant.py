@@ -209,7 +209,7 @@ def _without_arguments(make: Callable[[], NDArray]) -> Callable[[Sequence[NDArra
 
 def _plan(recording: Recording, samples: int | None) -> Program:
     """The program with lanes or, where samples are mixed, without."""
-    graph, vectors = Expansion(recording, C_RULES), _find_vectors()
+    graph, vectors = Expansion(recording, C_RULES), find_vectors()
     try:
         with suppress(UnbatchableError):
             return Program(graph, C_RULES, samples or None, vectors)
@@ -218,7 +218,7 @@ def _plan(recording: Recording, samples: int | None) -> Program:
         raise UncompilableError(f"compile: there is no rule in C for this: {error}") from error
 
 
-def _find_vectors() -> Vectors:
+def find_vectors() -> Vectors:
     """The vectors of this processor, or of the one that CC names: AVX-512's, AVX2's, SSE's or NEON's."""
     chosen, known = os.environ.get("CC", ""), Path("/proc/cpuinfo")
     named = re.findall(r"-march=(?!native)(\S+)", chosen)
