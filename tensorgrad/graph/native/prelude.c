@@ -25,8 +25,8 @@ typedef int64_t whole;
 #define ALIGNED __attribute__((aligned(64)))
 #define UNROLL _Pragma("GCC unroll 32")
 // A number for each sample of a block: real numbers, and whole numbers or masks of bits.
-typedef real V __attribute__((vector_size(LANES * sizeof(real)), aligned(64), may_alias));
-typedef whole W __attribute__((vector_size(LANES * sizeof(real)), aligned(64), may_alias));
+typedef real V __attribute__((vector_size(LANES * sizeof(real)), may_alias));
+typedef whole W __attribute__((vector_size(LANES * sizeof(real)), may_alias));
 // As many numbers of a row as a register has.
 typedef real U __attribute__((vector_size(LANES * sizeof(real)), aligned(sizeof(real)), may_alias));
 static const V zero;
@@ -56,11 +56,12 @@ INLINE V v_pick(W m, V a, V b) { return (V)(((W)a & m) | ((W)b & ~m)); }
 INLINE real s_keep(whole m, real a) { return m ? a : 0; }
 INLINE real s_pick(whole m, real a, real b) { return m ? a : b; }
 typedef real Q __attribute__((vector_size(16), may_alias));
-INLINE real total(V v) {  // in quarters: one after the other would take as long as the products before it
-  const Q *const q = (const Q *)&v;
-  Q sum = (q[0] + q[1]) + (q[2] + q[3]);
-  for (int n = 8 / (int)sizeof(real); n; n /= 2) for (int i = 0; i < n; i++) sum[i] += sum[i + n];
-  return sum[0];
+INLINE real total(V v) {  // by halves: one after the other would take as long as the products before it
+  Q sums[sizeof(V) / sizeof(Q)];
+  memcpy(sums, &v, sizeof v);
+  for (int n = sizeof(V) / sizeof(Q) / 2; n; n /= 2) for (int i = 0; i < n; i++) sums[i] += sums[i + n];
+  for (int n = 8 / (int)sizeof(real); n; n /= 2) for (int i = 0; i < n; i++) sums[0][i] += sums[0][i + n];
+  return sums[0][0];
 }
 
 #define LANE_BY_LANE(name) INLINE V v_##name(V x) { V y; for (int l = 0; l < LANES; l++) y[l] = s_##name(x[l]); return y; }

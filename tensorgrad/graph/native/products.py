@@ -215,7 +215,7 @@ class Product:
         program, value, a, b = self.program, self.value, self.a, self.b
         p, q = [NOTHING, *self.p][-1], [NOTHING, *self.q][-1]
         vectors = -(-q.length // program.lanes)
-        width, columns = vectors * program.lanes, _share_evenly(vectors, 4)
+        width, columns = vectors * program.lanes, _share_evenly(vectors, 3)
         rows = min(max(program.registers // columns, 1), 8, p.length)
         stage = max(a.value.stage, b.value.stage)
         matrix = program.new_view(value.name, (p.length, width), None)
@@ -291,7 +291,7 @@ def _choose_blocks(p: Sequence[Loop], q: Sequence[Loop], registers: int) -> tupl
     rows, columns = (math.prod(x.length for x in loops) for loops in (p, q))
 
     def cost(pair: tuple[int, int]) -> tuple[int, int]:
-        each = max(math.prod(pair), sum(pair), registers // 3)
+        each = max(math.prod(pair), sum(pair), 8)
         return -(-rows // pair[0]) * -(-columns // pair[1]) * each, -math.prod(pair)
 
     fits = [

@@ -59,6 +59,16 @@ class Elementwise:
         return self._write(words, *terms, **options)
 
 
+class Vectors(NamedTuple):
+    """What one register holds, in bytes, and how many registers sums may stay in, beside what is loaded.
+
+    Larger vectors, which compilers make of several registers, are up to twenty times as slow.
+    """
+
+    size: int
+    registers: int
+
+
 class Share(NamedTuple):
     """Lines that threads share by units when the blocks of a stage are done."""
 
@@ -78,8 +88,7 @@ class Program:
     samples : int or None
         The length of the batch axis, the first of inputs, which are split into lanes along it; None plans
         without lanes.
-    registers : int
-        How many vectors of a block may stay in registers, beside those that are loaded.
+    vectors : Vectors
 
     Attributes
     ----------
@@ -92,10 +101,10 @@ class Program:
     """
 
     def __init__(
-        self, graph: Expansion, rules: Mapping[str, Rule], samples: int | None, registers: int
+        self, graph: Expansion, rules: Mapping[str, Rule], samples: int | None, vectors: Vectors
     ) -> None:
-        self.graph, self.rules, self.samples, self.registers = graph, rules, samples, registers
-        self.dtype, self.lanes = graph.dtype, 64 // graph.dtype.itemsize
+        self.graph, self.rules, self.samples, self.registers = graph, rules, samples, vectors.registers
+        self.dtype, self.lanes = graph.dtype, vectors.size // graph.dtype.itemsize
         self.blocks = 1 if samples is None else -(-samples // self.lanes)
         self.buffers: list[Buffer] = []
         self.arguments: list[tuple[Buffer, Tensor | NDArray]] = []

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import os
+import platform
+import re
 import threading
 import weakref
 from array import array
@@ -20,7 +22,7 @@ from tensorgrad.graph.export.lowerings import C_RULES
 from tensorgrad.graph.native.expansions import Expansion
 from tensorgrad.graph.native.plan import UnbatchableError, UnwritableError
 from tensorgrad.graph.native.printer import write_c
-from tensorgrad.graph.native.program import Program
+from tensorgrad.graph.native.program import Program, Vectors
 from tensorgrad.graph.native.record import Recording, UncompilableError, compare, record
 from tensorgrad.graph.native.toolchain import build
 
@@ -218,20 +220,23 @@ class Variant:
 
 def plan_program(recording: Recording, samples: int | None) -> Program:
     """The program with lanes or, where there are no samples or they are mixed, without."""
-    graph, registers = Expansion(recording, C_RULES), _count_registers()
+    graph, vectors = Expansion(recording, C_RULES), find_vectors()
     try:
         with suppress(UnbatchableError):
-            return Program(graph, C_RULES, samples or None, registers)
-        return Program(graph, C_RULES, None, registers)
+            return Program(graph, C_RULES, samples or None, vectors)
+        return Program(graph, C_RULES, None, vectors)
     except (UnbatchableError, UnwritableError) as error:
         raise UncompilableError(f"compile: there is no rule in C for this: {error}") from error
 
 
-def _count_registers() -> int:
-    """How many vectors of 64 bytes stay in registers: most of 32 on AVX-512, else of 8 made of others."""
+def find_vectors() -> Vectors:
+    """The vectors of this processor, or of the one that CC names: AVX-512's, AVX2's, SSE's or NEON's."""
     chosen, known = os.environ.get("CC", ""), Path("/proc/cpuinfo")
-    if "-march=" in chosen:
-        wide = "avx512" in chosen or "x86-64-v4" in chosen
-    else:
-        wide = known.exists() and "avx512f" in known.read_text(encoding="utf-8")
-    return 24 if wide else 6
+    named = re.findall(r"-march=(?!native)(\S+)", chosen)
+    flags = known.read_text(encoding="utf-8") if known.exists() and not named else " ".join(named)
+    if re.search(r"avx512f|x86-64-v4", flags):
+        return Vectors(64, 24)
+    if platform.machine() not in ("x86_64", "AMD64"):
+        return Vectors(16, 24)
+    old = known.exists() and not named and " avx2 " not in flags
+    return Vectors(16, 12) if old or named[-1:] in (["x86-64"], ["x86-64-v2"]) else Vectors(32, 12)

@@ -84,7 +84,7 @@ static void forget_workers(void) {  // a forked process has none
 static int find_memory(int threads) {
   int found = 1;
   for (int i = 0; i < threads; i++) {
-    if (!arenas[i]) arenas[i] = aligned_alloc(64, sizeof(V) * ARENA);
+    if (!arenas[i]) arenas[i] = aligned_alloc(64, (sizeof(V) * ARENA + 63) / 64 * 64);
     found = found && arenas[i];
   }
   return found;
