@@ -19,7 +19,7 @@ from tensorgrad.graph.native.expansions import Expansion
 from tensorgrad.graph.native.plan import UnbatchableError, UnwritableError
 from tensorgrad.graph.native.printer import write_c
 from tensorgrad.graph.native.program import Program
-from tensorgrad.graph.native.record import Recording, UncompilableError, compare, record
+from tensorgrad.graph.native.record import UncompilableError, compare, record, sort_graph
 from tensorgrad.graph.native.toolchain import build
 
 # What a step returns, as prelude.c says.
@@ -85,11 +85,14 @@ class Variant:
             self.recording = record(function, arrays, names, differentiate, cotangents)
         except UncompilableError:
             if differentiate:  # an op without a rule is named first, not something in its formula
-                _plan(record(function, arrays, names, False), None)
+                Expansion(record(function, arrays, names, False), C_RULES)
             raise
         turned = [np.roll(x, 1, axis=0) if x.ndim else x for x in arrays]
-        compare(self.recording, record(function, turned, names, differentiate, cotangents))
-        self.program = _plan(self.recording, next((x.shape[0] for x in arrays if x.ndim), None))
+        both = self.recording, record(function, turned, names, differentiate, cotangents)
+        compare(both, [sort_graph(r.results()) for r in both])
+        graph, other = (Expansion(r, C_RULES) for r in both)
+        compare(both, [graph.order, other.order])
+        self.program = _plan(graph, next((x.shape[0] for x in arrays if x.ndim), None))
         what = "its value and gradients" if self.recording.gradients else "its value"
         name = getattr(function, "__name__", type(function).__name__)
         self.source = write_c(self.program, f"{name}({', '.join(names)}): {what}, in {self.program.dtype}.")
@@ -178,9 +181,9 @@ class Variant:
         return -whole if x.dtype.kind == "b" else whole
 
 
-def _plan(recording: Recording, samples: int | None) -> Program:
+def _plan(graph: Expansion, samples: int | None) -> Program:
     """The program with lanes or, where samples are mixed, without."""
-    graph, registers = Expansion(recording, C_RULES), _count_registers()
+    registers = _count_registers()
     try:
         with suppress(UnbatchableError):
             return Program(graph, C_RULES, samples or None, registers)
