@@ -245,6 +245,14 @@ def test_products_of_whole_numbers_and_truth_values_are_those_of_numpy(function)
     assert np.allclose(*gradients, rtol=1e-12, atol=1e-12)
 
 
+def test_a_mask_of_an_argument_is_not_lost():
+    compiled = tg.compile(lambda x: x @ W)
+    x = ROWS[:, :3]
+    compiled(x)
+    with pytest.raises(TypeError, match="compile: a masked array would lose its mask"):
+        compiled(np.ma.array(x, mask=x > 1))
+
+
 # Ops of one's own
 
 
