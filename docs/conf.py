@@ -69,10 +69,20 @@ copybutton_prompt_is_regexp = True
 
 def copy_notebooks(app):
     """The notebooks lie outside this folder, where Sphinx does not look. An unchanged copy is left alone."""
-    for notebook in sorted((DOCS.parent / "notebooks").glob("*.ipynb")):
+    notebooks = sorted((DOCS.parent / "notebooks").glob("*.ipynb"))
+    for copy in (DOCS / "tutorial").glob("*.ipynb"):
+        if copy.name not in {notebook.name for notebook in notebooks}:  # of one that was renamed
+            copy.unlink()
+    for notebook in notebooks:
         copy = DOCS / "tutorial" / notebook.name
         if not copy.exists() or copy.read_bytes() != notebook.read_bytes():
             shutil.copyfile(notebook, copy)
+
+
+def link_to_copies(app, docname, source):
+    """A link to a notebook leads to the notebook on GitHub, and here to the page that its copy becomes."""
+    here = "../" * docname.count("/") + "tutorial/"
+    source[0] = re.sub(r"\]\((?:\.\./)+notebooks/(?=[\w-]+\.ipynb\))", f"]({here}", source[0])
 
 
 def leave_out_progress_bars(app, doctree):
@@ -128,6 +138,7 @@ def visit_math(translator, node):
 def setup(app):
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_math, None))
     app.connect("builder-inited", copy_notebooks)
+    app.connect("source-read", link_to_copies)
     app.connect("doctree-read", leave_out_progress_bars)
     app.connect("autodoc-process-docstring", name_the_examples, priority=400)  # before numpydoc's
     app.connect("autodoc-process-signature", show_arrays_alone)

@@ -19,7 +19,7 @@ UNDER = {
     "data": {"core.checks", "core.refusals"},
     "graph": {"core", "ops"},
     "nn": {"core", "ops", "data", "graph"},
-    "audit": {"core", "ops"},
+    "audit": {"core", "ops", "graph"},
     "estimators": {"core", "ops", "data", "graph", "nn"},
     "cli": {"", "core", "ops", "data", "graph", "nn", "audit", "estimators"},
 }
@@ -28,6 +28,7 @@ LATE = {
     "PIL",
     "graphviz",
     "matplotlib",
+    "onnx",
     "pooch",
     "pygraphviz",
     "safetensors",
@@ -35,7 +36,7 @@ LATE = {
     "threadpoolctl",
     "tqdm",
 }
-FUNCTION, FILE, PACKAGE = 60, 350, 17_200
+FUNCTION, FILE, PACKAGE = 60, 350, 19_500
 LARGER = {"core/engine.py": 700}
 #: Tokens that make no line a line of code.
 NO_CODE = {

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,9 @@ import pytest
 HERE = Path(__file__).parent / "benchmarks"
 NAMES = ("dense", "cnn", "lenet5", "wide")
 PEERS = {"with_torch": "torch", "with_jax": "jax", "with_autograd": "autograd", "with_mygrad": "mygrad"}
+needs_compiler = pytest.mark.skipif(
+    not any(map(shutil.which, ("cc", "gcc", "clang"))), reason="there is no C compiler"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -71,6 +75,27 @@ def test_peers_take_the_same_step(peer, name):
         assert_same(trained(getattr(competitors, peer), name, **options), ours, 2e-4)
 
 
+@needs_compiler
+@pytest.mark.parametrize("options", [{}, {"own_loop": True, "threads": 1}, None])
+def test_compiled_steps_are_those_of_numpy(options):
+    import competitors
+
+    ours = trained(competitors.with_tensorgrad, "dense")
+    made = competitors.with_fit if options is None else competitors.with_compiled
+    assert_same(trained(made, "dense", **(options or {})), ours, 2e-4)
+
+
+@needs_compiler
+def test_steps_of_fit_are_timed_one_by_one():
+    from competitors import with_fit
+    from networks import NETWORKS
+
+    network = NETWORKS["dense"]
+    times = with_fit(network, *network.batch(3)).time_steps(5)
+    assert len(times) == 5
+    assert all(0 < each < 1000 for each in times)
+
+
 def test_flops_of_a_step_by_hand():
     from networks import NETWORKS
 
@@ -87,12 +112,17 @@ def run(folder, *command):
     return subprocess.run(quiet, capture_output=True, text=True, check=True, env=one_thread).stdout
 
 
+@needs_compiler
 def test_the_harness_runs(tmp_path):
     printed = run(tmp_path, "steps.py", "--only", "dense", "--who", "tensorgrad", "--rounds", "1", "--quick")
     result = json.loads((tmp_path / "steps.json").read_text())
-    assert {row["who"] for row in result["steps"]} >= {"tensorgrad", "tensorgrad tuned"}
+    assert {row["who"] for row in result["steps"]} >= {
+        "tensorgrad",
+        "tensorgrad tuned",
+        "tensorgrad compiled",
+    }
     assert all(0 < row["minimum"] <= row["median"] for row in result["steps"])
-    assert len(result["steps"]) == 3 * 2 * 2  # competitors, batches, training and inference
+    assert len(result["steps"]) == 7 * 2 * 2  # competitors, batches, training and inference
     assert "dense, batch 256, inference" in printed
     assert "not measured" in printed  # no peers
 

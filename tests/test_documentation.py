@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import warnings
+from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -18,6 +19,11 @@ import pytest
 from helpers import SHIPPED
 
 import tensorgrad as tg
+from tensorgrad.audit import SAMPLES
+from tensorgrad.audit.native import is_written
+from tensorgrad.cli.arguments import parse
+from tensorgrad.cli.train import choose_options
+from tensorgrad.core import OPS
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -30,7 +36,10 @@ BLOCK = re.compile(
     r"^( *)```(?:python|\{code-cell\} python(?:\n:.*)*)\n(.*?)^\1```", re.MULTILINE | re.DOTALL
 )
 LINK = re.compile(r"\]\(([^)\s]+)\)")
-PEERS = ("torch", "keras")  # what a page may ask for beyond the project's own extras
+COMPILER = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
+PICTURES = runpy.run_path(str(DOCS / "pictures.py"))
+BY_HAND = DOCS / "tutorial" / "convolution-by-hand.md"
+PEERS = ("torch", "keras", "onnx", "onnxruntime")  # what a page may ask for that may be missing
 
 
 def blocks(page: Path) -> list[tuple[int, str]]:
@@ -46,9 +55,15 @@ def name_of(page: Path) -> str:
     return str(page.relative_to(ROOT))
 
 
+def needs_compiler(page: Path) -> bool:
+    return any("tg.compile(" in source for _, source in blocks(page)) and COMPILER is None
+
+
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=name_of)
 def test_the_python_blocks_of_a_page_run(page, tmp_path, monkeypatch):
     sources = blocks(page)
+    if needs_compiler(page):
+        pytest.skip(f"the page {page.name} needs a C compiler")
     for peer in PEERS:
         needed = any(re.search(rf"^import {peer}$", source, re.MULTILINE) for _, source in sources)
         if needed and find_spec(peer) is None:
@@ -62,6 +77,29 @@ def test_the_python_blocks_of_a_page_run(page, tmp_path, monkeypatch):
         for line, source in sources:
             code = compile("\n" * line + source, str(page), "exec")
             exec(code, namespace)
+
+
+def test_the_c_on_the_page_of_compiling_is_what_is_written():
+    written = runpy.run_path(str(DOCS / "compiled.py"))
+    text = written["PAGE"].read_text(encoding="utf-8")
+    assert len(written["excerpts"](text)) == 2
+    assert written["write"](text) == text, "python docs/compiled.py puts the C there anew"
+
+
+@pytest.mark.skipif(COMPILER is None, reason="there is no C compiler")
+def test_the_c_program_of_the_page_of_compiling_predicts(tmp_path, monkeypatch):
+    page = DOCS / "compile.md"
+    monkeypatch.chdir(tmp_path)
+    namespace = {"tg": tg}
+    exec(blocks(page)[-1][1], namespace)
+    text = page.read_text(encoding="utf-8")
+    Path("main.c").write_text(re.findall(r"^```c\n(.*?)^```", text, re.MULTILINE | re.DOTALL)[-1])
+    command = re.findall(r"^(cc .*)$", text, re.MULTILINE)[-1].split()
+    subprocess.run([COMPILER, *command[1:]], check=True)
+    images = np.random.default_rng(0).random((2, 8, 8, 1), dtype=np.float32)
+    done = subprocess.run(["./digits"], input=images.tobytes(), capture_output=True, check=True)
+    expected = namespace["network"].predict(images)
+    np.testing.assert_allclose(np.array(done.stdout.split(), float), expected.ravel(), atol=2e-6)
 
 
 def anchors(page: Path) -> set[str]:
@@ -84,6 +122,28 @@ def test_links_between_files_lead_somewhere(page):
     assert missing == []
 
 
+@pytest.mark.parametrize(("english", "spanish"), [("from-the-notebook.md", "desde-el-cuaderno.md")])
+def test_a_translation_has_the_same_code_figures_and_links(english, spanish):
+    """Words may differ, and comments."""
+
+    def parts(name):
+        text = (DOCS / name).read_text(encoding="utf-8")
+        code = re.findall("^```(.*?)^```", text, re.MULTILINE | re.DOTALL)
+        prose = re.sub("^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+        return {
+            "code": [re.sub(" *# .*", "", block) for block in code],
+            "names": Counter(re.findall("`.*?`", prose)),
+            "figures": Counter(re.findall(r"\d+(?:\.\d+)?", prose)),
+            "headings": re.findall("^#+ ", prose, re.MULTILINE),
+            "rows": [line.count("|") for line in prose.splitlines() if line.startswith("|")],
+            "links": {
+                link for link in LINK.findall(prose) if link not in (english, spanish) and link[0] != "#"
+            },
+        }
+
+    assert parts(spanish) == parts(english)
+
+
 def test_the_readme_has_code_to_run():
     assert blocks(ROOT / "README.md")
 
@@ -91,7 +151,9 @@ def test_the_readme_has_code_to_run():
 @pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz is not installed")
 def test_the_pictures_of_the_readme_are_what_its_code_draws(tmp_path):
     pytest.importorskip("matplotlib", reason="the learning curve needs matplotlib")
-    runpy.run_path(str(DOCS / "pictures.py"))["write"](tmp_path)
+    if needs_compiler(ROOT / "README.md"):
+        pytest.skip("the README needs a C compiler")
+    PICTURES["write_the_readmes"](tmp_path)
 
     def words(folder):
         return re.findall(r"<text.*?>(.*?)</text>", (folder / "graph.svg").read_text(encoding="utf-8"))
@@ -99,6 +161,23 @@ def test_the_pictures_of_the_readme_are_what_its_code_draws(tmp_path):
     assert words(tmp_path) == words(DOCS)
     assert len(words(DOCS)) > 10
     assert (tmp_path / "learning-curve.svg").stat().st_size > 10_000
+
+
+def test_the_pictures_of_the_convolution_are_what_its_page_computes(tmp_path):
+    PICTURES["write_convolution"](tmp_path)
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == sorted(re.findall(r"\]\(\.\./([\w-]+\.svg)\)", BY_HAND.read_text(encoding="utf-8")))
+    for name in names:
+        assert (tmp_path / name).read_bytes() == (DOCS / name).read_bytes(), "run python docs/pictures.py"
+
+
+def test_the_lines_of_a_program_on_the_page_of_the_convolution_are_in_it():
+    program = str(PICTURES["namespace_of"](BY_HAND)["code"]).splitlines()
+    written = {re.sub(" +# .*", "", line) for line in program}
+    quoted = re.findall("^```text\n(.*?)^```", BY_HAND.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    lines = [line for block in quoted for line in block.splitlines()]
+    assert len(lines) >= 6
+    assert [line for line in lines if line not in written] == []
 
 
 def test_the_page_of_the_command_line_has_every_command():
@@ -111,13 +190,35 @@ def test_the_page_of_the_command_line_has_every_command():
     assert "train" in commands
 
 
+@pytest.mark.parametrize("network", ["dense", "cnn", "modern"])
+def test_the_results_give_the_defaults_of_the_command(network):
+    text = (DOCS / "results.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `--([\w-]+)`.*? \| (.*) \| (.*) \|$", text, re.MULTILINE)
+    used = choose_options(parse(["train", network]))
+    told = {}
+    for option, older, modern in rows:
+        name = option.replace("-", "_")
+        told[name] = type(used[name])(modern if network == "modern" else older)
+    assert told == {name: value for name, value in used.items() if name not in ("network", "data", "flip")}
+
+
 def test_the_table_of_ops_lists_every_op_with_no_problem():
     lines = (DOCS / "ops.md").read_text(encoding="utf-8").splitlines()
     cells = [line.split("|")[1:-1] for line in lines if "|" in line]
     listed = [row[0].strip() for row in cells[2:]]
     assert listed == sorted(SHIPPED), "put what `tensorgrad audit` prints into docs/ops.md"
     assert {row[-1].strip() for row in cells[2:]} == {""}
-    assert all(float(error) <= 1 for row in cells[2:] for error in row[2:-1])
+    assert all(float(error) <= 1 for row in cells[2:] for error in row[2:-2])
+
+
+def test_the_table_of_ops_says_which_can_be_written_in_c():
+    lines = (DOCS / "ops.md").read_text(encoding="utf-8").splitlines()
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith("| ")]
+    place = rows[0].index("C")
+    found = {row[0]: row[place] for row in rows[1:]}
+    written = {name: sum(is_written(OPS[name], sample) for sample in SAMPLES[name]) for name in SHIPPED}
+    words = {name: f"{n} of {len(SAMPLES[name])}" if n else "no" for name, n in written.items()}
+    assert found == {name: "yes" if n == len(SAMPLES[name]) else words[name] for name, n in written.items()}
 
 
 def mixtures() -> list[tuple[str, str]]:
@@ -210,6 +311,15 @@ def test_the_reference_has_every_public_name():
 def test_the_reference_has_what_a_floor_exports(floor):
     shown = {id(resolved(name)) for name in documented()}
     assert [name for name, x in public(f"tensorgrad.{floor}").items() if id(x) not in shown] == []
+
+
+def test_the_index_of_the_reference_says_a_line_of_each_page():
+    text = (DOCS / "reference" / "index.md").read_text(encoding="utf-8")
+    described = re.findall(r"^- \[[^\]]+\]\(([\w/.-]+)\): \S.*\.$", text, re.MULTILINE)
+    pages = {page.name for page in (DOCS / "reference").iterdir()} - {"index.md"}
+    assert sorted(described) == sorted(pages | {"../ops.md"})
+    entries = re.findall("^```{toctree}\n(?::[^\n]*\n)*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    assert [Path(page).with_suffix("").as_posix() for page in described] == "".join(entries).split()
 
 
 def test_the_reference_names_nothing_twice():

@@ -19,7 +19,18 @@ PROJECT = PACKAGE.parent
 
 
 def test_importing_costs_numpy_and_nothing_else():
-    heavy = ["sklearn", "scipy", "graphviz", "matplotlib", "tqdm", "pooch", "torch", "pandas", "autograd"]
+    heavy = [
+        "sklearn",
+        "scipy",
+        "graphviz",
+        "matplotlib",
+        "tqdm",
+        "pooch",
+        "torch",
+        "pandas",
+        "autograd",
+        "onnx",
+    ]
     code = f"import sys, tensorgrad, tensorgrad.cli; print(*[m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []

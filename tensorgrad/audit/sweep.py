@@ -11,6 +11,7 @@ import numpy as np
 
 from tensorgrad.audit import elementwise, images, linalg, losses, reduce, shape
 from tensorgrad.audit.integers import integer_error
+from tensorgrad.audit.native import is_written
 from tensorgrad.audit.sample import Sample, is_floating
 from tensorgrad.core import OPS, Array, Op, Tensor, gradcheck, vjp
 from tensorgrad.core.gradcheck import apply_vjp
@@ -32,6 +33,8 @@ class Row:
 
     Attributes
     ----------
+    samples : int
+        On how many it was checked; of the row for C, how many of them can be written in C.
     worst : float
         The largest error over all samples, as a multiple of its tolerance; at most 1 if all is well.
     problem : str
@@ -81,8 +84,9 @@ def run(
     Returns
     -------
     list of Row, which prints as `table`
-        One for each op, dtype and order, and one, of the dtype "integers" and order 0, for integers. An op
-        without samples, or that raises, has a row that says so.
+        One for each op, dtype and order, and two of order 0: of the dtype "integers", and of the dtype "C",
+        which says how many samples `tensorgrad.compile` can write. An op without samples, or that raises, has
+        a row that says so.
 
     >>> {"exp", "matmul"} <= {row.op for row in run(orders=1, dtypes=["float64"]) if row.ok}
     True
@@ -91,7 +95,7 @@ def run(
     for op in sorted(OPS.values(), key=lambda op: op.name):
         progress(op.name)
         checks = [(dtype, order) for dtype in dtypes for order in range(1, orders + 1)]
-        rows += [_row(op, dtype, order) for dtype, order in [*checks, ("integers", 0)]]
+        rows += [_row(op, dtype, order) for dtype, order in [*checks, ("integers", 0), ("C", 0)]]
     return rows
 
 
@@ -108,7 +112,7 @@ def table(rows: Sequence[Row]) -> str:
     for op in dict.fromkeys(row.op for row in rows):
         found = {(row.dtype, row.order): row for row in rows if row.op == op}
         first = next(iter(found.values()))
-        errors = [f"{found[column].worst:.2g}" if column in found else "" for column in columns]
+        errors = [_cell(found[column], first.samples) if column in found else "" for column in columns]
         problem = next((row.problem for row in found.values() if row.problem), "")
         cells.append((op, str(first.samples), *errors, problem))
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
@@ -119,19 +123,28 @@ def table(rows: Sequence[Row]) -> str:
     return Text("\n".join([lines[0], rule, *lines[1:]]))
 
 
+def _cell(row: Row, samples: int) -> str:
+    if row.dtype != "C":
+        return f"{row.worst:.2g}"
+    return "yes" if row.samples == samples else f"{row.samples} of {samples}" if row.samples else "no"
+
+
 def _row(op: Op[Any], dtype: str, order: int) -> Row:
-    samples = SAMPLES.get(op.name, ())
+    samples, written = SAMPLES.get(op.name, ()), 0
     worst, problem = 0.0, "" if samples else "no samples in tensorgrad.audit.SAMPLES"
     for sample in samples:
+        error, wrong = 0.0, "a derivative is wrong" if order else "integers give other numbers than floats"
         try:
-            error = _error(op, sample, dtype, order) if order else integer_error(op, sample)
-            wrong = "a derivative is wrong" if order else "integers give other numbers than floats"
+            if dtype == "C":
+                written += is_written(op, sample)
+            else:
+                error = _error(op, sample, dtype, order) if order else integer_error(op, sample)
             found = "" if error <= 1 else wrong
         except Exception as exception:  # a crash is a finding, and the other ops are still to be checked
             error, found = np.inf, f"{type(exception).__name__}: {exception}".splitlines()[0]
         worst = max(worst, error)
         problem = problem or (found and f"{sample.label}: {found}")
-    return Row(op.name, dtype, order, len(samples), worst, problem)
+    return Row(op.name, dtype, order, written if dtype == "C" else len(samples), worst, problem)
 
 
 def _error(op: Op[Any], sample: Sample, dtype: str, order: int) -> float:

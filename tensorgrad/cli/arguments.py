@@ -14,7 +14,15 @@ from typing import Any, NoReturn
 
 from tensorgrad.cli.audit import audit
 from tensorgrad.cli.models import draw, evaluate, predict
-from tensorgrad.cli.train import LOSSES, NETWORKS, OPTIMIZER_NAMES, SCHEDULES, choose_options, train
+from tensorgrad.cli.train import (
+    ADAM_RATE,
+    LOSSES,
+    NETWORKS,
+    OPTIMIZER_NAMES,
+    SCHEDULES,
+    choose_options,
+    train,
+)
 from tensorgrad.core.checks import open_file
 
 __all__ = ["parse"]
@@ -73,7 +81,8 @@ class _Help(argparse.HelpFormatter):
     """Help that shows defaults, where there are some."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        if action.default in (None, False, argparse.SUPPRESS) or not action.option_strings:
+        silent = action.default is None or action.default is False or action.default == argparse.SUPPRESS
+        if silent or not action.option_strings:
             return action.help
         return f"{action.help or ''} (default: %(default)s)".lstrip()
 
@@ -163,18 +172,19 @@ def _add_train(commands: Any) -> _Parser:
         "network", nargs="?", choices=sorted(NETWORKS), default="cnn", help="the network; cnn if omitted"
     )
     _add_data(parser, "digits", "the images")
-    own = "; the network's own if omitted"
-    rate = "; the network's own for sgd, 0.001 for adam if omitted"
-    parser.add_argument("--epochs", type=_from(1, int), help=f"passes over the images{own}")
-    parser.add_argument("--batch-size", type=_from(1, int), help=f"images of a step{own}")
-    parser.add_argument("--loss", choices=sorted(LOSSES), help=f"what is made small{own}")
-    parser.add_argument("--optimizer", choices=sorted(OPTIMIZER_NAMES), help=f"how steps are made{own}")
-    parser.add_argument("--learning-rate", type=_from(0, float), help=f"length of a step{rate}")
-    parser.add_argument("--momentum", type=_from(0, float, below=1), help=f"of sgd alone{own}")
-    parser.add_argument("--weight-decay", type=_from(0, float), help=f"pull towards 0{own}")
-    parser.add_argument("--schedule", choices=sorted(SCHEDULES), help=f"of the learning rate{own}")
-    parser.add_argument("--shift", type=_from(0, int), help=f"pixels that images are moved at random{own}")
-    parser.add_argument("--rotate", type=_from(0, float), help=f"degrees that they are turned{own}")
+    for option, text, taken in (
+        ("epochs", "passes over the images", {"type": _from(1, int)}),
+        ("batch-size", "images of a step", {"type": _from(1, int)}),
+        ("loss", "what is made small", {"choices": sorted(LOSSES)}),
+        ("optimizer", "how steps are made", {"choices": sorted(OPTIMIZER_NAMES)}),
+        ("learning-rate", "length of a step", {"type": _from(0, float)}),
+        ("momentum", "of sgd alone", {"type": _from(0, float, below=1)}),
+        ("weight-decay", "pull towards 0", {"type": _from(0, float)}),
+        ("schedule", "of the learning rate", {"choices": sorted(SCHEDULES)}),
+        ("shift", "pixels that images are moved at random", {"type": _from(0, int)}),
+        ("rotate", "degrees that they are turned", {"type": _from(0, float)}),
+    ):
+        parser.add_argument(f"--{option}", help=f"{text} ({_tell_defaults(option)})", **taken)
     parser.add_argument(
         "--flip", action=argparse.BooleanOptionalAction, default=False, help="mirror half of them"
     )
@@ -194,6 +204,17 @@ def _add_train(commands: Any) -> _Parser:
     )
     parser.set_defaults(run=train)
     return parser
+
+
+def _tell_defaults(option: str) -> str:
+    """What each network's recipe says of an option: ``default: 20 for cnn and dense, 15 for modern``."""
+    networks: dict[str, list[str]] = {}
+    for name, recipe in sorted(NETWORKS.items()):
+        value = getattr(recipe, option.replace("-", "_"))
+        networks.setdefault(value if isinstance(value, str) else f"{value:g}", []).append(name)
+    each = [f"{value} for {' and '.join(names)}" for value, names in networks.items()]
+    adam = f"; {ADAM_RATE:g} with adam" if option == "learning-rate" else ""
+    return f"default: {', '.join(each) if len(each) > 1 else next(iter(networks))}{adam}"
 
 
 def _read_config(parser: _Parser, path: Path) -> None:

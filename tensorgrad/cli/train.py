@@ -19,7 +19,10 @@ from tensorgrad.core.checks import NDArray
 from tensorgrad.data import Augment, Dataset, load, one_hot
 from tensorgrad.nn.fit.callbacks import Progress
 
-__all__ = ["LOSSES", "NETWORKS", "OPTIMIZER_NAMES", "SCHEDULES", "choose_options", "make_target", "train"]
+__all__ = [
+    "ADAM_RATE", "LOSSES", "NETWORKS", "OPTIMIZER_NAMES", "SCHEDULES", "choose_options", "make_target",
+    "train",
+]  # fmt: skip
 
 
 def squared_error(prediction: tg.Tensor, target: Any, weights: Any = None) -> tg.Tensor:

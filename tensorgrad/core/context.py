@@ -63,8 +63,10 @@ class Recorder(Protocol):
     """What records a function for a compiler.
 
     Then ops record all that they are given, also what needs no gradient, truth values and integers; and no
-    values leave the graph unseen.
+    values leave the graph unseen. ``checks`` says whether later calls can refuse what layers refuse.
     """
+
+    checks: bool
 
     def decide(self, condition: Any) -> bool: ...
     def draw(self, make: Callable[[], NDArray]) -> Any: ...

@@ -12,6 +12,7 @@ import inspect
 import itertools
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterable
 from functools import partial, update_wrapper
 from heapq import heappop, heappush
@@ -232,9 +233,9 @@ class Tensor(Operators["Tensor"]):
         """The calls of layers and formulas that ended in this tensor, the innermost first."""
         return getattr(self, "_calls", ())
 
-    def note_call(self, start: int, maker: Any, label: Any) -> None:
+    def note_call(self, start: int, maker: Any, label: Any, given: Any) -> None:
         """Note that this tensor is what a `Call` ended in."""
-        self._calls = (*self.calls, Call(start, maker, label))
+        self._calls = (*self.calls, Call(start, maker, label, given))
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -325,10 +326,10 @@ class Tensor(Operators["Tensor"]):
         >>> for step in (tg.exp(x) * x).backward_steps():
         ...     print(step)
         1. multiply: g = 1.0
-           x: g * y = 3.0
-           y: g * x = 20.0855
+           exp: g * x = 3.0
+           x: g * exp = 20.0855
         2. exp: g = 3.0
-           x: g * out = 60.2566
+           x: g * exp = 60.2566
         """
         return READERS["backward_steps"](self, grad)
 
@@ -459,11 +460,15 @@ class Call(NamedTuple):
         The layer, or the op.
     label : str or int
         The name of the layer's class, or the position of the argument whose formula it was.
+    given : tuple
+        The tensors that the layer was given, and of arrays weak references, shapes and dtypes; or weak
+        references to the op's result and argument.
     """
 
     start: int
     maker: Any
     label: Any
+    given: Any
 
 
 def as_numeric(data: Array, dtype: DTypeLike | None, what: str) -> NDArray:
@@ -565,10 +570,8 @@ class Op(Generic[P]):
         >>> tg.grad(cube)(2.0), tg.grad(tg.grad(cube))(2.0)
         (array(12.), array(12.))
         """
-        unknown = formulas.keys() - set(self.arrays)
-        if unknown:
-            wrong = ", ".join(sorted(unknown))
-            raise TypeError(f"{self.name}: no array argument {wrong}; it has {', '.join(self.arrays)}")
+        if unknown := ", ".join(sorted(formulas.keys() - set(self.arrays))):
+            raise TypeError(f"{self.name}: no array argument {unknown}; it has {', '.join(self.arrays)}")
         self.vjps.update(formulas)
         self.formulas: list[Vjp] = [
             self.vjps.get(name, partial(refuse_undeclared, self.name, name)) for name in self.arrays
@@ -1112,7 +1115,7 @@ def _is_wanted(x: Any, since: int, ends: frozenset[int]) -> bool:
 def _observe(watch: Watch | None, start: int, node: Tensor, position: int, g: Array, gx: Array) -> None:
     """Note on a cotangent that is recorded which formula made it, and tell the watch of it."""
     if start and isinstance(gx, Tensor) and gx._serial > start:
-        gx.note_call(start, node._op, position)
+        gx.note_call(start, node._op, position, (weakref.ref(node), weakref.ref(node._inputs[position])))
     if watch is not None:
         watch.after_vjp(node, position, g, gx)
 

@@ -245,11 +245,12 @@ class _Protection:
 
 @contextmanager
 def _guard() -> Iterator[None]:
-    token = watching.set(watching.get() or _Protection())
+    watch = watching.get()
     try:
+        watching.set(watch or _Protection())
         yield
     finally:
-        watching.reset(token)
+        watching.set(watch)
 
 
 def _measure_slopes(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from functools import wraps
 from typing import Any
 
@@ -95,8 +95,10 @@ def _recompute_vjp(
 ) -> tuple[Array | None, ...]:
     start = next(clock)
     nested = any(isinstance(x, Tensor) for x in inputs)  # then backward is recorded
-    token, second = paused.set(0), computing_again.set(True)
-    try:
+
+    def compute_again() -> list[tuple[Tensor, Array]]:
+        paused.set(0)
+        computing_again.set(True)
         watch = watching.get()
         with watch.forward_again() if watch else nullcontext():
             again = f()
@@ -107,10 +109,9 @@ def _recompute_vjp(
                 f"checkpoint of {name}: computed again it gave another result, so its gradient is lost; "
                 "it must not depend on random numbers, nor on anything that has changed since"
             )
-        found = walk([(again, g)], create_graph=nested, since=start, ends=frozenset(x.serial for x in ends))
-    finally:
-        computing_again.reset(second)
-        paused.reset(token)
+        return walk([(again, g)], create_graph=nested, since=start, ends=frozenset(x.serial for x in ends))
+
+    found = copy_context().run(compute_again)  # whenever Ctrl-C comes, nothing stays switched
     cotangents = {x.serial: cotangent for x, cotangent in found}
     return tuple(cotangents.get(serial) for serial in serials)
 

@@ -38,7 +38,7 @@ def require_unmasked(data: Any, what: str) -> None:
 
 
 def _is_masked(x: Any) -> bool:
-    return hasattr(x, "mask") and hasattr(x, "filled")
+    return hasattr(type(x), "mask") and hasattr(type(x), "filled")  # the type: a traced array is not asked
 
 
 def require_dense(data: Any, what: str) -> None:

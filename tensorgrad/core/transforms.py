@@ -81,10 +81,9 @@ def _linearize(
 ) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
     """Carry out `vjp` for arguments that the caller knows by their ``positions``."""
     what = f"{what} of {_name(f)}"
-    recording = not paused.get()
-    since = next(clock)  # what is older comes from outside
-    token = paused.set(0)  # a derivative is asked for explicitly, even under no_grad
-    try:
+    since, pauses = next(clock), paused.get()  # what is older comes from outside
+    try:  # Ctrl-C may come with each call: what is switched is switched inside
+        paused.set(0)  # a derivative is asked for explicitly, even under no_grad
         labels = [
             (f"argument {i}{path}", x)
             for i, arg in zip(positions, args, strict=True)
@@ -93,7 +92,7 @@ def _linearize(
         variables = [_make_variable(x, f"{what}, {label}") for label, x in labels]
         result = f(*rebuild(args, variables))
     finally:
-        paused.reset(token)
+        paused.set(pauses)
     outputs = [y if isinstance(y, Tensor) else Tensor(y) for _, y in flatten(result)]
     for y in outputs:
         if y.dtype.kind != "f":
@@ -107,13 +106,14 @@ def _linearize(
         if unused:
             raise ValueError(f"{what}: the result does not depend on {', '.join(unused)}")
     outside = [x for x in find_outside(outputs, since) if all(x is not v for v in variables)]
-    nested = recording and (_is_any_recorded(x for _, x in labels) or bool(outside))
+    nested = not pauses and (_is_any_recorded(x for _, x in labels) or bool(outside))
 
     def pull_back(cotangent: Any) -> tuple[Any, ...]:
         given = match(result, cotangent, f"{what}, cotangent")
-        record = not paused.get() and (nested or _is_any_recorded(given))
-        token = paused.set(not record)
+        outer = paused.get()
+        record = not outer and (nested or _is_any_recorded(given))
         try:
+            paused.set(not record)
             pairs = [
                 (y, seed(y, v, f"{what}, cotangent"))
                 for y, v in zip(outputs, given, strict=True)
@@ -121,7 +121,7 @@ def _linearize(
             ]
             found = {x.serial: g for x, g in walk(pairs, create_graph=record, since=since)}
         finally:
-            paused.reset(token)
+            paused.set(outer)
         gradients = [
             _hand_out(found[x.serial] if x.serial in found else np.zeros_like(x.data, subok=False), record)
             for x in variables

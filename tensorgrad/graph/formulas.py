@@ -5,10 +5,10 @@ from __future__ import annotations
 import ast
 import inspect
 import linecache
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
 from types import CodeType, FunctionType
-from typing import Any
+from typing import Any, cast
 from weakref import WeakKeyDictionary
 
 from tensorgrad.core import Op
@@ -19,14 +19,22 @@ _found: WeakKeyDictionary[CodeType, ast.Lambda | ast.FunctionDef | None] = WeakK
 _unparse = lru_cache(maxsize=1024)(ast.unparse)
 
 
-def formula_text(formula: Callable[..., Any], arguments: tuple[Any, ...], params: Mapping[str, Any]) -> str:
+def formula_text(
+    formula: Callable[..., Any],
+    arguments: tuple[Any, ...],
+    params: Mapping[str, Any],
+    called: Sequence[str] = (),
+) -> str:
     """The expression that a formula returns when it is called so, or else its name and arguments.
 
-    A function may begin with ``if ...: return ...``: the return that this call takes is given.
+    A function may begin with ``if ...: return ...``: the return that this call takes is given. ``called`` are
+    what to call the arguments, if not as the formula does.
 
     >>> from tensorgrad.graph.formulas import formula_text
     >>> formula_text(tg.sin.vjps["x"], (1.0, 0.84, 1.0), {})
     'g * np.cos(x)'
+    >>> formula_text(tg.sin.vjps["x"], (1.0, 0.84, 1.0), {}, ["g", "y", "angle"])
+    'g * np.cos(angle)'
     """
     first: tuple[Any, ...] = ()
     while isinstance(formula, partial):
@@ -37,17 +45,31 @@ def formula_text(formula: Callable[..., Any], arguments: tuple[Any, ...], params
     if not isinstance(formula, FunctionType):
         return f"{getattr(formula, '__name__', type(formula).__name__)}(...)"
     names = formula.__code__.co_varnames[: formula.__code__.co_argcount]
-    known = {name: value for name, value in zip(names, first, strict=False) if isinstance(value, int)}
+    known = {name: str(value) for name, value in zip(names, first, strict=False) if isinstance(value, int)}
+    known |= zip(names[len(first) :], called, strict=False)
     definition = _definition(formula)
     if isinstance(definition, ast.Lambda):
         expression: ast.expr | None = definition.body
     else:
         expression = _find_return(definition, formula, (*first, *arguments), params)
     if expression is None:
-        shown = ", ".join(str(known.get(name, name)) for name in names)
+        shown = ", ".join(known.get(name, name) for name in names)
         return f"{formula.__name__}({shown})" if formula.__name__ != "<lambda>" else "a lambda"
     text = _unparse(expression)
-    return ast.unparse(_Known(known).visit(ast.parse(text, mode="eval"))) if known else text
+    if formula.__code__.co_flags & inspect.CO_VARARGS:
+        others = formula.__code__.co_varnames[len(names) + formula.__code__.co_kwonlyargcount]
+        known |= {f"{others}[{i}]": name for i, name in enumerate(called[len(names) - len(first) :])}
+    return rename(text, known) if known else text
+
+
+def rename(expression: str, texts: Mapping[str, str]) -> str:
+    """An expression with other names, or numbers, for names and for elements such as ``arrays[0]``.
+
+    >>> from tensorgrad.graph.formulas import rename
+    >>> rename("g * y ** x", {"x": "2.0", "y": "-3.0"})
+    'g * (-3.0) ** 2.0'
+    """
+    return ast.unparse(_Known(texts).visit(ast.parse(expression, mode="eval")))
 
 
 def argument_names(op: Op[Any], count: int) -> tuple[str, ...]:
@@ -59,13 +81,39 @@ def argument_names(op: Op[Any], count: int) -> tuple[str, ...]:
 
 
 class _Known(ast.NodeTransformer):
-    """Puts in what is known beforehand, such as the place among the arguments of a variadic op."""
+    """Puts in what names and elements of ``*arguments`` stand for: other names, or numbers."""
 
-    def __init__(self, values: dict[str, int]) -> None:
-        self._values = values
+    def __init__(self, texts: Mapping[str, str]) -> None:
+        self._texts = texts
 
     def visit_Name(self, node: ast.Name) -> ast.AST:
-        return ast.Constant(self._values[node.id]) if node.id in self._values else node
+        return _atom(self._texts[node.id]) if node.id in self._texts else node
+
+    def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
+        node = cast("ast.BinOp", self.generic_visit(node))
+        a, b = node.left, node.right
+        if (
+            not isinstance(node.op, ast.Sub)
+            or not isinstance(a, ast.Constant)
+            or not isinstance(b, ast.Constant)
+        ):
+            return node
+        difference = repr(a.value - b.value)  # type: ignore[operator]  # numbers, of which 3 - 1 is made
+        return _atom(difference) if len(difference) < 6 else node
+
+    def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
+        node = cast("ast.Subscript", self.generic_visit(node))
+        text = self._texts.get(ast.unparse(node))
+        return node if text is None else _atom(text)
+
+
+def _atom(text: str) -> ast.expr:
+    """A number or other literal, or a name, whatever is in it."""
+    try:
+        ast.literal_eval(text)
+        return ast.parse(text, mode="eval").body
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return ast.Name(" ".join(text.split()))
 
 
 def _definition(formula: FunctionType) -> ast.Lambda | ast.FunctionDef | None:

@@ -13,7 +13,8 @@ from tensorgrad.core import Array, Op, Tensor
 from tensorgrad.core.checks import NDArray
 from tensorgrad.core.context import Watch, watching
 from tensorgrad.core.engine import require_recorded, seed, walk
-from tensorgrad.graph.formulas import argument_names, formula_text
+from tensorgrad.graph.formulas import argument_names
+from tensorgrad.graph.recorded import Recorded, op_name
 from tensorgrad.graph.values import short
 
 __all__ = ["BackwardStep", "BackwardSteps", "backward_steps"]
@@ -43,19 +44,20 @@ def backward_steps(loss: Tensor, grad: Array | None = None) -> BackwardSteps:
     >>> for step in tg.backward_steps(tg.exp(x) * x):
     ...     print(step)
     1. multiply: g = 1.0
-       x: g * y = 3.0
-       y: g * x = 20.0855
+       exp: g * x = 3.0
+       x: g * exp = 20.0855
     2. exp: g = 3.0
-       x: g * out = 60.2566
+       x: g * exp = 60.2566
     """
     require_recorded(loss, "backward_steps")
     start = seed(loss, grad.numpy() if isinstance(grad, Tensor) else grad, "backward_steps")
-    recorder = _Recorder(watching.get())
-    token = watching.set(recorder)
+    watch = watching.get()
+    recorder = _Recorder(watch)
     try:
+        watching.set(recorder)
         found = walk([(loss, start)])
     finally:
-        watching.reset(token)
+        watching.set(watch)
     gradients = [(leaf, _protect(cotangent)) for leaf, cotangent in found]
     return BackwardSteps(loss, _protect(start), recorder.steps(loss, start), gradients)
 
@@ -75,16 +77,15 @@ class BackwardStep:
     outgoing : tuple of arrays or None, one for each of ``inputs``
         The cotangents that the formulas give, of the inputs' shapes; None where no gradient is wanted, or
         where the derivative is zero everywhere.
-    formulas : tuple of str or None, one for each of ``inputs``
-        The expressions under ``g``, ``out`` and the names in ``arguments``, as they stand in the source;
-        a function's name and arguments where it is more than an expression.
+    graph : Recorded
+        The graph of the tensor that the walk began at, which has the names.
     """
 
     number: int
     output: Tensor
     incoming: NDArray
     outgoing: tuple[NDArray | None, ...]
-    formulas: tuple[str | None, ...]
+    graph: Recorded
 
     @property
     def op(self) -> Op[...]:
@@ -97,9 +98,21 @@ class BackwardStep:
         return self.output.inputs
 
     @property
+    def name(self) -> str:
+        """What the output is called, here as in drawings and programs: its name, else its op and a number."""
+        return self.graph.names[id(self.output)]
+
+    @property
     def arguments(self) -> tuple[str, ...]:
-        """What the formulas call the inputs."""
+        """What the op calls its inputs."""
         return argument_names(self.op, len(self.inputs))
+
+    @property
+    def formulas(self) -> tuple[str | None, ...]:
+        """The formulas of ``outgoing``, in the names of the graph and ``g`` for ``incoming``."""
+        return tuple(
+            None if g is None else self.graph.write_vjp(self.output, i) for i, g in enumerate(self.outgoing)
+        )
 
     def was_broadcast(self, i: int) -> bool:
         """Whether the op broadcast that input, so that the formula's result was summed to its shape."""
@@ -109,11 +122,16 @@ class BackwardStep:
         return f"<BackwardStep {self.number}: {self.op.name}; print it>"
 
     def __str__(self) -> str:
-        lines = [f"{self.number}. {self.op.name}: g = {short(self.incoming)}"]
-        for i, cotangent in enumerate(self.outgoing):
+        name, op = self.name, op_name(self.output)
+        if self.graph.title_of(self.output) != name.rpartition(".")[2]:
+            name = f"{name} ({op})"
+        g = self.graph.name_of_cotangent(self.output)
+        lines = [f"{self.number}. {name}: {g} = {short(self.incoming)}"]
+        for i, (formula, cotangent) in enumerate(zip(self.formulas, self.outgoing, strict=True)):
             if cotangent is not None:
                 summed = ", summed over what was broadcast" if self.was_broadcast(i) else ""
-                lines.append(f"   {self.arguments[i]}: {self.formulas[i]}{summed} = {short(cotangent)}")
+                target = " ".join(self.graph.name_of_input(self.output, i).split())
+                lines.append(f"   {target}: {formula}{summed} = {short(cotangent)}")
         return "\n".join(lines)
 
 
@@ -217,21 +235,14 @@ class _Recorder:
                     came[x.serial] = came[x.serial] + gx if x.serial in came else gx
         # The walk takes the youngest node that waits, and all that it finds from there is older.
         taken = sorted((k for k, node in nodes.items() if node.op is not None), reverse=True)
-        return [_step(i, nodes[k], came[k], self._sent.get(k, {})) for i, k in enumerate(taken, 1)]
+        graph = Recorded(output)
+        return [_step(i, nodes[k], came[k], self._sent.get(k, {}), graph) for i, k in enumerate(taken, 1)]
 
 
-def _step(number: int, node: Tensor, g: Array, given: dict[int, Array]) -> BackwardStep:
+def _step(number: int, node: Tensor, g: Array, given: dict[int, Array], graph: Recorded) -> BackwardStep:
     """The step that took ``node``, to which ``g`` came, and gave cotangents to inputs, by position."""
-    op = cast("Op[...]", node.op)
-    inputs = node.inputs
-    args = (g, node.data, *(x.data if isinstance(x, Tensor) else x for x in inputs))
-    formulas = [op.joint or formula for formula in op.formulas_for(len(inputs))]
-    texts = [
-        formula_text(formula, args, node.params) if i in given and formula is not None else None
-        for i, formula in enumerate(formulas)
-    ]
-    outgoing = [_protect(given[i]) if i in given else None for i in range(len(inputs))]
-    return BackwardStep(number, node, _protect(g), tuple(outgoing), tuple(texts))
+    outgoing = [_protect(given[i]) if i in given else None for i in range(len(node.inputs))]
+    return BackwardStep(number, node, _protect(g), tuple(outgoing), graph)
 
 
 def _protect(cotangent: Array) -> NDArray:

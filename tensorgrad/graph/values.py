@@ -10,6 +10,7 @@ from tensorgrad.core import Tensor
 from tensorgrad.core.checks import NDArray
 
 PRINTED = 48  # numbers of an array that `long` prints
+FEW = 4  # numbers that a drawing shows
 
 
 def number(x: float) -> str:
@@ -29,8 +30,17 @@ def short(x: Any) -> str:
     if x.ndim == 0:
         return number(x.item())
     if x.size <= 6:
-        return np.array2string(x, precision=8, separator=", ").replace("\n", "")
+        return np.array2string(x, precision=6, separator=", ").replace("\n", "")
     return f"{x.dtype} {x.shape}" + (f", norm {norm(x):.6g}" if x.dtype.kind in "fiu" else "")
+
+
+def brief(x: Any) -> str:
+    """Up to four numbers with four digits each; of more the norm, if they are numbers."""
+    x = as_array(x)
+    if x.size > FEW:
+        return f"norm {norm(x):.4g}" if x.dtype.kind in "fiu" else ""
+    shown = (lambda v: number(float(f"{v:.4g}"))) if x.dtype.kind == "f" else str
+    return np.array2string(x, formatter={"all": shown}, separator=", ").replace("\n", "")
 
 
 def long(x: Any) -> str:

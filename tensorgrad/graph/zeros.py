@@ -24,12 +24,13 @@ def rehearse(layer: Any, input_shape: tuple[int, ...], rows: int) -> Iterator[tu
     twin = copy.deepcopy(layer)
     for path, parameter in twin.named_parameters().items():
         parameter.name = path
-    token = paused.set(0)
+    pauses = paused.get()
     try:
+        paused.set(0)
         with np.errstate(all="ignore"):  # zeros are no typical input
             yield twin, _make_zeros(twin, input_shape, rows)
     finally:
-        paused.reset(token)
+        paused.set(pauses)
 
 
 def _make_zeros(layer: Any, input_shape: tuple[int, ...], rows: int) -> Tensor:

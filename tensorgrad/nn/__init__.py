@@ -2,6 +2,7 @@
 
 from tensorgrad.nn.absent import *
 from tensorgrad.nn.architectures import *
+from tensorgrad.nn.c_code import *
 from tensorgrad.nn.files import *
 from tensorgrad.nn.fit.callbacks import *
 from tensorgrad.nn.fit.checkpoints import *
@@ -10,6 +11,7 @@ from tensorgrad.nn.fit.training import *
 from tensorgrad.nn.layer import *
 from tensorgrad.nn.layers import *
 from tensorgrad.nn.network import *
+from tensorgrad.nn.onnx_export import *
 from tensorgrad.nn.optimizers import *
 from tensorgrad.nn.plots import *
 from tensorgrad.nn.process import *

@@ -45,12 +45,16 @@ def learn() -> Iterator[None]:
 
     Also inside of `infer` and of `no_grad`.
     """
-    mode, recording = inferring.set(False), paused.set(0)
+    mode, pauses = inferring.get(), paused.get()
     try:
-        yield
-    finally:
-        inferring.reset(mode)
-        paused.reset(recording)
+        try:
+            inferring.set(False)
+            paused.set(0)
+            yield
+        finally:
+            inferring.set(mode)
+    finally:  # of its own: Ctrl-C may come between the two
+        paused.set(pauses)
 
 
 class Buffer(Tensor):
@@ -140,7 +144,7 @@ class Layer(Explained, Printed):
         out = self.forward(x)
         for part in out if isinstance(out, (tuple, list)) else (out,):  # some layers have several results
             if isinstance(part, Tensor) and part.op is not None and part.serial > start:
-                part.note_call(start, weakref.ref(self), type(self).__name__)
+                part.note_call(start, weakref.ref(self), type(self).__name__, _note(x))
         return out
 
     def run_layers(self, x: Array) -> Iterator[tuple[Layer, Tensor]]:
@@ -360,6 +364,14 @@ def _refuse_to_lose(what: str, held: Any, value: Any) -> None:
                     f"{what}{path} is a {kind}, and a {type(new).__name__} in its place would be no part of "
                     f"the layer, neither trained nor saved; {new_values}assign a {kind}"
                 )
+
+
+def _note(x: Any) -> tuple[Any, ...]:
+    """What a graph remembers of what a layer was given: tensors, and arrays without keeping them alive."""
+    if isinstance(x, Tensor):
+        return (x,)
+    arrays = [a for _, a in flatten(x) if isinstance(a, (np.ndarray, Tensor))]
+    return tuple(a if isinstance(a, Tensor) else (weakref.ref(a), a.shape, a.dtype) for a in arrays)
 
 
 def _members(layer: Layer) -> Iterator[tuple[str, Any]]:

@@ -192,8 +192,8 @@ class Embedding(Layer):
         if not isinstance(numbers, (np.ndarray, Tensor)) or numbers.dtype.kind not in "iu":
             came = getattr(numbers, "dtype", f"a {type(numbers).__name__}")
             raise TypeError(f"{self}: expected an array of integers, got {came}")
-        outside = (numbers < 0) | (numbers >= self.count)
-        if np.any(outside):
+        outside, recorder = (numbers < 0) | (numbers >= self.count), tracing.get()
+        if (recorder is None or recorder.checks) and np.any(outside):
             raise ValueError(
                 f"{self}: expected numbers from 0 to {self.count - 1}, got {numbers[outside][0]}"
             )
@@ -578,9 +578,8 @@ class Dropout(Layer):
             mask = recorder.draw(partial(self._draw, np.empty(x.shape, x.dtype)))
             self.generator.bit_generator.state = state
             return _as_tensor(x * mask)
-        return _as_tensor(
-            x * Tensor(self._draw(np.empty_like(x.data if isinstance(x, Tensor) else x, subok=False)))
-        )
+        like = np.empty_like(x.data if isinstance(x, Tensor) else x, subok=False)
+        return _as_tensor(x * Tensor(self._draw(like), name="mask"))
 
     def _draw(self, mask: NDArray) -> NDArray:
         """Fill ``mask`` with 0 for what is left out, and 1 / (1 - rate)."""

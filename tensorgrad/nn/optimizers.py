@@ -274,7 +274,7 @@ class Optimizer(Explained):
             parameters=self.parameters,
             values=[p.own() for p in self.parameters],
             slots=[[its[name] for name in own] for its, own in zip(self._next_slots, names, strict=True)],
-            options=[*np.array(options, np.float64)],
+            options=np.array(options, np.float64),
             clip_value=self._clip_value,
             clip_norm=self._clip_norm,
         )

@@ -37,7 +37,9 @@ class _Beside:
         self.history: History = {} if history is None else history
         self.engine = engine
         self.code: dict[str, Any] = {}
-        self.named: set[int] = set()  # identities of the parameters that `add` has named
+        self.named: dict[
+            int, Any
+        ] = {}  # parameters that `add` has named, by identity; held, so that it lasts
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.history, self.engine)  # the code is that of this network and this process
@@ -93,7 +95,7 @@ class Sequential(Layer):
         self.layers.append(layer)
         for name, parameter in layer.named_parameters().items():
             if id(parameter) not in self._beside.named:  # else the layer came before
-                self._beside.named.add(id(parameter))
+                self._beside.named[id(parameter)] = parameter
                 parameter.name = f"{place}.{name}"
 
     @explained

@@ -57,6 +57,21 @@ def in_wide_floats(f: F) -> F:
     return _compute_in_one(f, "f")
 
 
+def halves_in_single(f: F) -> F:
+    """``f``, a forward that adds up: of half precision it is computed in single, and rounded."""
+
+    @wraps(f)
+    def computed(*args: Any, **params: Any) -> Any:
+        dtypes = {x.dtype for x in args if hasattr(x, "dtype") and x.dtype.kind == "f"}
+        if dtypes != {HALF}:
+            return f(*args, **params)
+        return f(
+            *(x.astype(_SINGLE) if getattr(x, "dtype", None) == HALF else x for x in args), **params
+        ).astype(HALF)
+
+    return computed  # type: ignore[return-value]
+
+
 def _compute_in_one(f: F, kinds: str) -> F:
     @wraps(f)
     def computed(*args: Any, **params: Any) -> Any:

@@ -18,6 +18,7 @@ import numpy as np
 from tensorgrad.core import Array, op
 from tensorgrad.core.checks import integer, pair
 from tensorgrad.core.parallel import parts, share
+from tensorgrad.ops.arrays import halves_in_single, in_wide_floats
 from tensorgrad.ops.windows import (
     Padding,
     Shape,
@@ -126,6 +127,7 @@ def _by_rows(y: Array, groups: int, down: slice) -> Array:
 
 
 @op
+@halves_in_single
 def conv2d(
     x: Array,
     w: Array,
@@ -210,7 +212,7 @@ def conv2d(
 conv2d.defvjp(
     x=lambda g, out, x, w, bias, **options: conv2d_images(g, w, shape=x.shape, **options),
     w=lambda g, out, x, w, bias, **options: conv2d_filters(x, g, shape=w.shape, **options),
-    bias=lambda g, out, x, w, bias, **options: np.sum(g, axis=(0, 1, 2)),
+    bias=in_wide_floats(lambda g, out, x, w, bias, **options: np.sum(g, axis=(0, 1, 2))),
 )
 conv2d.multiply_adds = lambda out, x, w, bias, **options: out.size * w.size // w.shape[0]
 
@@ -226,6 +228,7 @@ def row_bytes(x: Array, filters: int, rows: Windows, columns: Windows) -> int:
 
 
 @op
+@halves_in_single
 def conv2d_images(
     y: Array,
     w: Array,
@@ -318,6 +321,7 @@ def patch_row_bytes(y: Array, channels: int, rows: Windows, columns: Windows) ->
 
 
 @op
+@halves_in_single
 def conv2d_filters(
     x: Array,
     y: Array,

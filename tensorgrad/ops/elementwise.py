@@ -37,7 +37,8 @@ from tensorgrad.core import (
     nondifferentiable,
     op,
 )
-from tensorgrad.ops.arrays import alike, in_floats, like, plain
+from tensorgrad.core.engine import as_option
+from tensorgrad.ops.arrays import alike, as_array, in_floats, like, plain
 
 __all__ = [
     "abs", "absolute", "acos", "acosh", "add", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2",
@@ -151,9 +152,15 @@ sin = differentiate(np.sin, x=lambda g, out, x: g * np.cos(x))
 cos = differentiate(np.cos, x=lambda g, out, x: -g * np.sin(x))
 tan = differentiate(np.tan, x=lambda g, out, x: g * (1 + out * out))
 
-# Squares in factors where 1 - x^2 would cancel; by hypot, twice, where 1 + x^2 would overflow.
-arcsin = asin = differentiate(np.arcsin, x=lambda g, out, x: g / np.sqrt((1 - x) * (1 + x)))
-arccos = acos = differentiate(np.arccos, x=lambda g, out, x: -g / np.sqrt((1 - x) * (1 + x)))
+
+def _less_square(x: Array) -> Array:
+    """1 - x^2, in factors where that would cancel; near 0 their derivative would, which is -2 x."""
+    return np.where(np.abs(x) < 0.5, 1 - x * x, (1 - x) * (1 + x))
+
+
+# By hypot, twice, where 1 + x^2 would overflow.
+arcsin = asin = differentiate(np.arcsin, x=lambda g, out, x: g / np.sqrt(_less_square(x)))
+arccos = acos = differentiate(np.arccos, x=lambda g, out, x: -g / np.sqrt(_less_square(x)))
 arctan = atan = differentiate(np.arctan, x=lambda g, out, x: g / np.hypot(1, x) / np.hypot(1, x))
 
 sinh = differentiate(np.sinh, x=lambda g, out, x: g * np.cosh(x))
@@ -176,7 +183,7 @@ tanh = differentiate(np.tanh, x=lambda g, out, x: g / (c := _cosh(x)) / c)  # 1 
 
 arcsinh = asinh = differentiate(np.arcsinh, x=lambda g, out, x: g / np.hypot(1, x))
 arccosh = acosh = differentiate(np.arccosh, x=lambda g, out, x: g / (np.sqrt(x - 1) * np.sqrt(x + 1)))
-arctanh = atanh = differentiate(np.arctanh, x=lambda g, out, x: g / ((1 - x) * (1 + x)))
+arctanh = atanh = differentiate(np.arctanh, x=lambda g, out, x: g / _less_square(x))
 
 deg2rad = differentiate(np.deg2rad, x=lambda g, out, x: np.deg2rad(g))
 rad2deg = differentiate(np.rad2deg, x=lambda g, out, x: np.rad2deg(g))
@@ -393,7 +400,7 @@ def select(condlist: Sequence[Array], choicelist: Sequence[Array], default: Arra
     """
     if len(condlist) != len(choicelist) or not len(condlist):
         raise ValueError(f"select: expected a choice a condition, got {len(choicelist)} and {len(condlist)}")
-    condlist = [np.asarray(plain(x)) for x in condlist]
+    condlist = [as_array(as_option(x)) for x in condlist]
     if any(condition.dtype.kind != "b" for condition in condlist):
         raise TypeError("select: expected conditions that are arrays of booleans")
     out, *choices = alike(default, *choicelist)

@@ -301,17 +301,17 @@ def gradient(f: Array, *varargs: Any, axis: Any = None, edge_order: int = 1) -> 
     return slopes[0] if len(slopes) == 1 else slopes
 
 
-def _steps(f: Array, axis: int, spacing: Any) -> NDArray:
+def _steps(f: Array, axis: int, spacing: Any) -> Array:
     """The distances between neighbours along an axis: one for all, or the differences of their places."""
-    steps, n = np.asarray(_plain_index(spacing)), f.shape[axis]
+    steps, n = as_array(spacing), f.shape[axis]
     if steps.ndim > 1 or (steps.ndim and len(steps) != n):
         raise ValueError(f"gradient: expected a number or {n} places for axis {axis}, got {steps.shape}")
     steps = steps if steps.dtype.kind == "f" else steps.astype(float)
-    steps = np.diff(steps) if steps.ndim else np.full(max(n - 1, 0), steps)
+    steps = np.diff(steps) if steps.ndim else np.broadcast_to(steps, (max(n - 1, 0),))
     return steps.astype(f.dtype).reshape((-1,) + (1,) * (f.ndim - axis - 1))
 
 
-def _slopes(f: Array, steps: NDArray, axis: int, edge_order: int) -> Array:
+def _slopes(f: Array, steps: Array, axis: int, edge_order: int) -> Array:
     if f.shape[axis] <= edge_order:
         raise ValueError(f"gradient: expected more than {edge_order} elements along axis {axis} of {f.shape}")
     slopes = diff(f, axis=axis) / steps

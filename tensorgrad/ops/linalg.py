@@ -151,9 +151,7 @@ def tensorsolve(a: Array, b: Array, axes: Sequence[int] | None = None) -> Array:
         a = transpose(a, axes=tuple(order))
     shape = np.shape(a)[-(ndim - rank) :]
     if np.size(a) != prod(shape) ** 2:
-        raise np.linalg.LinAlgError(
-            f"tensorsolve: expected as many unknowns as equations, got a {np.shape(a)}, b {np.shape(b)}"
-        )
+        raise np.linalg.LinAlgError(f"tensorsolve: expected as many unknowns as equations, got {np.shape(a)}")
     return reshape(solve(reshape(a, shape=(prod(shape), prod(shape))), np.ravel(b)), shape=shape)
 
 
@@ -484,9 +482,8 @@ def norm_(x: Array, *, axis: tuple[int, ...], ord: float = 2, keepdims: bool = F
             if np.all((total > limits.tiny / limits.eps) & (total < inf)):
                 return np.sqrt(total)
         # By the largest element, or the smallest, the others are of a size whose powers are none to fear.
-        end = (np.max if ord > 0 else np.min)(
-            np.abs(x), axis=axis, keepdims=True, initial=0 if ord > 0 else inf
-        )
+        extreme, initial = (np.max, 0) if ord > 0 else (np.min, inf)
+        end = extreme(np.abs(x), axis=axis, keepdims=True, initial=initial)
         scale = np.where((end > 0) & (end < inf), end, 1)
         size = np.sum(np.abs(x / scale) ** ord, axis=axis, keepdims=keepdims) ** (1 / ord)
         return size * (scale if keepdims else np.squeeze(scale, axis))
@@ -495,9 +492,10 @@ def norm_(x: Array, *, axis: tuple[int, ...], ord: float = 2, keepdims: bool = F
 def _norm_vjp(g: Array, out: Array, x: Array, axis: tuple[int, ...], ord: float, keepdims: bool) -> Array:
     if not keepdims:
         g, out = np.expand_dims(g, axis), np.expand_dims(out, axis)
-    if ord == 2:  # the same as below, but smooth where an element is 0; at 0 all derivatives are 0
-        return g * (x / np.where(out == 0, inf, out))
-    flat = (out == 0) | ((x == 0) & (ord < 1))
+    if ord > 0 and ord % 2 == 0:  # as below, but smooth where an element is 0; at 0 all derivatives are 0
+        ratio = x / np.where(out == 0, inf, out)
+        return g * (ratio if ord == 2 else ratio ** (ord - 1))
+    flat = (out == 0) | (x == 0)  # which is a constant, lest a power of 0 give its derivatives NaN
     ratio = np.where(flat, 1, np.abs(x)) / np.where(out == 0, 1, out)
     return g * (np.where(flat, 0, np.sign(x)) * ratio ** (ord - 1))
 
@@ -586,15 +584,17 @@ def matrix_norm(x: Array, /, *, keepdims: bool = False, ord: Any = "fro") -> Arr
 
 @implements(np.linalg.cond)
 def cond(x: Array, p: Any = None) -> Array:
-    """Condition number; see `numpy.linalg.cond`."""
-    if not np.size(x) and not prod(np.shape(x)[-2:]):
-        raise np.linalg.LinAlgError(f"cond: expected matrices that are not empty, got shape {np.shape(x)}")
+    """Condition number; see `numpy.linalg.cond`. Where it is infinite its derivative is 0."""
+    value = np.linalg.cond(plain(x), p)
+    none = ~np.isfinite(value)
+    if none.any():
+        x = np.where(none[..., None, None], np.eye(*np.shape(x)[-2:], dtype=x.dtype), x)
     if p in (None, 2, -2):
         s = svdvals(x)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            ratio = s[..., 0] / s[..., -1] if p != -2 else s[..., -1] / s[..., 0]
-        return np.where(np.isnan(ratio) & ~np.isnan(x).any((-2, -1)), inf, ratio)  # of zeros it is infinite
-    return matrix_norm(x, ord=p) * matrix_norm(inv(x), ord=p)
+        found = s[..., 0] / s[..., -1] if p != -2 else s[..., -1] / s[..., 0]
+    else:
+        found = matrix_norm(x, ord=p) * matrix_norm(inv(x), ord=p)
+    return np.where(none, value, found) if none.any() else found
 
 
 # Products

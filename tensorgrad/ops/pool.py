@@ -19,7 +19,7 @@ from tensorgrad.core.checks import flag
 from tensorgrad.core.engine import as_option
 from tensorgrad.core.parallel import parts, share
 from tensorgrad.ops.activations import keep
-from tensorgrad.ops.arrays import in_wide_floats
+from tensorgrad.ops.arrays import halves_in_single, in_wide_floats
 from tensorgrad.ops.reduce import max, mean
 from tensorgrad.ops.windows import (
     Shape,
@@ -240,6 +240,7 @@ gather_windows.defvjp(
 
 
 @op
+@halves_in_single
 def scatter_windows(
     y: Array,
     index: Array,

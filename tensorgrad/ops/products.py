@@ -69,9 +69,7 @@ def einsum_(*operands: Array, subscripts: str, optimize: bool | str = False) -> 
     return np.einsum(subscripts, *operands, optimize=optimize)
 
 
-def _einsum_vjp(
-    i: int, g: Array, out: Array, *operands: Array, subscripts: str, optimize: bool | str
-) -> Array:
+def factors_of_vjp(i: int, g: Array, operands: Sequence[Array], subscripts: str) -> tuple[str, list[Array]]:
     """Swap the roles of output and operand ``i``: the cotangent is an einsum of ``g`` and the other operands.
 
     What einsum alone cannot do, one more factor does: ones where the operand was summed over an axis by
@@ -94,9 +92,16 @@ def _einsum_vjp(
             terms.append(letter)
             factors.append(np.ones(n, g.dtype))
         target += letter
+    return f"{','.join(terms)}->{target}", factors
+
+
+def _einsum_vjp(
+    i: int, g: Array, out: Array, *operands: Array, subscripts: str, optimize: bool | str
+) -> Array:
+    subscripts, factors = factors_of_vjp(i, g, operands, subscripts)
     # Factors were added: a good order matters more, but the best one of many takes long to find.
     better = bool(optimize) or len(factors) > len(operands)
-    return einsum_(*factors, subscripts=f"{','.join(terms)}->{target}", optimize=better)
+    return einsum_(*factors, subscripts=subscripts, optimize=better)
 
 
 einsum_.defvjp(operands=_einsum_vjp)

@@ -37,7 +37,7 @@ def _mask(where: Any, x: Array, nan: bool) -> Any:
     if where.dtype != bool and where.ndim:
         raise TypeError(f"expected where to be an array of booleans, got {where.dtype} {where.shape}")
     where = np.broadcast_to(where.astype(bool), np.shape(x))
-    return where & ~np.isnan(x) if nan else where
+    return where & ~np.isnan(plain(x)) if nan else where
 
 
 def _count(name: str, x: Array, mask: Any, axis: Axis, keepdims: bool, ddof: float = 0) -> Any:

@@ -5,6 +5,7 @@ A builder takes the network, images, targets and a learning rate; it raises NotI
 offer the network. Frameworks are imported in the builders, so that a process holds one of them alone.
 """
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -21,9 +22,10 @@ class Made:
     train: Callable[[], Any]
     infer: Callable[[], Any]
     parameters: Callable[[], list[np.ndarray]]  # in the form of Network.parameters
+    time_steps: Callable[[int], list[float]] | None = None  # ms of training steps, where ``train`` does more
 
 
-def with_tensorgrad(network: Network, x, y, rate: float = RATE) -> Made:
+def _model_and_optimizer(network: Network, dtype, rate: float) -> tuple[Any, Any]:
     import tensorgrad as tg
 
     make = {
@@ -31,14 +33,19 @@ def with_tensorgrad(network: Network, x, y, rate: float = RATE) -> Made:
         "sigmoid": tg.Sigmoid,
         "flatten": lambda *_: tg.Flatten(),
         "pool": lambda: tg.MaxPool2D(2),
-        "dense": partial(tg.Dense, dtype=x.dtype),
-        "conv": lambda c, f, k, p: tg.Conv2D(c, f, k, padding=p, dtype=x.dtype),
+        "dense": partial(tg.Dense, dtype=dtype),
+        "conv": lambda c, f, k, p: tg.Conv2D(c, f, k, padding=p, dtype=dtype),
     }
     model = tg.Network([make[kind](*options) for kind, *options in network.layers()])
-    parameters = list(model.parameters())
-    for parameter, value in zip(parameters, network.parameters(x.dtype), strict=True):
+    for parameter, value in zip(model.parameters(), network.parameters(dtype), strict=True):
         parameter.data = value
-    optimizer = tg.MiniBatchSGD(parameters, rate)
+    return model, tg.MiniBatchSGD(model.parameters(), rate)
+
+
+def with_tensorgrad(network: Network, x, y, rate: float = RATE) -> Made:
+    import tensorgrad as tg
+
+    model, optimizer = _model_and_optimizer(network, x.dtype, rate)
 
     def train() -> Any:
         loss = tg.mse(model(x), y, reduction="sum")
@@ -51,7 +58,64 @@ def with_tensorgrad(network: Network, x, y, rate: float = RATE) -> Made:
     def infer() -> Any:
         return model(x)
 
-    return Made(train, infer, lambda: [p.numpy() for p in parameters])
+    return Made(train, infer, lambda: [p.numpy() for p in model.parameters()])
+
+
+def with_compiled(
+    network: Network, x, y, rate: float = RATE, *, threads: int | None = None, own_loop: bool = False
+) -> Made:
+    """The whole step as one compiled call or, in a loop of one's own, the loss alone."""
+    import tensorgrad as tg
+
+    model, optimizer = _model_and_optimizer(network, x.dtype, rate)
+    predict = tg.compile(model, threads=threads)
+
+    def loss_of(x: Any, y: Any) -> Any:
+        return tg.mse(model(x), y, reduction="sum")
+
+    call = tg.compile(loss_of, optimizer=None if own_loop else optimizer, threads=threads)
+
+    def train() -> Any:
+        loss = call(x, y)
+        if own_loop:
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        return loss
+
+    @tg.no_grad()
+    def infer() -> Any:
+        return predict(x)
+
+    return Made(train, infer, lambda: [p.numpy() for p in model.parameters()])
+
+
+def with_fit(network: Network, x, y, rate: float = RATE) -> Made:
+    """`Network.fit`, compiled; a step is what goes by from the end of a batch to the end of the next."""
+    import tensorgrad as tg
+
+    class Clock(tg.Callback):
+        def on_batch_end(self, training: Any) -> None:
+            self.ends.append(time.perf_counter())
+            self.loss = np.asarray(training.loss * len(x))
+
+    model, optimizer = _model_and_optimizer(network, x.dtype, rate)
+    model.use(partial(tg.mse, reduction="sum"))
+    clock = Clock()
+
+    def train(steps: int = 1) -> Any:
+        clock.ends = []
+        rows = [np.concatenate([part] * steps) for part in (x, y)]
+        how: dict[str, Any] = {"optimizer": optimizer, "compile": True, "verbose": False, "seed": 0}
+        model.fit(*rows, batch_size=len(x), callbacks=clock, **how)
+        return clock.loss
+
+    def time_steps(steps: int) -> list[float]:
+        train(steps + 1)
+        return [1e3 * seconds for seconds in np.diff(clock.ends).tolist()]
+
+    now = lambda: [p.numpy() for p in model.parameters()]
+    return Made(train, lambda: model.predict(x, compile=True), now, time_steps)
 
 
 def _channels_first(network: Network, w: np.ndarray) -> np.ndarray:

@@ -56,13 +56,10 @@ def show_shares(shares: dict[str, Any], rates: dict[str, dict[str, float]], flop
     print("\nsgemm of 1024x1024 matrices, GFLOP/s, median (best):", end=" ")
     print("; ".join(f"{k} {v['median']:.0f} ({v['best']:.0f})" for k, v in rates.items()))
     print("share of it that a training step reaches: by the medians (fastest step at the best rate)")
-    print(f"  {'':14}{'Mflop':>8}" + "".join(f"{who:>34}" for who in OURS))
     for key, found in shares.items():
-        cells = [
-            f"{100 * found[who]['median']:.0f} % ({100 * found[who]['best']:.0f} %)" if who in found else "-"
-            for who in OURS
-        ]
-        print(f"  {key:14}{flops[key] / 1e6:8.0f}" + "".join(f"{cell:>34}" for cell in cells))
+        print(f"  {key}, {flops[key] / 1e6:.0f} Mflop")
+        for who, share in found.items():
+            print(f"    {who:40}{100 * share['median']:.0f} % ({100 * share['best']:.0f} %)")
 
 
 def show_memory(rows: list[dict[str, Any]]) -> None:
@@ -82,7 +79,7 @@ def show_imports(times: dict[str, dict[str, float]]) -> None:
 
 
 def show_targets(found: list[Target]) -> None:
-    print("\ntargets: ratios of medians of training steps, tensorgrad tuned to the peer")
+    print("\ntargets: ratios of medians of times, tensorgrad's to the peer's")
     for target in found:
         sign, unit = "<=" if target.at_most else ">=", target.unit
         figure = "-" if target.figure is None else f"{target.figure:.3g}{unit}"

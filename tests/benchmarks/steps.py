@@ -28,9 +28,22 @@ import overhead
 import report
 from networks import BATCHES, NETWORKS
 from targets import targets
-from workers import AUTOGRAD, COMPETITORS, JAX, MYGRAD, PLAIN, TORCH, TORCH_LAST, TUNED, Case, Race, missing
+from workers import (
+    AUTOGRAD,
+    COMPETITORS,
+    COMPILED,
+    JAX,
+    MYGRAD,
+    PLAIN,
+    TORCH,
+    TORCH_LAST,
+    TUNED,
+    Case,
+    Race,
+    missing,
+)  # fmt: skip
 
-REMEMBERED = (PLAIN, TUNED, TORCH, TORCH_LAST, JAX, AUTOGRAD, MYGRAD)  # whose memory is measured
+REMEMBERED = (PLAIN, TUNED, COMPILED, TORCH, TORCH_LAST, JAX, AUTOGRAD, MYGRAD)  # whose memory is measured
 
 
 def options() -> argparse.Namespace:
@@ -49,7 +62,7 @@ def options() -> argparse.Namespace:
         label
         for label, competitor in COMPETITORS.items()
         if competitor.module not in absent
-        and not (found.quick and "compiled" in label)
+        and not (found.quick and label.startswith("PyTorch compiled"))
         and (found.who is None or label.strip().startswith(tuple(found.who.split(","))))
     ]
     if found.quick:

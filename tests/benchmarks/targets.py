@@ -5,7 +5,25 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from networks import BATCHES, CONVOLUTIONAL, NOTEBOOK
-from workers import AUTOGRAD, JAX, LOOPS, MYGRAD, PLAIN, TORCH, TUNED
+from workers import (
+    ALONE,
+    AUTOGRAD,
+    COMPILED,
+    COMPILED_ALONE,
+    COMPILED_FIT,
+    COMPILED_LOOP,
+    JAX,
+    LOOPS,
+    MYGRAD,
+    PLAIN,
+    TORCH,
+    TUNED,
+)  # fmt: skip
+
+#: Compiled steps to PyTorch's best, at batch 32 and 256; one thread to one at most `ALONE_MORE` above.
+COMPILED_STEPS = {"cnn": (0.45, 0.55), "dense": (0.55, 0.8), "lenet5": (0.5, 0.6), "wide": (0.8, 0.9)}
+COMPILED_INFERENCE = {"cnn": (0.5, 0.5), "lenet5": (0.5, 0.5)}
+ALONE_MORE = 0.1
 
 
 @dataclass(frozen=True)
@@ -31,12 +49,12 @@ class Target:
 
 
 class Steps:
-    """Times of training steps, by network, batch and competitor."""
+    """Times of training steps or of inference, by network, batch and competitor."""
 
-    def __init__(self, rows: list[dict[str, Any]]) -> None:
+    def __init__(self, rows: list[dict[str, Any]], training: bool = True) -> None:
         self.times: dict[tuple[str, int], dict[str, dict[str, float]]] = {}
         for row in rows:
-            if row["training"]:
+            if row["training"] is training:
                 self.times.setdefault((row["network"], row["batch"]), {})[row["who"]] = row
 
     def ratio(self, name: str, batch: int, who: str, ours: str = TUNED, of: str = "median") -> float | None:
@@ -52,7 +70,13 @@ class Steps:
 def targets(result: dict[str, Any]) -> list[Target]:
     """All targets. Ratios are of medians, of tensorgrad tuned, which is what Network.fit does."""
     steps = Steps(result["steps"])
-    return [*_ratios(steps), *_shares(steps, result), *_memory(result), *_import(result)]
+    return [
+        *_ratios(steps),
+        *_compiled(steps, Steps(result["steps"], training=False)),
+        *_shares(result),
+        *_memory(result),
+        *_import(result),
+    ]
 
 
 def _ratios(steps: Steps) -> Iterator[Target]:
@@ -79,7 +103,38 @@ def _ratios(steps: Steps) -> Iterator[Target]:
         yield against(LOOPS, "cnn", batch, 0.02)
 
 
-def _shares(steps: Steps, result: dict[str, Any]) -> Iterator[Target]:
+def _compiled(steps: Steps, inference: Steps) -> Iterator[Target]:
+    def against(of: Steps, name: str, batch: int, who: str, ours: str, bound: float, what: str) -> Target:
+        minima = of.ratio(name, batch, who, ours, "minimum")
+        others = "" if minima is None else f"minima {minima:.2f}"
+        return Target(f"{name} {batch}: {what}", of.ratio(name, batch, who, ours), bound, others=others)
+
+    for of, table, kind in (
+        (steps, COMPILED_STEPS, "compiled"),
+        (inference, COMPILED_INFERENCE, "inference"),
+    ):
+        for name, bounds in table.items():
+            for batch, bound in zip(BATCHES, bounds, strict=True):
+                best = of.best_torch(name, batch)
+                what = f"{kind} / PyTorch's best, {best.removeprefix('PyTorch ')}"
+                yield against(of, name, batch, best, COMPILED, bound, what)
+                what = f"{kind}, 1 thread / PyTorch channels_last, 1 thread"
+                yield against(of, name, batch, ALONE, COMPILED_ALONE, bound + ALONE_MORE, what)
+    for name in COMPILED_STEPS:
+        for batch in BATCHES:
+            yield against(steps, name, batch, COMPILED, COMPILED_LOOP, 1.1, "compiled, own loop / bare call")
+            rows = steps.times.get((name, batch), {})
+            more = None
+            if COMPILED in rows and COMPILED_FIT in rows:
+                more = rows[COMPILED_FIT]["median"] - rows[COMPILED]["median"]
+            yield Target(f"{name} {batch}: compiled, a step of fit - bare call", more, 0.1, unit=" ms")
+
+
+def _shares(result: dict[str, Any]) -> Iterator[Target]:
+    share = result["shares"].get("cnn 256", {}).get(COMPILED)
+    others = f"fastest step, best rate: {100 * share['best']:.0f} %" if share else ""
+    figure = 100 * share["median"] if share else None
+    yield Target("cnn 256: compiled, share of the sgemm rate", figure, 45, False, " %", others)
     for name in CONVOLUTIONAL:
         for batch in BATCHES:
             share = result["shares"].get(f"{name} {batch}", {}).get(TUNED)
@@ -91,6 +146,11 @@ def _shares(steps: Steps, result: dict[str, Any]) -> Iterator[Target]:
 def _memory(result: dict[str, Any]) -> Iterator[Target]:
     found = {(row["network"], row["batch"], row["who"]): row for row in result["memory"]}
     for name, batch in sorted({key[:2] for key in found}):
+        ours, theirs = found.get((name, batch, COMPILED)), found.get((name, batch, PLAIN))
+        if ours and theirs:
+            others = f"NumPy {theirs['peak']:.0f} MiB"
+            what = f"{name} {batch}: peak memory, compiled"
+            yield Target(what, ours["peak"], theirs["peak"], True, " MiB", others)
         ours, theirs = found.get((name, batch, TUNED)), found.get((name, batch, TORCH))
         if ours and theirs:
             for label, start in (

@@ -10,7 +10,16 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from competitors import Made, with_autograd, with_jax, with_mygrad, with_tensorgrad, with_torch
+from competitors import (
+    Made,
+    with_autograd,
+    with_compiled,
+    with_fit,
+    with_jax,
+    with_mygrad,
+    with_tensorgrad,
+    with_torch,
+)  # fmt: skip
 from networks import NETWORKS, NOTEBOOK
 from notebook_step import with_loops
 
@@ -27,20 +36,29 @@ class Competitor:
 
 
 PLAIN, TUNED, TUNED_BLAS = "tensorgrad", "tensorgrad tuned", "tensorgrad tuned, BLAS threads"
+COMPILED = "tensorgrad compiled"
+COMPILED_ALONE, COMPILED_LOOP, COMPILED_FIT = (
+    f"{COMPILED}, {how}" for how in ("1 thread", "own loop", "fit")
+)
 TORCH, TORCH_LAST, JAX = "PyTorch", "PyTorch channels_last", "JAX jit"
 AUTOGRAD, MYGRAD, LOOPS = "autograd", "MyGrad", "notebook's loops, float64"
-OURS = (PLAIN, TUNED, TUNED_BLAS)
+ALONE = "PyTorch channels_last, keeps memory, 1 thread"
+OURS = (PLAIN, TUNED, TUNED_BLAS, COMPILED, COMPILED_ALONE, COMPILED_LOOP, COMPILED_FIT)
 
 _last = partial(with_torch, channels_last=True)
 COMPETITORS = {
     PLAIN: Competitor("numpy", with_tensorgrad),
     TUNED: Competitor("numpy", with_tensorgrad, {}),
     TUNED_BLAS: Competitor("numpy", with_tensorgrad, KEEPS),
+    COMPILED: Competitor("numpy", with_compiled),
+    COMPILED_ALONE: Competitor("numpy", partial(with_compiled, threads=1)),
+    COMPILED_LOOP: Competitor("numpy", partial(with_compiled, own_loop=True)),
+    COMPILED_FIT: Competitor("numpy", with_fit),
     TORCH: Competitor("torch", with_torch),
     TORCH_LAST: Competitor("torch", _last),
     "PyTorch, keeps memory": Competitor("torch", with_torch, KEEPS),
     "PyTorch channels_last, keeps memory": Competitor("torch", _last, KEEPS),
-    "PyTorch channels_last, keeps memory, 1 thread": Competitor("torch", partial(_last, threads=1), KEEPS),
+    ALONE: Competitor("torch", partial(_last, threads=1), KEEPS),
     "PyTorch compiled": Competitor("torch", partial(with_torch, compiled=True)),
     "PyTorch compiled channels_last, keeps memory": Competitor("torch", partial(_last, compiled=True), KEEPS),
     JAX: Competitor("jax", with_jax),
@@ -69,6 +87,13 @@ class Case:
     def __str__(self) -> str:
         kind = "training step" if self.training else "inference"
         return f"{self.network}, batch {self.batch}, {kind}"
+
+
+def timed_turn(made: Made, training: bool) -> list[float]:
+    """Milliseconds of some steps in a row."""
+    if training and made.time_steps is not None:
+        return made.time_steps(8)[2:]
+    return timed(made.train if training else made.infer)
 
 
 def timed(step: Callable[[], object], most: int = 8, budget: float = 0.4) -> list[float]:
@@ -103,11 +128,10 @@ def _serve(connection: Any, label: str) -> None:
                     network = NETWORKS[case.network]
                     made[key] = competitor.make(network, *network.batch(case.batch))
                     warm = set()
-                step = made[key].train if case.training else made[key].infer
                 if case.training not in warm:
-                    step()  # imports and compiles
+                    (made[key].train if case.training else made[key].infer)()  # imports and compiles
                     warm.add(case.training)
-                connection.send(timed(step))
+                connection.send(timed_turn(made[key], case.training))
             except Exception as error:  # torch.compile without a compiler, for one
                 connection.send(f"{type(error).__name__}: {str(error).strip().splitlines()[0]}")
 

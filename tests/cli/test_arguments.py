@@ -11,6 +11,7 @@ import pytest
 
 from tensorgrad.cli import train
 from tensorgrad.cli.arguments import parse
+from tensorgrad.cli.train import NETWORKS, choose_options
 
 
 @pytest.fixture
@@ -75,6 +76,27 @@ def test_a_wrong_file_exits_with_2_and_names_itself_and_the_option(command, conf
     assert (status, out) == (2, "")
     assert err.startswith(f"tensorgrad train: error: {path}: ")
     assert told in err
+
+
+def told_default(text, network):
+    """What the help of an option calls the default for a network."""
+    for each in re.search(r"\(default: (.*?)(?:; .*)?\)$", text)[1].split(", "):
+        value, _, networks = each.partition(" for ")
+        if not networks or network in networks.split(" and "):
+            return value
+    return None
+
+
+@pytest.mark.parametrize("network", sorted(NETWORKS))
+def test_the_help_tells_the_defaults_that_are_used(command, monkeypatch, network):
+    monkeypatch.setenv("COLUMNS", "500")  # no word is broken
+    options = re.split(r"\n  --(?=[a-z])", command("train", "--help")[1])[1:]
+    texts = {re.match(r"[a-z-]+", option)[0].replace("-", "_"): option.rstrip() for option in options}
+    used = choose_options(parse(["train", network]))
+    del used["network"], used["flip"]
+    assert {name: type(value)(told_default(texts[name], network)) for name, value in used.items()} == used
+    rate = choose_options(parse(["train", network, "--optimizer", "adam"]))["learning_rate"]
+    assert texts["learning_rate"].endswith(f"; {rate} with adam)")
 
 
 def test_a_file_that_cannot_be_read_exits_with_2(command, tmp_path):

@@ -49,11 +49,12 @@ def test_the_table_goes_to_stdout_and_all_is_well(command):
     errors = [f"{dtype}, order {order}" for dtype in ("float64", "float32") for order in (1, 2)]
     assert [row["op"] for row in rows_of(out)] == ["exp", "matmul", "reshape"]
     for row in rows_of(out):
-        assert list(row) == ["op", "samples", *errors, "integers", "problem"]
+        assert list(row) == ["op", "samples", *errors, "integers", "C", "problem"]
         assert int(row["samples"]) > 0
         assert all(0 <= float(row[error]) <= 1 for error in (*errors, "integers"))
         assert row["problem"] == ""
-    assert out.splitlines()[-1] == "3 ops, 15 rows, 0 with a problem"
+    assert [row["C"] for row in rows_of(out)] == ["yes", "yes", "4 of 5"]  # of reshape not in columns
+    assert out.splitlines()[-1] == "3 ops, 18 rows, 0 with a problem"
     assert "exp" in err  # the progress, which is then wiped
     assert err.endswith("\r" + " " * 40 + "\r")
 
@@ -75,7 +76,7 @@ def test_an_op_with_a_wrong_vjp_is_named_and_the_exit_status_is_1(command, few_o
         wrong = row["op"] == "exp"
         assert ("a derivative is wrong" in row["problem"]) == (float(row["float64, order 1"]) > 1) == wrong
         assert float(row["float32, order 1"]) <= 1  # it is held against float64, which is as wrong
-    assert out.splitlines()[-1] == "3 ops, 9 rows, 1 with a problem"
+    assert out.splitlines()[-1] == "3 ops, 12 rows, 1 with a problem"
 
 
 def test_an_op_without_samples_that_raises_or_without_vjp_is_a_problem(command, few_ops, monkeypatch):

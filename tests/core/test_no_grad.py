@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import importlib
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -204,3 +205,49 @@ def test_gradients_of_many_threads_through_one_parameter_are_right():
             assert tg.grad(lambda x: (x * w.data).sum())(np.ones(1)) == 2.0
 
     in_threads(*[worker] * 4)
+
+
+class Interrupted:
+    """A context variable after whose n-th setting Ctrl-C comes, as it may after any call."""
+
+    def __init__(self, variable, n):
+        self.variable, self.left, self.get, self.reset = variable, n, variable.get, variable.reset
+
+    def set(self, value):
+        token = self.variable.set(value)
+        self.left -= 1
+        if self.left == 0:
+            raise KeyboardInterrupt
+        return token
+
+
+def learning():
+    with importlib.import_module("tensorgrad.nn.layer").learn():
+        pass
+
+
+@pytest.mark.parametrize(("module", "name", "f"), [
+    ("core.transforms", "paused", lambda: tg.grad(np.sum)(np.ones(2))),
+    ("core.recompute", "paused", lambda: tg.grad(lambda x: np.sum(tg.checkpoint(np.tanh)(x)))(np.ones(2))),
+    ("core.recompute", "computing_again", lambda: tg.grad(lambda x: tg.checkpoint(np.sum)(x))(np.ones(2))),
+    ("core.gradcheck", "watching", lambda: tg.gradcheck(np.tanh, np.ones(2))),
+    ("graph.steps", "watching", lambda: tg.backward_steps(np.sum(tg.Tensor([1.0], requires_grad=True)))),
+    ("graph.zeros", "paused", lambda: tg.Dense(2, 1, rng=0).summary((2,))),
+    ("nn.layer", "paused", learning),
+    ("nn.layer", "inferring", learning),
+])  # fmt: skip
+def test_nothing_stays_switched_whenever_ctrl_c_comes(module, name, f, monkeypatch):
+    module = importlib.import_module(f"tensorgrad.{module}")
+    variable = getattr(module, name)
+    before, interrupted = variable.get(), 0
+    for n in range(1, 100):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, Interrupted(variable, n))
+            try:
+                f()
+            except KeyboardInterrupt:
+                interrupted += 1
+            else:
+                break
+        assert variable.get() == before
+    assert interrupted

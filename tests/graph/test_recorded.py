@@ -49,7 +49,28 @@ def test_users_are_counted_by_place():
 def test_names_have_numbers_where_they_are_shared():
     x, y = leaf(2.0), leaf(3.0, "y")
     graph = Recorded(np.sin(np.sin(x) * y))
-    assert list(graph.names.values()) == ["input", "y", "sin 1", "multiply", "sin 2"]
+    assert list(graph.names.values()) == ["input", "y", "sin_1", "multiply", "sin_2"]
+
+
+def test_a_number_that_is_somebodys_name_is_left_out():
+    x = leaf(2.0, "sin_1")
+    assert list(Recorded(np.sin(np.sin(x))).names.values()) == ["sin_1", "sin_2", "sin_3"]
+
+
+def test_in_layers_names_are_paths_in_drawings_steps_and_programs():
+    network = tg.Network([tg.Dense(2, 3, rng=0), tg.Tanh(), tg.Dense(3, 1, rng=1)])
+    loss = tg.mse(network(np.ones((4, 2), np.float32)), np.zeros((4, 1), np.float32))
+    names = ["Dense0.matmul", "Dense0", "Tanh1", "Dense2.matmul", "Dense2", "mse"]
+    assert [step.name for step in reversed(loss.backward_steps())] == names
+    steps = "\n".join(map(str, loss.backward_steps()))
+    assert "Dense2.weights: Tanh1.T @ g = " in steps
+    assert "Tanh1: g @ Dense2.weights.T = " in steps
+    assert "5. Dense0 (add): g = " in steps
+    assert "6. Dense0.matmul: g = " in steps
+    assert "Dense0.weights: input.T @ g = " in steps
+    source = tg.to_numpy(loss).source
+    assert "Dense0 = input @ Dense0_weights + Dense0_bias" in source
+    assert "d_Dense2_weights = Tanh1.T @ d_Dense2" in source
 
 
 def test_parameters_that_share_a_name_are_called_by_their_paths():
@@ -87,7 +108,7 @@ def test_the_layer_of_a_node_is_the_innermost_that_made_it():
 
 
 def test_the_layer_around_a_recorded_vjp():
-    x = leaf(3.0)
+    x = leaf(3.0, "x")
     np.sin(x).backward(create_graph=True)
     graph = Recorded(x.grad)
     assert [part.title for part in graph.clusters.parts] == ["vjp of sin for x"]

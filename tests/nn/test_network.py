@@ -630,3 +630,12 @@ def test_a_summed_loss_is_reported_per_example_whatever_the_batch():
 def test_a_loss_must_be_a_function():
     with pytest.raises(TypeError, match=r"Network.use: expected a function .*, got 3"):
         tg.Network().use(3)
+
+
+def test_every_layer_is_named_though_others_were_taken_away():
+    """What is gone leaves its identity to what comes."""
+    network = tg.Network([])
+    for _ in range(300):
+        network.add(tg.Dense(2, 1, rng=0))
+        assert [p.name for p in network.parameters()] == ["Dense0.weights", "Dense0.bias"]
+        network.layers.pop()

@@ -187,6 +187,18 @@ HALVES = {
     "avg_pool of 2500": (lambda x: tg.avg_pool(x, size=50), np.ones((1, 50, 50, 1))),
     "global_avg_pool": (tg.global_avg_pool, np.ones((1, 300, 300, 2))),
     "global_max_pool": (tg.global_max_pool, np.ones((1, 300, 300, 2))),
+    "conv2d": (tg.conv2d, rng.random((12, 60, 60, 1)) / 8, rng.random((2, 1, 3, 3)) / 8, np.zeros(2)),
+    "conv2d, by twos": (
+        lambda x, w: tg.conv2d(x, w, stride=2),
+        rng.random((2, 80, 80, 1)) / 8, rng.random((1, 1, 40, 40)) / 8,
+    ),
+    "conv_transpose2d": (
+        tg.conv_transpose2d, rng.random((2, 60, 60, 2)) / 8, rng.random((2, 1, 30, 30)) / 8,
+    ),
+    "max_pool, overlapping": (
+        lambda x: tg.max_pool(x, size=30, stride=1) / 10,
+        np.pad(np.ones((1, 1, 1, 1)), ((0, 0), (30, 29), (30, 29), (0, 0))),
+    ),
     "norm": (np.linalg.norm, np.array([300.0, 400.0])),
     "norm of order 3": (lambda x: np.linalg.norm(x, 3), np.array([300.0, 400.0])),
     "einsum": (lambda x: np.einsum("ij,ij->j", x, x), np.ones((3000, 2))),

@@ -410,3 +410,15 @@ def test_where_of_a_condition_alone_gives_places():
         np.testing.assert_array_equal(found, truth)
     with pytest.raises(TypeError, match="where: missing argument y"):
         np.where(x > 0, x)
+
+
+def test_gradient_by_its_places_and_by_its_step():
+    """Against the same in float64 of places that are moved; constants of them would have no gradient."""
+    f, places, step = np.array([[1.0, 2.0, 5.0], [0.0, 7.0, 1.0]]), np.array([0.0, 1.0, 3.5]), np.array(0.7)
+    for order in (1, 2):
+        slopes = lambda f, places, order=order: np.gradient(f, places, axis=1, edge_order=order)
+        tg.gradcheck(slopes, f, places, order=2)
+        tg.gradcheck(slopes, f, step, order=2)
+    moved = [np.gradient(f[1], places + h * np.array([0, 1, 0])).sum() for h in (1e-6, -1e-6)]
+    found = tg.grad(lambda places: np.sum(np.gradient(f[1], places)))(places)
+    np.testing.assert_allclose(found[1], (moved[0] - moved[1]) / 2e-6, rtol=1e-8)

@@ -261,7 +261,38 @@ def test_a_pseudo_inverse_that_cuts_singular_values_off(shape, rtol):
     tg.gradcheck(lambda a: np.linalg.pinv(a, rtol=rtol), a, order=2)
 
 
-def test_cond_of_singular_matrices_is_infinite():
-    for p in (None, 2):
-        assert np.linalg.cond(tg.Tensor(np.zeros((2, 2))), p).item() == np.inf
-        assert np.linalg.cond(tg.Tensor(np.diag([1.0, 0.0])), p).item() == np.inf
+@pytest.mark.parametrize("p", [None, 1, -1, 2, -2, np.inf, -np.inf, "fro"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_cond_of_singular_matrices_is_numpys(p, dtype):
+    """Infinite; of a stack, those that are regular keep their own number and its derivative."""
+    regular, singular = np.array([[1.0, 2.0], [3.0, 5.0]], dtype), np.diag([1.0, 0.0]).astype(dtype)
+    for x in (singular, 0 * singular, np.stack([singular, regular]), np.array([[0, np.nan], [0, 0]], dtype)):
+        if np.isnan(x).any() and p in (None, 2, -2):
+            continue
+        with np.errstate(all="ignore"):
+            found, expected = np.linalg.cond(tg.Tensor(x), p), np.linalg.cond(x, p)
+        assert found.dtype == expected.dtype
+        np.testing.assert_allclose(found.data, expected, rtol=1e-4)
+    if p not in (None, 2, -2):
+        slope = tg.grad(lambda x: np.linalg.cond(x, p)[1])(np.stack([singular, regular]))
+        np.testing.assert_array_equal(slope, [0 * singular, tg.grad(lambda x: np.linalg.cond(x, p))(regular)])
+
+
+@pytest.mark.parametrize("ord", [1.2, 1.5, 2.5, 3, 4, 6])
+def test_the_second_derivatives_of_a_norm_with_an_element_0(ord):
+    """Of the other elements they are those without it; by it they are 0 (none for an ord below 2)."""
+    hessian = tg.hessian(lambda x: np.linalg.norm(x, ord))
+    expected = np.zeros((3, 3))
+    expected[1:, 1:] = hessian(np.array([3.0, -1.0]))
+    np.testing.assert_allclose(hessian(np.array([0.0, 3.0, -1.0])), expected, rtol=1e-13, atol=1e-16)
+    x, h = np.array([3.0, -1.0]), 1e-6
+    slopes = [tg.grad(lambda x: np.linalg.norm(x, ord))(x + np.array([d, 0])) for d in (h, -h)]
+    np.testing.assert_allclose((slopes[0] - slopes[1]) / (2 * h), expected[1, 1:], rtol=1e-6)
+
+
+def test_the_fourth_derivative_of_a_norm_of_order_four():
+    """(t^4 + 81)^(1/4) is 3 + t^4 / 108 - ..., so that its fourth derivative at 0 is 4! / 108."""
+    f = lambda t: np.linalg.norm(np.stack([t, 3.0 + 0 * t]), 4)
+    for _ in range(4):
+        f = tg.grad(f)
+    np.testing.assert_allclose(f(0.0), 24 / 108, rtol=1e-14)

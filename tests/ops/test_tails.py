@@ -411,26 +411,31 @@ def points(case: Case, dtype: Any, n: int) -> list[np.ndarray]:
 
 def worst(name: str, case: Case, dtype: Any, n: int) -> dict[str, tuple[float, tuple[float, ...]]]:
     """Of value and derivatives the most units off, over the factor of the exception, and where."""
-    info = np.finfo(dtype)
-    tiny = mp.mpf(float(info.smallest_normal))
     with np.errstate(all="ignore"):
         args = points(case, dtype, n)
         leaves = [tg.Tensor(x, requires_grad=True) for x in args]
         out = case.ours(*leaves)
         out.backward(np.ones(out.shape))
-    got = {"value": (out.data, case.value)}
-    got |= {
-        f"slope {i}": (np.zeros_like(leaf.data) if leaf.grad is None else leaf.grad, slope)
-        for i, (leaf, slope) in enumerate(zip(leaves, case.slopes, strict=True))
-    }
+    slopes = [np.zeros_like(leaf.data) if leaf.grad is None else leaf.grad for leaf in leaves]
+    return judge(name, case, args, [out.data, *slopes])
+
+
+def judge(
+    name: str, case: Case, args: list[np.ndarray], found: list[np.ndarray]
+) -> dict[str, tuple[float, tuple[float, ...]]]:
+    """The same of a value and derivatives that were found."""
+    dtype = args[0].dtype
+    info = np.finfo(dtype)
+    tiny = mp.mpf(float(info.smallest_normal))
     result = {}
     with mp.workdps(60 if len(args) == 1 else 700 if dtype == np.float64 else 120):  # sums of all magnitudes
         exact = [[mp.mpf(float(v)) for v in x] for x in args]
-        for what, (found, f) in got.items():
+        for k, (values, f) in enumerate(zip(found, (case.value, *case.slopes), strict=True)):
+            what = f"slope {k - 1}" if k else "value"
             factor = EXCEPTIONS.get((name, what), lambda *args: mp.mpf(1))
             off = [
                 units(v, f(*at), info, max(factor(tiny, *at), 1))
-                for v, *at in zip(found, *exact, strict=True)
+                for v, *at in zip(values, *exact, strict=True)
             ]
             i = int(np.argmax(off))
             result[what] = off[i], tuple(float(x[i]) for x in args)
@@ -505,6 +510,14 @@ def test_higher_derivatives_are_right(name: str, order: int) -> None:
 def test_higher_derivatives_where_two_branches_meet(f: F, x: float, derivatives: tuple[float, ...]) -> None:
     for order, exact in enumerate(derivatives, start=1):
         assert float(nest(f, order)(x)) == pytest.approx(exact, rel=1e-12, abs=1e-14)
+
+
+@pytest.mark.parametrize(("f", "factor"), [(np.arcsin, 1), (np.arccos, -1), (np.arctanh, 2)])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_second_derivatives_near_their_root(f: F, factor: float, dtype: Any) -> None:
+    for x in (dtype(1e-3), dtype(-1e-9), dtype(1e-30)):
+        exact = factor * float(x) * (1 + (2 if factor == 2 else 1.5) * float(x) ** 2)
+        assert float(nest(f, 2)(x)) == pytest.approx(exact, rel=8 * float(np.finfo(dtype).eps) + 8e-12, abs=0)
 
 
 @pytest.mark.parametrize(("f", "slope"), [

@@ -6,12 +6,14 @@ import html
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from tensorgrad.core import Tensor
+from tensorgrad.core.checks import NDArray
 from tensorgrad.graph.drawing.folding import Arrow, Folding
-from tensorgrad.graph.drawing.labels import constant_lines, count, leaf_lines, op_lines
-from tensorgrad.graph.recorded import Group, constants_in, leaf_kind, results_in
-from tensorgrad.graph.values import short, size
+from tensorgrad.graph.drawing.labels import constant_lines, count, node_lines
+from tensorgrad.graph.recorded import Group, Part, op_name, results_in
+from tensorgrad.graph.values import FEW, as_array, brief, norm, size
 
 # The colours of Okabe and Ito, which colour-blind readers tell apart, as borders of light tints; for print,
 # each kind has a shape of its own too. What lies on the page itself is a grey for white and for black pages.
@@ -36,6 +38,7 @@ STATES = {  # in the walk back: what an op is when it is taken, when it waits, a
     "waiting": f'color="{BACKWARD}" penwidth=2.5 style="rounded,filled,dashed"',
     "done": 'fillcolor="#d0d0d0" color="#777777"',
 }
+LETTER = 7  # points that a letter of a note takes at most, in the usual fonts
 FADED = 'fillcolor=transparent color="#a0a0a0" fontcolor="#767676"'
 
 
@@ -43,17 +46,25 @@ FADED = 'fillcolor=transparent color="#a0a0a0" fontcolor="#767676"'
 class Overlay:
     """What is laid over the plain graph, by ids of tensors; edges are (id of the result, place of the input).
 
-    ``titles`` stand for the names of ops. ``influenced`` are the tensors to stand out from the others.
-    ``states`` and ``notes`` tell of a walk back. ``back`` are the edges along which a gradient flows, with
-    its norm if that is shown.
+    ``titles`` stand for the names of ops, ``shapes`` for shapes and dtypes. ``influenced`` are the tensors to
+    stand out from the others. ``gradients`` stand beside the values. ``states`` and ``notes`` tell of a walk
+    back; in ``room`` for so many characters, whatever is written there. ``back`` are the edges along which a
+    gradient flows, with what is shown of it.
     """
 
     values: bool = False
     titles: dict[int, str] = field(default_factory=dict)
+    shapes: dict[int, str] = field(default_factory=dict)
     influenced: set[int] | None = None
+    gradients: dict[int, NDArray] = field(default_factory=dict)
     states: dict[int, str] = field(default_factory=dict)
-    notes: dict[int, list[str]] = field(default_factory=dict)
-    back: dict[tuple[int, int], float | None] = field(default_factory=dict)
+    notes: dict[int, str] = field(default_factory=dict)
+    room: dict[int, int] = field(default_factory=dict)
+    back: dict[tuple[int, int], NDArray | None] = field(default_factory=dict)
+
+    def size(self, x: Any) -> str:
+        """Shape and dtype."""
+        return self.shapes.get(id(x)) or size(x)
 
 
 def write_dot(folding: Folding, overlay: Overlay, rankdir: str) -> str:
@@ -85,28 +96,41 @@ class _Writer:
         folding = self.folding
         for leaf in folding.leaves.get(id(group), ()):
             name = folding.ids[id(leaf)]
-            yield indent + self._node(
-                name, leaf_kind(leaf), leaf_lines(leaf, folding.recorded.paths.get(id(leaf))), leaf
-            )
+            yield indent + self._node(name, folding.recorded.kind_of(leaf), leaf, group)
             user = folding.find_only_user(leaf, group)
             if user is not None:
                 yield from (indent + line for line in self._beside(name, folding.ids[id(user)]))
         for part in group.parts:
             if isinstance(part, Tensor):
                 name = folding.ids[id(part)]
-                for position, _ in constants_in(part):
+                for position, _ in folding.recorded.constants_in(part):
                     yield indent + self._constant(f"{name}c{position}", part, position)
-                yield indent + self._node(name, "op", op_lines(part), part)
+                yield indent + self._node(name, "op", part, group)
             elif part in folding.boxes:
                 yield indent + self._box(part)
             else:
                 style = CLUSTERS[part.kind].format(TINTS[depth % 2])
                 yield f"{indent}subgraph cluster{self._clusters} {{"
+                yield f'{indent}  graph [{style} class="tg-{part.kind}"]'
+                yield from (f"{indent}  {line}" for line in self._heading(part))
                 self._clusters += 1
-                yield f"{indent}  graph [label={_cluster_label(part)} labeljust=l"
-                yield f'{indent}    {style} class="tg-{part.kind}"]'
                 yield from self._group(part, depth + 1)
                 yield f"{indent}}}"
+
+    def _heading(self, group: Group) -> Iterator[str]:
+        """A cluster's title as a node left of its first, for arrows go round nodes, but across labels."""
+        title = f"title{self._clusters}"
+        yield f'{title} [label={_write_title(group)} shape=plaintext margin=0.05 height=0.2 class="tg-title"]'
+        first: Part = group
+        while isinstance(first, Group) and first not in self.folding.boxes:
+            group, first = first, first.parts[0]
+        beside = [
+            leaf
+            for leaf in self.folding.leaves.get(id(group), ())
+            if self.folding.find_only_user(leaf, group) is first
+        ]
+        name = self.folding.ids[id(beside[0] if beside else first)]
+        yield f"{{ rank=same {title} {name} }} {title} -> {name} [style=invis]"
 
     def _beside(self, leaf: str, op: str) -> Iterator[str]:
         """The first leaf that only one op reads stands on its left, the second on its right."""
@@ -117,21 +141,30 @@ class _Writer:
             yield f"{op} -> {leaf} [style=invis]"
         before.append(leaf)
 
-    def _node(self, name: str, kind: str, lines: list[str], x: Tensor) -> str:
+    def _node(self, name: str, kind: str, x: Tensor, group: Group) -> str:
         overlay = self.overlay
-        value = [f"= {short(x)}"] if overlay.values else []
-        lines = [overlay.titles.get(id(x), lines[0]), *lines[1:], *value, *overlay.notes.get(id(x), ())]
+        title, *lines = node_lines(self.folding.recorded, x, overlay.size(x))
+        if group.kind == "repeat" and x.op is not None:
+            title = op_name(x)  # of all rounds
+        lines = [overlay.titles.get(id(x), title), *lines]
+        pair: tuple[str, ...] = ()
+        if id(x) in overlay.gradients:
+            pair = f"data {brief(x)}", f"grad {brief(overlay.gradients[id(x)])}"
+        elif overlay.values and brief(x):
+            lines.append(_equal(x))
         style = [KINDS[kind], *self._fading({id(x)})]
         if id(x) in overlay.states:
             style.append(STATES[overlay.states[id(x)]])
         if x is self.folding.recorded.output:
             style.append("peripheries=2")
-        return _statement(name, kind, lines, style)
+        room = overlay.room.get(id(x), 0)
+        return _statement(name, kind, lines, style, pair, overlay.notes.get(id(x), ""), room)
 
     def _constant(self, name: str, node: Tensor, position: int) -> str:
-        lines = constant_lines(node, position)
-        if self.overlay.values and len(lines) > 1:
-            lines = [*lines, f"= {short(node.inputs[position])}"]
+        x = node.inputs[position]
+        lines = constant_lines(self.folding.recorded, node, position, self.overlay.size(x))
+        if self.overlay.values and len(lines) > 1 and brief(x):
+            lines = [*lines, _equal(x)]
         return _statement(name, "constant", lines, [KINDS["constant"], *self._fading({id(node)})])
 
     def _box(self, group: Group) -> str:
@@ -141,7 +174,9 @@ class _Writer:
         parameters = self.folding.count_parameters(group)
         if parameters:
             inside += f", {count(parameters, 'parameter')}"
-        lines = filter(None, [group.title, group.note, *map(size, self.folding.find_outputs(group)), inside])
+        lines = filter(
+            None, [group.title, group.note, *map(self.overlay.size, self.folding.find_outputs(group)), inside]
+        )
         style = [KINDS[group.kind], *self._fading(ids)]
         states = {self.overlay.states.get(i) for i in ids}
         style += [STATES[state] for state in STATES if state in states][:1]  # the first says most
@@ -170,35 +205,56 @@ class _Writer:
         back = [overlay.back[id(x), i] for x, i in arrow.uses if (id(x), i) in overlay.back]
         if back:
             style.append(f'dir=both color="{PAGE}:{BACKWARD}" arrowtail=vee class="tg-back"')
-            norms = [norm for norm in back if norm is not None]
-            if norms:
-                low, high = f"{min(norms):.3g}", f"{max(norms):.3g}"
-                style.append(f"label={_tag(low if low == high else f'{low} … {high}')}")
+            ordered = sorted((g for g in back if g is not None), key=norm)
+            if ordered:
+                shown = dict.fromkeys(brief(g) for g in (ordered[0], ordered[-1]))
+                style.append(f"label={_tag(' … '.join(shown))}")
         return f"  {arrow.source} -> {arrow.target}" + (f" [{' '.join(style)}]" if style else "")
 
 
-def _statement(name: str, kind: str, lines: Iterable[str], style: list[str]) -> str:
+def _statement(
+    name: str,
+    kind: str,
+    lines: Iterable[str],
+    style: list[str],
+    pair: tuple[str, ...] = (),
+    note: str = "",
+    room: int = 0,
+) -> str:
+    """A node with its lines of text; under them two cells side by side, and a note with room for it."""
     first, *rest = map(_escape, lines)
     label = f"<B>{first}</B>" + "".join(f'<BR/><FONT POINT-SIZE="10">{line}</FONT>' for line in rest)
     if kind == "constant":
         label = f'<FONT POINT-SIZE="10">{"<BR/>".join([first, *rest])}</FONT>'
+    if pair or room:
+        rows = [f'<TR><TD COLSPAN="{max(len(pair), 1)}">{label}</TD></TR>']
+        if pair:
+            cells = "<VR/>".join(f'<TD><FONT POINT-SIZE="10">{_escape(x)}</FONT></TD>' for x in pair)
+            rows.append(f"<HR/><TR>{cells}</TR>")
+        if room:
+            text = f'<FONT POINT-SIZE="10">{_escape(note) or "&#160;"}</FONT>'
+            rows.append(f'<TR><TD WIDTH="{room * LETTER + 4}">{text}</TD></TR>')
+        label = f'<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="0" CELLPADDING="3">{"".join(rows)}</TABLE>'
     return f'{name} [label=<{label}> {" ".join(style)} class="tg-{kind}"]'
 
 
-def _cluster_label(group: Group) -> str:
+def _equal(x: Any) -> str:
+    shown = brief(x)
+    return shown if as_array(x).size > FEW else f"= {shown}"
+
+
+def _write_title(group: Group) -> str:
+    note = "the first is shown" if group.kind == "repeat" else group.note
     label = f"<B>{_escape(group.title)}</B>"
-    if group.kind == "repeat":
-        label += ' <FONT POINT-SIZE="10">the first is shown</FONT>'
-    elif group.note:
-        label += f' <FONT POINT-SIZE="10" COLOR="{FAINT}">{_escape(group.note)}</FONT>'
-    # Room on the right, for the arrow that comes in from above lies over the label.
-    return f"<{label}{'&#160;' * 20}>"
+    if note:
+        label += f'<BR/><FONT POINT-SIZE="10" COLOR="{FAINT}">{_escape(note)}</FONT>'
+    return f"<{label}>"
 
 
 def _tag(text: str) -> str:
     """A label on a white ground, for edges lie on the page, whatever its colour."""
     return (
-        '<<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="0" CELLPADDING="1"><TR><TD BGCOLOR="white">'
+        '<<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="4" CELLPADDING="1"><TR><TD BGCOLOR="white">'
         f'<FONT COLOR="#a34700">{_escape(text)}</FONT></TD></TR></TABLE>>'
     )
 

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
+
+import numpy as np
 
 from tensorgrad.core import Tensor
 from tensorgrad.core.checks import NDArray, is_integer
 from tensorgrad.graph.drawing.dot import Overlay, write_dot
 from tensorgrad.graph.drawing.folding import Folding
 from tensorgrad.graph.drawing.graphviz import lay_out, strip_svg
+from tensorgrad.graph.recorded import Recorded
 from tensorgrad.graph.steps import BackwardStep, BackwardSteps, backward_steps
-from tensorgrad.graph.values import norm, short
+from tensorgrad.graph.values import brief
 from tensorgrad.graph.zeros import rehearse
 
-__all__ = ["Drawing", "draw"]
+__all__ = ["Drawing", "draw", "draw_steps"]
 
 MOST = 500  # nodes that a reader, and dot, can take in
+ROWS = 2, 3  # of zeros, on which layers are tried
 
 
 class Drawing:
@@ -68,7 +72,7 @@ def draw(
     depth: int | None = None,
     repeats: bool = True,
     values: bool = False,
-    gradients: Literal["direction", "norms"] | None = None,
+    gradients: Literal["direction", "norms", "values"] | None = None,
     highlight: Tensor | str | None = None,
     step: int | None = None,
     rankdir: Literal["TB", "LR", "BT", "RL"] = "TB",
@@ -86,7 +90,8 @@ def draw(
     Parameters
     ----------
     thing : Tensor or Layer
-        A layer is copied, in the mode it is in, and the copy applied to two rows of zeros.
+        A layer is copied, in the mode it is in, and the copy applied to rows of zeros; their number is drawn
+        as N.
     input_shape : tuple of int, for a layer
         Without the batch, as in `Network.summary`.
     depth : int, optional
@@ -94,16 +99,18 @@ def draw(
     repeats : bool
         Draw the rounds of a loop, or of equal layers, once, in a dashed frame with their number.
     values : bool
-        Write the values on the nodes: few as they are, many as their norm.
-    gradients : "direction" or "norms", optional
-        A second arrow along each edge that a gradient comes back along; with "norms", the Euclidean norm of
-        what comes (where one arrow stands for several uses, the least and the largest). The walk is that of
-        `backward_steps`, which needs a scalar and leaves ``.grad`` alone.
+        Write the values on the nodes: up to four as they are, more as their norm.
+    gradients : "direction", "norms" or "values", optional
+        A second arrow along each edge that a gradient comes back along; with "norms", what comes: up to four
+        numbers as they are, the Euclidean norm of more (where one arrow stands for several uses, the least
+        and the largest). With "values" each node has its data and its gradient, grad, side by side. The walk
+        is that of `backward_steps`, which needs a scalar and leaves ``.grad`` alone.
     highlight : Tensor or str, optional
         A tensor in the graph, or the name of one or several: what depends on it stands out, the rest fades.
     step : int, optional
         The state of the walk back after so many steps: the op just taken, those done, and what waits with the
-        cotangent that has come to it so far. Repeats are drawn in full then.
+        cotangent that has come to it so far. Repeats are drawn in full then. All steps have one layout; see
+        `draw_steps`.
     rankdir : str
         Where the arrows go: "TB" from top to bottom, "LR" from left to right, "BT", "RL".
     limit : int
@@ -125,9 +132,11 @@ def draw(
         raise ValueError(f"draw: expected depth to be an integer of at least 0, got {depth!r}")
     if rankdir not in ("TB", "LR", "BT", "RL"):
         raise ValueError(f"draw: expected rankdir to be TB, LR, BT or RL, got {rankdir!r}")
-    if gradients not in (None, "direction", "norms"):
-        raise ValueError(f'draw: expected gradients to be "direction" or "norms", got {gradients!r}')
-    output, layer = _record(thing, input_shape)
+    if gradients not in (None, "direction", "norms", "values"):
+        raise ValueError(
+            f'draw: expected gradients to be "direction", "norms" or "values", got {gradients!r}'
+        )
+    output, shapes, layer = _record(thing, input_shape)
     folding = Folding(output, depth, repeats and step is None)
     del layer
     drawn = folding.count_nodes()
@@ -137,35 +146,104 @@ def draw(
             "depth=0 or 1, draw an earlier tensor, or pass a larger limit"
         )
     nodes = folding.recorded.nodes
-    overlay = Overlay(values=values)
+    overlay = Overlay(values=values, shapes=shapes)
     if highlight is not None:
         overlay.influenced = _find_influenced(nodes, _look_up(nodes, highlight, thing))
     if gradients == "direction":
         overlay.back = _find_directions(folding.recorded.results)
-    if gradients == "norms" or step is not None:
+    if gradients in ("norms", "values") or step is not None:
         steps = backward_steps(output)
         if gradients == "norms":
-            overlay.back = _find_arrivals(steps, norms=True)
+            overlay.back = _find_arrivals(steps, shown=True)
+        elif gradients == "values":
+            overlay.gradients = {id(x): g for x, g in steps.gradients}
+            overlay.gradients |= {id(each.output): each.incoming for each in steps}
+            overlay.values = True
         if step is not None:
             _lay_over(overlay, steps, step)
     return Drawing(write_dot(folding, overlay, rankdir))
 
 
-def _record(thing: Any, input_shape: tuple[int, ...] | None) -> tuple[Tensor, Any]:
-    """The tensor whose graph is drawn, and the copy of the layer that made it, which knows the names."""
+def draw_steps(output: Tensor, path: str | os.PathLike[str], **options: Any) -> list[Path]:
+    """Write the walk back as pictures, one for each step of `backward_steps`, all in one layout.
+
+    They are what `draw` gives with ``step=0``, 1, ..., and can be flipped through as slides.
+
+    Parameters
+    ----------
+    output : Tensor
+        A scalar.
+    path : path
+        ``walk.svg`` gives ``walk-00.svg``, ``walk-01.svg``, ...; other endings are those of `Drawing.render`.
+        A path without an ending is a folder, which is made, and gets ``step-00.svg``, ...
+    options
+        Those of `draw`, but for ``step``.
+
+    Returns
+    -------
+    list of pathlib.Path
+        The files, in order.
+
+    Raises
+    ------
+    TypeError, ValueError, RuntimeError
+        As `draw` and `Drawing.render` do.
+
+    >>> x = tg.Tensor(3.0, requires_grad=True, name="x")
+    >>> [path.name for path in tg.draw_steps(tg.exp(x) * x, "walk.dot")]
+    ['walk-00.dot', 'walk-01.dot', 'walk-02.dot']
+    """
+    count = len(backward_steps(output))
+    drawings = [draw(output, step=k, **options) for k in range(count + 1)]
+    path = Path(path)
+    if not path.suffix:
+        path.mkdir(parents=True, exist_ok=True)
+        path = path / "step.svg"
+    names = (f"{path.stem}-{k:0{max(2, len(str(count)))}}{path.suffix}" for k in range(count + 1))
+    return [drawing.render(path.with_name(name)) for drawing, name in zip(drawings, names, strict=True)]
+
+
+def _record(thing: Any, input_shape: tuple[int, ...] | None) -> tuple[Tensor, dict[int, str], Any]:
+    """The tensor whose graph is drawn, shapes with N in them, and the layer's copy, which knows the names."""
     if isinstance(thing, Tensor):
         if input_shape is not None:
             raise ValueError("draw: input_shape is for a layer; a Tensor has its graph already")
-        return thing, None
+        return thing, {}, None
     if not hasattr(thing, "named_parameters"):
         raise TypeError(f"draw: expected a Tensor or a Layer, got a {type(thing).__name__}")
     if input_shape is None:
         raise ValueError(f"draw: a {type(thing).__name__} needs input_shape, the shape of one input")
-    with rehearse(thing, tuple(input_shape), 2) as (layer, zeros):
+    (out, layer), (more, _) = (_rehearse(thing, tuple(input_shape), rows) for rows in ROWS)
+    return out, dict(_find_shapes(Recorded(out), Recorded(more))), layer
+
+
+def _rehearse(thing: Any, input_shape: tuple[int, ...], rows: int) -> tuple[Tensor, Any]:
+    with rehearse(thing, input_shape, rows) as (layer, zeros):
         out = layer(zeros)
     if not isinstance(out, Tensor):
         raise TypeError(f"draw: expected {type(thing).__name__} to give a Tensor, got a {type(out).__name__}")
     return out, layer
+
+
+def _find_shapes(graph: Recorded, other: Recorded) -> Iterator[tuple[int, str]]:
+    """The shapes in a graph for batches of N, by id, from those of two graphs for batches of `ROWS`."""
+    if [x.op for x in graph.nodes] != [x.op for x in other.nodes]:
+        return  # the layer does something else for another batch
+    for x, y in zip(graph.nodes, other.nodes, strict=True):
+        pairs = [(x, y), *zip(x.inputs, y.inputs, strict=True)]
+        for a, b in pairs:
+            if np.ndim(a) and np.ndim(a) == np.ndim(b):
+                lengths = ", ".join(map(_tell_length, a.shape, b.shape))
+                yield id(a), f"({lengths}{',' * (a.ndim == 1)}) {a.dtype}"
+
+
+def _tell_length(a: int, b: int) -> str:
+    """A length that is ``a`` and ``b`` for batches of `ROWS`, in terms of N."""
+    each, rest = (b - a) // (ROWS[1] - ROWS[0]), (b - a) % (ROWS[1] - ROWS[0])
+    fixed = a - each * ROWS[0]
+    if not each or rest:
+        return str(a)
+    return f"{each if each != 1 else ''}N" + (f" {'+' if fixed > 0 else '-'} {abs(fixed)}" if fixed else "")
 
 
 def _look_up(nodes: list[Tensor], wanted: Tensor | str, thing: Any) -> list[Tensor]:
@@ -196,7 +274,7 @@ def _find_influenced(nodes: list[Tensor], sources: list[Tensor]) -> set[int]:
     return found
 
 
-def _find_directions(results: list[Tensor]) -> dict[tuple[int, int], float | None]:
+def _find_directions(results: list[Tensor]) -> dict[tuple[int, int], NDArray | None]:
     """The edges along which a gradient can come back."""
     return {
         (id(node), i): None
@@ -207,10 +285,10 @@ def _find_directions(results: list[Tensor]) -> dict[tuple[int, int], float | Non
     }
 
 
-def _find_arrivals(steps: Iterable[BackwardStep], *, norms: bool) -> dict[tuple[int, int], float | None]:
+def _find_arrivals(steps: Iterable[BackwardStep], *, shown: bool) -> dict[tuple[int, int], NDArray | None]:
     """The edges along which a gradient came back in some steps."""
     return {
-        (id(step.output), i): norm(g) if norms else None
+        (id(step.output), i): g if shown else None
         for step in steps
         for i, g in enumerate(step.outgoing)
         if g is not None
@@ -222,14 +300,16 @@ def _lay_over(overlay: Overlay, steps: BackwardSteps, k: int) -> None:
     if not (is_integer(k) and 0 <= k <= len(steps)):
         raise ValueError(f"draw: expected step to be an integer from 0 to {len(steps)}, got {k!r}")
     overlay.states = {id(step.output): "done" for step in steps[:k]}
+    for number in range(len(steps) + 1):
+        notes = {id(tensor): f"g = {brief(g)}" for tensor, g in steps.waiting(number)}
+        if number:
+            taken = steps[number - 1]
+            notes[id(taken.output)] = f"step {number}: g = {brief(taken.incoming)}"
+        for key, note in notes.items():  # so that the layout is the same after each step
+            overlay.room[key] = max(len(note), overlay.room.get(key, 0))
+        if number == k:
+            overlay.notes = notes
+    overlay.states |= {id(tensor): "waiting" for tensor, _ in steps.waiting(k)}
     if k:
         overlay.states[id(steps[k - 1].output)] = "taken"
-        overlay.notes[id(steps[k - 1].output)] = [f"step {k}: {_write_cotangent(steps[k - 1].incoming)}"]
-    for tensor, g in steps.waiting(k):
-        overlay.states[id(tensor)] = "waiting"
-        overlay.notes[id(tensor)] = [_write_cotangent(g)]
-    overlay.back = {**_find_arrivals(steps[:k], norms=False), **overlay.back}
-
-
-def _write_cotangent(g: NDArray) -> str:
-    return f"g = {short(g)}" if g.size <= 4 else f"‖g‖ = {norm(g):.3g}"
+    overlay.back = {**_find_arrivals(steps[:k], shown=False), **overlay.back}

@@ -9,7 +9,7 @@ from itertools import takewhile
 
 from tensorgrad.core import Parameter, Tensor
 from tensorgrad.graph.drawing.repeats import Repeats
-from tensorgrad.graph.recorded import Group, Part, Recorded, constants_in, leaf_kind, results_in
+from tensorgrad.graph.recorded import Group, Part, Recorded, results_in
 
 
 @dataclass
@@ -45,7 +45,7 @@ class Folding:
     def __init__(self, output: Tensor, depth: int | None, repeats: bool) -> None:
         self.recorded = Recorded(output)
         self.graph = self.recorded.clusters
-        self._repeats = Repeats(self.recorded.users)
+        self._repeats = Repeats(self.recorded)
         if repeats:
             self._repeats.fold(self.graph)
         self.boxes: set[Group] = set()
@@ -77,7 +77,7 @@ class Folding:
 
     def ends(self, node: Tensor, i: int) -> tuple[str, str, int] | None:
         """Where the arrow from an op's input begins and ends, and which it is of those in between, if any."""
-        x, target = node.inputs[i], self.find_drawn(node)
+        x, target = self.recorded.inputs(node)[i], self.find_drawn(node)
         name = self.ids[id(target)]
         if not isinstance(x, Tensor):
             return None if x is None or isinstance(target, Group) else (f"{name}c{i}", name, i)
@@ -87,9 +87,9 @@ class Folding:
         return None if source is target else (self.ids[id(source)], name, -1)
 
     def find_only_user(self, leaf: Tensor, group: Group) -> Tensor | None:
-        """The drawn op that alone reads a parameter or buffer, if both stand in ``group``."""
+        """The drawn op that alone reads what a layer has, if both stand in ``group``."""
         users = {id(user): user for user in map(self.find_drawn, self.recorded.users[id(leaf)])}
-        if leaf_kind(leaf) == "input" or len(users) != 1:
+        if self.recorded.kind_of(leaf) == "input" or len(users) != 1:
             return None
         (user,) = users.values()
         return user if isinstance(user, Tensor) and self._around[id(user)][-1] is group else None
@@ -112,7 +112,7 @@ class Folding:
     def count_nodes(self) -> int:
         """How many nodes are drawn."""
         drawn = (node for node in self.recorded.results if self.find_drawn(node) is node)
-        return len(self.ids) + sum(len(constants_in(node)) for node in drawn)
+        return len(self.ids) + sum(len(self.recorded.constants_in(node)) for node in drawn)
 
     def _locate(self, group: Group, around: list[Group], depth: int | None) -> None:
         level = sum(outer.kind in ("layer", "vjp") for outer in around)
@@ -128,13 +128,13 @@ class Folding:
                 self._locate(part, [*around, part], depth)
 
     def _place_leaves(self) -> None:
-        """Parameters and buffers go into the innermost group around all who read them, inputs outside."""
+        """What layers have goes into the innermost group around all who read it, inputs outside."""
         for leaf in self.recorded.leaves:
             if self._repeats.first(leaf) is not leaf:
                 continue
             around = [self.graph]
             own = id(leaf) in self._repeats.own_leaves
-            if own or leaf_kind(leaf) != "input":
+            if own or self.recorded.kind_of(leaf) != "input":
                 users = map(self._repeats.first, self.recorded.users[id(leaf)])
                 levels = zip(*(self._around[id(user)] for user in users), strict=False)
                 around = [group for group, *others in levels if all(other is group for other in others)]

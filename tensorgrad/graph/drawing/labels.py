@@ -8,32 +8,28 @@ from typing import Any
 import numpy as np
 
 from tensorgrad.core import Tensor
-from tensorgrad.graph.formulas import argument_names
-from tensorgrad.graph.recorded import leaf_kind, op_name
-from tensorgrad.graph.values import number, size
+from tensorgrad.graph.recorded import Recorded
+from tensorgrad.graph.values import size
 
 
-def op_lines(node: Tensor) -> list[str]:
-    """Op, name if it has one, params worth seeing, shape and dtype."""
-    params = ", ".join(list_params(node))
-    lines = [op_name(node), _cut(str(node.name or ""), 80), _cut(params, 60), size(node)]
-    return [line for line in lines if line]
+def node_lines(graph: Recorded, x: Tensor, shape: str) -> list[str]:
+    """Of a result the op, the name if it has one, the params worth seeing; of a leaf the name; the shape.
+
+    The count of a parameter comes last.
+    """
+    name = _cut(graph.names[id(x)], 80)
+    if x.op is not None:
+        lines = [graph.title_of(x), name if x.name else "", _cut(", ".join(list_params(x)), 60), shape]
+        return [line for line in lines if line]
+    kind = graph.kind_of(x)
+    return [name, shape, count(x.size, kind)] if kind == "parameter" else [name, shape]
 
 
-def leaf_lines(leaf: Tensor, path: str | None = None) -> list[str]:
-    """A path if it is given, else name or kind; shape and dtype, and the count of a parameter."""
-    kind = leaf_kind(leaf)
-    lines = [_cut(str(path or leaf.name or kind), 80), size(leaf)]
-    return [*lines, count(leaf.size, kind)] if kind == "parameter" else lines
-
-
-def constant_lines(node: Tensor, position: int) -> list[str]:
-    """A number as it is; an array by what the op calls it, if that is a word, its shape and dtype."""
+def constant_lines(graph: Recorded, node: Tensor, position: int, shape: str | None = None) -> list[str]:
+    """A number as it is; the word for an array, its shape and dtype."""
     x = node.inputs[position]
-    if isinstance(x, np.ndarray) and x.ndim and node.op is not None:
-        name = argument_names(node.op, len(node.inputs))[position]
-        return [name if len(name) > 2 and name.isidentifier() else "array", size(x)]
-    return [number(x.item()) if isinstance(x, (np.ndarray, np.generic)) else _cut(f"{x!r}", 24)]
+    name = _cut(graph.name_of_input(node, position), 24)
+    return [name, shape or size(x)] if isinstance(x, np.ndarray) and x.ndim else [name]
 
 
 def count(n: int, what: str) -> str:

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tensorgrad.graph.drawing.folding import Folding
-from tensorgrad.graph.drawing.labels import constant_lines, leaf_lines, op_lines
-from tensorgrad.graph.recorded import constants_in, leaf_kind
+from tensorgrad.graph.drawing.labels import constant_lines, node_lines
+from tensorgrad.graph.values import size
 
 LETTER, LINE, MARGIN, GAP = 7.0, 15, 8, 44  # pixels
 SVG = "http://www.w3.org/2000/svg"
@@ -86,13 +86,14 @@ def _read(folding: Folding, titles: Mapping[int, str]) -> tuple[dict[str, _Box],
     """The nodes by their ids, what is used before its users, and the edges between them."""
     boxes: dict[str, _Box] = {}
     edges = []
-    for node in folding.recorded.nodes:
+    graph = folding.recorded
+    for node in graph.nodes:
         name = folding.ids[id(node)]
-        for i, _ in constants_in(node):
-            boxes[f"{name}c{i}"] = _Box("constant", constant_lines(node, i))
-        _, *lines = op_lines(node) if node.op else leaf_lines(node)
-        title = titles[id(node)]
-        boxes[name] = _Box("op" if node.op else leaf_kind(node), "\n".join([title, *lines]).split("\n"))
+        for i, _ in graph.constants_in(node):
+            boxes[f"{name}c{i}"] = _Box("constant", constant_lines(graph, node, i))
+        _, *lines = node_lines(graph, node, size(node))
+        words = "\n".join([titles[id(node)], *lines]).split("\n")
+        boxes[name] = _Box("op" if node.op else graph.kind_of(node), words)
         edges += [ends[:2] for i in range(len(node.inputs)) if (ends := folding.ends(node, i))]
     return boxes, edges
 

@@ -16,11 +16,11 @@ from tensorgrad.core.checks import NDArray
 from tensorgrad.graph.drawing.dot import Overlay, write_dot
 from tensorgrad.graph.drawing.folding import Folding
 from tensorgrad.graph.drawing.graphviz import lay_out, strip_svg
-from tensorgrad.graph.drawing.labels import constant_lines, list_params
+from tensorgrad.graph.drawing.labels import list_params
 from tensorgrad.graph.drawing.pictures import Pictures
 from tensorgrad.graph.drawing.plain_layout import write_svg
 from tensorgrad.graph.formulas import argument_names
-from tensorgrad.graph.recorded import constants_in, op_name
+from tensorgrad.graph.recorded import op_name
 from tensorgrad.graph.steps import BackwardStep, BackwardSteps, backward_steps
 from tensorgrad.graph.values import long, size
 
@@ -142,9 +142,9 @@ class _Script:
         """All of it, as it goes into the page."""
         leaves = [self._ids[id(x)] for x in self._graph.leaves]
         constants = {
-            f"{self._ids[id(node)]}c{i}": self._entry("title", constant_lines(node, i)[0], x)
+            f"{self._ids[id(node)]}c{i}": self._entry("title", self._graph.name_of_input(node, i), x)
             for node in self._graph.results
-            for i, x in constants_in(node)
+            for i, x in self._graph.constants_in(node)
         }
         nodes = {self._ids[id(x)]: self._entry("title", self._names[id(x)], x) for x in self._graph.nodes}
         frames = [self._start(), *map(self._forward, self._graph.results), *self._backward()]
@@ -198,13 +198,14 @@ class _Script:
     def _forward(self, node: Tensor) -> dict[str, Any]:
         assert node.op is not None
         arguments = argument_names(node.op, len(node.inputs))
-        inputs = {i: self._name_input(node, i) for i, x in enumerate(node.inputs) if x is not None}
+        inputs = {i: self._graph.name_of_input(node, i) for i, x in enumerate(node.inputs) if x is not None}
         rows = [self._entry("name", f"{arguments[i]} = {name}", node.inputs[i]) for i, name in inputs.items()]
+        read = [*inputs.values(), *list_params(node)]
         return self._frame(
             "forward",
-            op_name(node),
+            self._names[id(node)],
             [*rows, self._entry("name", "out", node)],
-            call=f"out = {op_name(node)}({', '.join([*inputs.values(), *list_params(node)])})",
+            call=f"{self._names[id(node)]} = {op_name(node)}({', '.join(read)})",
             node=self._ids[id(node)],
             edges=self._edges_to(node, inputs),
         )
@@ -230,7 +231,7 @@ class _Script:
                 rows.append(self._send(step, i, g, held[id(x)]))
             yield self._frame(
                 "backward",
-                f"vjp of {op_name(step.output)}",
+                f"vjp of {step.name}",
                 rows,
                 node=self._ids[id(step.output)],
                 op=True,
@@ -246,17 +247,13 @@ class _Script:
         summed = ", summed over what was broadcast" if step.was_broadcast(i) else ""
         return self._entry(
             "name",
-            f"to {step.arguments[i]} = {self._name_input(step.output, i)}",
+            f"to {self._graph.name_of_input(step.output, i)}",
             g,
             step.inputs[i],
             formula=f"{step.formulas[i]}{summed}",
             node=self._ids[id(step.inputs[i])],
             total=self._show(total, step.inputs[i]),
         )
-
-    def _name_input(self, node: Tensor, i: int) -> str:
-        x = node.inputs[i]
-        return self._names[id(x)] if isinstance(x, Tensor) else constant_lines(node, i)[0]
 
     def _edges_to(self, node: Tensor, places: Iterable[int]) -> list[str]:
         """The titles of the arrows into a node from its inputs at some places."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from tensorgrad.core import Parameter, Tensor
 from tensorgrad.graph.drawing.labels import list_params
-from tensorgrad.graph.recorded import Group, Part, op_name, results_in, tensors_in
+from tensorgrad.graph.recorded import Group, Part, Recorded, op_name, results_in
 
 LONGEST = 128  # parts in a round
 HIDDEN = 8  # results that folding must hide to be worth while
@@ -30,8 +30,8 @@ class Repeats:
         The ids of leaves that are drawn for those that the other rounds have of their own.
     """
 
-    def __init__(self, users: dict[int, list[Tensor]]) -> None:
-        self._users = users  # the ops that read a tensor, by its id
+    def __init__(self, graph: Recorded) -> None:
+        self._graph = graph
         self._first: dict[int, Tensor] = {}
         self.own_leaves: set[int] = set()
         self._codes: dict[Hashable, int] = {}
@@ -56,7 +56,7 @@ class Repeats:
         """Fold the stretches with the shortest rounds; whether there were any."""
         parts = group.parts
         codes = np.array([self._code(part) for part in parts])
-        level = _Level(parts)
+        level = _Level(self._graph, parts)
         for length in range(1, min(LONGEST, len(parts) // 3) + 1):
             found = self._find_stretches(level, codes, length)
             if found:
@@ -119,7 +119,7 @@ class Repeats:
 
     def _belongs(self, level: _Level, leaf: Tensor, start: int, length: int) -> bool:
         """Whether only the parts of the round that begins at ``start`` read a leaf."""
-        places = [level.place.get(id(user)) for user in self._users[id(leaf)]]
+        places = [level.place.get(id(user)) for user in self._graph.users[id(leaf)]]
         return all(place is not None and start <= place[0] < start + length for place in places)
 
     def _make_repeat(self, level: _Level, start: int, length: int, count: int) -> Group:
@@ -128,7 +128,8 @@ class Repeats:
         for results in others:
             for x, first in zip(results, firsts, strict=True):
                 self._first[id(x)] = first
-                for leaf, drawn in zip(tensors_in(x), tensors_in(first), strict=True):
+                leaves = map(self._graph.tensors_in, (x, first))
+                for leaf, drawn in zip(*leaves, strict=True):
                     if leaf.op is None and drawn.op is None and leaf is not drawn:
                         self._first.setdefault(id(leaf), drawn)
                         self.own_leaves.add(id(drawn))
@@ -142,7 +143,7 @@ class Repeats:
                 key: Hashable = (part.kind, part.note, len(part.rounds), inside)
             else:
                 params = tuple(list_params(part, without=("index",)))
-                inputs = tuple(_look(x) for x in part.inputs)
+                inputs = tuple(map(_look, self._graph.inputs(part)))
                 key = (op_name(part), part.name, part.shape, part.dtype.str, params, inputs)
             self._code_of[id(part)] = self._codes.setdefault(key, len(self._codes))
         return self._code_of[id(part)]
@@ -151,8 +152,8 @@ class Repeats:
 class _Level:
     """The parts of one group, with what they read and where each result stands."""
 
-    def __init__(self, parts: list[Part]) -> None:
-        self.parts = parts
+    def __init__(self, graph: Recorded, parts: list[Part]) -> None:
+        self._graph, self.parts = graph, parts
         self._reads: dict[int, list[Tensor]] = {}
         self.place = {
             id(x): (i, offset) for i, part in enumerate(parts) for offset, x in enumerate(results_in(part))
@@ -162,7 +163,7 @@ class _Level:
         """The tensors that part ``i`` reads, in a fixed order."""
         if i not in self._reads:
             nodes = results_in(self.parts[i], hidden=False)
-            self._reads[i] = [x for node in nodes for x in tensors_in(node)]
+            self._reads[i] = [x for node in nodes for x in self._graph.tensors_in(node)]
         return self._reads[i]
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from tensorgrad.graph.native.code import Term, Words
-from tensorgrad.graph.native.program import Elementwise
+from tensorgrad.graph.native.plan import UnwritableError, Value
+from tensorgrad.graph.native.program import Elementwise, Program
 
 
 def write_as(text: str, kinds: str = "f") -> Elementwise:
@@ -18,15 +22,64 @@ def call(name: str) -> Elementwise:
     return Elementwise(lambda words, *terms, **options: words.call(name, *terms, *options.values()), "f")
 
 
+class Sum(Elementwise):
+    """Of real numbers a text; of whole numbers a function of the prelude, which tells of too large ones."""
+
+    def __init__(self, text: str, name: str) -> None:
+        def write(words: Words, *terms: Term) -> str:
+            if words.kind == "f":
+                return text.format(*terms)
+            return words.call_plainly(name, *(words.literal(0), *terms)[-2:])
+
+        super().__init__(write, "fi")
+
+    def __call__(self, program: Program, value: Value, *arguments: Any, **options: Any) -> None:
+        require_wide(program, value)
+        super().__call__(program, value, *arguments, **options)
+
+
+class Cast(Elementwise):
+    """As another kind of number."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda words, x, dtype: words.convert(x, words.kind))
+
+    def __call__(self, program: Program, value: Value, *arguments: Any, **options: Any) -> None:
+        require_wide(program, value)
+        super().__call__(program, value, *arguments, **options)
+
+
+def require_wide(program: Program, value: Value) -> None:
+    """UnwritableError for integers of fewer bits than the program's, or unsigned ones: NumPy's would wrap."""
+    dtype = value.tensor.dtype
+    if value.kind == "i" and (dtype.kind == "u" or dtype.itemsize < program.dtype.itemsize):
+        raise UnwritableError(value.describe())
+
+
 def compare(symbol: str) -> Elementwise:
     """As a comparison: -1 where it holds, in lanes and elsewhere, so that it is a mask of bits."""
 
     def write(words: Words, *terms: Term) -> str:
         kind = "f" if any(term.kind == "f" for term in terms) else "i"
+        if kind == "f" and words.dtype == np.float32 and any(map(_is_whole, terms)):
+            return compare_in_double(words, symbol, terms)
         x, y = (words.spread(words.convert(term, kind)) for term in terms)
         return f"({x} {symbol} {y})" if words.laned else f"(-({x} {symbol} {y}))"
 
     return Elementwise(write)
+
+
+def _is_whole(term: Term) -> bool:
+    return term.kind == "i" and term.origin is None
+
+
+def compare_in_double(words: Words, symbol: str, terms: Sequence[Term]) -> str:
+    """As NumPy compares whole numbers with real ones: not all of them are numbers in single precision."""
+    numbers = [term if term.origin is None else Term(repr(float(term.origin)), False, "f") for term in terms]
+    if not words.laned:
+        return f"(-((double){numbers[0]} {symbol} (double){numbers[1]}))"
+    doubles = (f"in_double({term})" if term.laned else f"(double){term}" for term in numbers)
+    return f"__builtin_convertvector({f' {symbol} '.join(doubles)}, W)"
 
 
 def choose(words: Words, condition: Term, x: Term, y: Term) -> str:
@@ -72,9 +125,9 @@ RENAMED = {
 ELEMENTWISE: dict[str, Elementwise] = {
     **{name: call(name) for name in CALLED.split()},
     **{op: call(name) for op, name in RENAMED.items()},
-    "add": write_as("({} + {})", "fi"), "subtract": write_as("({} - {})", "fi"),
+    "add": Sum("({} + {})", "add"), "subtract": Sum("({} - {})", "sub"),
     "multiply": write_as("({} * {})"), "divide": write_as("({} / {})"),
-    "negative": write_as("(-{})", "fi"), "positive": write_as("{}", "fi"), "identity": write_as("{}", "fib"),
+    "negative": Sum("(-{})", "sub"), "positive": write_as("{}", "fi"), "identity": write_as("{}", "fib"),
     "normalize": write_as("(({} - {}) * {} + {})"),
     "equal": compare("=="), "not_equal": compare("!="), "less": compare("<"), "less_equal": compare("<="),
     "greater": compare(">"), "greater_equal": compare(">="),
@@ -82,6 +135,6 @@ ELEMENTWISE: dict[str, Elementwise] = {
     "logical_xor": write_as("({} ^ {})", "b"), "logical_not": write_as("(~{})", "b"),
     "isnan": Elementwise(lambda words, x: ELEMENTWISE["not_equal"].write(words, x, x)),
     "isfinite": Elementwise(is_finite), "nan_to_num": Elementwise(nan_to_num, "f"),
-    "astype": Elementwise(lambda words, x, dtype: words.convert(x, words.kind)),
+    "astype": Cast(),
     "where": Elementwise(choose), "gate": Elementwise(gate, "f"), "gelu": Elementwise(gelu, "f"),
 }  # fmt: skip

@@ -111,7 +111,7 @@ def _follow(
 
 roll = move(np.roll)
 _take = move(lambda numbers, index: numbers[index])
-_slice = view_as(lambda x, index: x[index])
+_slice = view_as(lambda x, index: x[index])  # which is no number, for it has an ellipsis
 
 
 def getitem(program: Program, value: Value, x: Value, *, index: Any) -> None:
@@ -119,19 +119,27 @@ def getitem(program: Program, value: Value, x: Value, *, index: Any) -> None:
     if any(isinstance(part, Tensor) for part in parts):
         _look_up(program, value, x, parts)
     elif all(part is None or part is Ellipsis or type(part) in (int, slice) for part in parts):
-        _slice(program, value, x, index=index)
+        _slice(program, value, x, index=parts if Ellipsis in parts else (*parts, Ellipsis))  # never a number
     else:
         _take(program, value, x, index=index)
 
 
+def _find_numbers(program: Program, parts: Sequence[Any]) -> Value:
+    """The index alone: whole numbers that a call brings."""
+    numbers: Value = program.value_of(parts[0])
+    if len(parts) > 1 or numbers.kind != "i":
+        raise UnwritableError("an index of several parts or of truth values, which a call brings")
+    return numbers
+
+
 def _look_up(program: Program, value: Value, x: Value, parts: Sequence[Any]) -> None:
     """Rows of a plain array by numbers that each sample brings: an embedding."""
-    numbers, width = program.value_of(parts[0]), math.prod(x.shape[1:])
-    require_apart(len(parts) == 1 and not x.laned, "an index that samples bring picks among samples")
+    numbers, width = _find_numbers(program, parts), math.prod(x.shape[1:])
+    require_apart(not x.laned, "an index that samples bring picks among samples")
     given = program.begin(value, f"rows of {x.name}", x, numbers, batch=numbers.batch, dense=True)
     code, to, rows, index = given
     lanes = program.lanes if value.laned else 1
-    with code.loops(n=index.view.buffer.size, l=lanes, i=width) as (n, lane, i):
+    with code.loops(n=index.view.count(), l=lanes, i=width) as (n, lane, i):
         at = f"[{lane}]" if value.laned else ""
         row = times(f"find_row({index.at(n)}{at}, {x.shape[0]})", width)
         code.put(f"{to.at(times(n, width), i)}{at} = {rows.at(row, i)};")
@@ -153,20 +161,23 @@ def scatter_add(program: Program, value: Value, x: Value, *, index: Any, shape: 
 
 def _add_up_rows(program: Program, value: Value, x: Value, parts: Sequence[Any]) -> None:
     """The gradient of an embedding: the cotangents of each sample added to the rows that it had looked up."""
-    numbers, width = program.value_of(parts[0]), math.prod(value.shape[1:])
-    alike = len(parts) == 1 and x.batch == numbers.batch
-    require_apart(alike, "an index that samples bring picks among samples")
+    numbers, width = _find_numbers(program, parts), math.prod(value.shape[1:])
+    require_apart(x.batch == numbers.batch, "an index that samples bring picks among samples")
     code, to, rows, index = program.begin(value, "sums of rows", x, numbers, dense=True, summed=x.laned)
     at, each = ("[l]", "for (int l = 0; l < count; l++)") if x.laned else ("", "")
     if not x.laned:
         code.clear(to)
-    with code.loops(n=index.view.buffer.size) as (n,), code.block(each), code.loops(i=width) as (i,):
+    with code.loops(n=index.view.count()) as (n,), code.block(each), code.loops(i=width) as (i,):
         row = times(f"find_row({index.at(n)}{at}, {value.shape[0]})", width)
         code.put(f"{to.at(row, i)} += {rows.at(times(n, width), i)}{at};")
 
 
 def concatenate(program: Program, value: Value, *arrays: Any, axis: int) -> None:
     parts, axis = [program.constant(x) for x in arrays], axis % len(value.shape)
+    if value.kind == "f":
+        parts = [program.need_real(x) for x in parts]
+    elif {x.kind for x in parts} != {value.kind}:
+        raise UnwritableError(f"{value.describe()} of {' and '.join(str(x.tensor.dtype) for x in parts)}")
     batches = {x.batch for x in parts} - {None}
     require_apart(len(batches) <= 1 and axis not in batches, "samples are joined")
     batch = batches.pop() if batches else None
@@ -193,7 +204,9 @@ class Reduction:
         across = x.laned and x.batch in axes
         require_apart(not across or self.start == "0", f"{value.name} compares samples")
         if x.kind == "i" or (x.kind == "b" and self.start != "0"):
-            raise UnwritableError(f"{value.name} of {x.tensor.dtype}")
+            raise UnwritableError(value.describe())
+        if x.kind == "b" and math.prod(x.shape) > 2 ** np.finfo(program.dtype).nmant:
+            raise UnwritableError(f"{value.describe()}, of {math.prod(x.shape)} truth values")
         value.kind = "f"  # of truth values it is how many there are
         kept = [k for k in range(len(x.shape)) if k not in axes]
         of = kept if len(kept) == len(value.shape) else range(len(x.shape))[-len(value.shape) :]
@@ -242,7 +255,6 @@ smallest = Reduction("INFINITY", "{0} = {2}_min({1}, {0});")
 
 
 def matmul(program: Program, value: Value, x: Any, y: Any) -> None:
-    x, y = program.constant(x), program.constant(y)
     rows, columns = len(x.shape) > 1, len(y.shape) > 1
     stacks = "abcdefgh"[: len(value.shape) - rows - columns]
     left = stacks[len(stacks) - len(x.shape[:-2]) :] + "mk"[not rows :]
@@ -255,13 +267,16 @@ def einsum(program: Program, value: Value, *operands: Any, subscripts: str, opti
     terms = left.split(",")
     if len(operands) != 2 or any(len({*term}) < len(term) for term in terms):
         raise UnwritableError(f"einsum of {subscripts}")
-    _contract(program, value, [*map(program.constant, operands)], terms, result)
+    _contract(program, value, operands, terms, result)
 
 
 def _contract(
-    program: Program, value: Value, arrays: Sequence[Value], terms: Sequence[str], result: str
+    program: Program, value: Value, arrays: Sequence[Any], terms: Sequence[str], result: str
 ) -> None:
     """A sum of products of two arrays with a letter for each axis; an axis of length 1 is repeated."""
+    if value.kind != "f":
+        raise UnwritableError(value.describe())
+    arrays = [program.need_real(x) for x in arrays]
     lengths, factors = dict.fromkeys(result, 1), []
     for x, letters in zip(arrays, terms, strict=True):
         view = program.need(x)

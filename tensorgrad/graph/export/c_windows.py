@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from tensorgrad.graph.native.code import Code, Words
-from tensorgrad.graph.native.plan import Value, View, add, lane_strides, times
+from tensorgrad.graph.native.plan import Value, View, add, lane_strides, require_apart, times
 from tensorgrad.graph.native.products import Factor, Product
 from tensorgrad.graph.native.program import Program
 from tensorgrad.ops.windows import Windows, slide
@@ -99,7 +99,6 @@ class Convolution:
 
     def multiply(self, factors: Sequence[Factor], order: str, result: str, bias: Any = None) -> None:
         """Write the product, in loops of some order."""
-        bias = None if bias is None else self.program.constant(bias)
         lengths = {letter: self.lengths[letter] for letter in order}
         Product(self.program, self.value, factors, lengths, result, bias)
 
@@ -135,7 +134,8 @@ def max_pool(program: Program, value: Value, x: Value, **options: Any) -> None:
 def max_pool_images(
     program: Program, value: Value, g: Value, *, images: Any, maxima: Any, **options: Any
 ) -> None:
-    x, tops = program.value_of(images), program.value_of(maxima)
+    x, tops = (program.constant(program.value_of(array)) for array in (images, maxima))
+    require_apart(g.batch == x.batch == tops.batch, f"{value.name} has images that are not of its samples")
     axes = _lay_windows(x.shape, **options)
     what = "to the first maximum of each window"
     code, out, cotangents, pixels, maxima = program.begin(value, what, g, x, tops, batch=x.batch)

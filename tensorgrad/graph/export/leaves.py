@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from tensorgrad.core import Parameter, Tensor
+from tensorgrad.core import Tensor
 from tensorgrad.core.checks import NDArray
 from tensorgrad.graph.export.names import CONSTANT, Owner
 from tensorgrad.graph.export.trace import Script, Traced, call
-from tensorgrad.graph.formulas import argument_names
-from tensorgrad.graph.recorded import Recorded
+from tensorgrad.graph.recorded import Recorded, word_for
 
 _INDEXING = ("getitem", "scatter_add")
 
@@ -32,7 +31,7 @@ class Leaves:
     """
 
     def __init__(self, script: Script, graph: Recorded, inputs: dict[str, Any]) -> None:
-        self._script, self._leaves = script, graph.leaves
+        self._script, self._graph, self._leaves = script, graph, graph.leaves
         self._given: dict[str, Traced] = {}
         self.traced: dict[int, Traced] = {}
         self._enter_inputs(inputs)
@@ -64,10 +63,8 @@ class Leaves:
     def _enter(self, leaf: Tensor) -> Traced:
         traced = None if leaf.requires_grad else self._find_input(leaf.data)
         if traced is None:
-            kind = "parameter" if isinstance(leaf, Parameter) else "tensor"
-            base = leaf.name or (kind if leaf.requires_grad else "constant")
-            traced = self._script.argument(leaf.data.copy(order="K"), None, base)
-            if base == "constant":
+            traced = self._script.argument(leaf.data.copy(order="K"), None, self._graph.names[id(leaf)])
+            if self._graph.kind_of(leaf) == "constant":
                 traced.step.owner = CONSTANT
         return traced
 
@@ -75,13 +72,12 @@ class Leaves:
         """The inputs and params of a node with arguments of the program for the arrays among them."""
         op, params = node.op, node.params
         assert op is not None
-        prefix = op.name.rstrip("_")
-        arguments = argument_names(op, len(node.inputs))
         inputs = tuple(
-            self._keep(x, f"{prefix}_{name}") for name, x in zip(arguments, node.inputs, strict=False)
+            self._keep(x, self._graph.name_of_input(node, i) if np.ndim(x) else word_for(node, i))
+            for i, x in enumerate(self._graph.inputs(node))
         )
         if op.name in _INDEXING:
-            params["index"] = self._keep(params["index"], f"{prefix}_index")
+            params["index"] = self._keep(params["index"], f"{op.name}_index")
         return inputs, params
 
     def _keep(self, x: Any, name: str) -> Any:

@@ -15,6 +15,9 @@ C needs a rule for everything that is not made of other ops. It is ``rule(progra
 - or write nothing: an op without a rule is written as what its forward is made of, if that is made of ops,
   or as ``graph/native/expansions.py`` says.
 
+ONNX has its table in ``onnx_rules``, whose first lines say what a rule is, and there its own list of ops that
+are written as others.
+
 `lower` and `lower_ops` are given the table, so that one of another language can be asked in the same way.
 """
 
@@ -30,6 +33,7 @@ from tensorgrad.core import Op
 from tensorgrad.core.context import lowering
 from tensorgrad.graph.export import c_rules, c_windows, numpy_rules
 from tensorgrad.graph.export.c_elementwise import ELEMENTWISE
+from tensorgrad.graph.export.onnx_rules import ONNX_RULES as ONNX_RULES
 from tensorgrad.graph.export.trace import script_of
 
 #: ``(*arrays, **params) -> Traced``, as the op's forward.

@@ -23,8 +23,8 @@ class Owner:
 #: The owner of arguments that the graph keeps as constants.
 CONSTANT = Owner("a constant of the graph")
 
-#: Names that a program cannot use.
-RESERVED = frozenset({"np", *keyword.kwlist, *dir(builtins)})
+#: Names that a program cannot use; it reads nothing from the keyboard.
+RESERVED = frozenset({"np", *keyword.kwlist, *dir(builtins)}) - {"input"}
 
 _WORDS = {
     "add": "total", "subtract": "difference", "sub": "difference", "multiply": "product", "mul": "product",
@@ -52,15 +52,8 @@ class NodeNames:
         return self._owners.setdefault(layer, Owner(layer.name))
 
     def word_for(self, node: Tensor) -> str:
-        """The name of a node, which may need a number."""
-        if node is self._graph.output:
-            return "loss"
-        if node.name:
-            return node.name
-        op, layer = _op_of(node).rstrip("_"), self._graph.layer_of(node)
-        if layer is None:
-            return op
-        return layer.name if node is layer.outputs[-1] else f"{layer.name}_{op}"
+        """The name of a node, as in drawings; but what is returned is the loss."""
+        return "loss" if node is self._graph.output else self._graph.names[id(node)].replace(".", "_")
 
 
 def _op_of(node: Tensor) -> str:

@@ -119,7 +119,7 @@ class Program:
             name = word
             while name in self._taken or (step.name is None and numbered[word] > 1 and name == word):
                 count[word] += 1
-                name = f"{word}{count[word]}"
+                name = f"{word}_{count[word]}"
             self._taken.add(name)
             self.names[step] = name
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tensorgrad.graph.native.plan import Buffer, View, add
+from tensorgrad.graph.native.plan import Buffer, UnwritableError, View, add
 
 WIDTH = 110  # of a line, if it can be
 #: Names of loop variables, for the axes of an array.
@@ -142,6 +142,12 @@ class Words:
     def convert(self, term: Term, kind: str) -> Term:
         """A term as another kind of element."""
         if term.kind == kind:
+            if (
+                kind == "i"
+                and isinstance(term.origin, int)
+                and abs(term.origin) >> self.dtype.itemsize * 8 - 1
+            ):
+                raise UnwritableError(f"the number {term}, which has more bits than {self.dtype}")
             return term
         if isinstance(term.origin, Term):
             if term.origin.kind == "b":  # it keeps its two values in every kind
@@ -154,7 +160,7 @@ class Words:
         elif kind == "b":
             text = f"{term} != 0" if term.laned else f"-({term} != 0)"
         else:
-            text = f"-{term}" if minus else f"to_whole({term})" if term.laned else f"(whole){term}"
+            text = f"-{term}" if minus else f"{'v' if term.laned else 's'}_to_whole({term})"
         return Term(f"({text})", term.laned, kind, term)
 
     def spread(self, term: Term) -> Term:

@@ -6,6 +6,7 @@ import inspect
 import os
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,6 +16,7 @@ from tensorgrad.core import Op, Tensor
 from tensorgrad.core.checks import NDArray, positive_integer
 from tensorgrad.core.context import inferring, paused
 from tensorgrad.core.parallel import pool
+from tensorgrad.graph.native.pullback import PullBack, refuse_changed, require_first
 from tensorgrad.graph.native.record import Recording, UncompilableError
 from tensorgrad.graph.native.snapshot import Snapshot
 from tensorgrad.graph.native.variant import BranchError, Update, Variant
@@ -65,25 +67,49 @@ class Compiled:
         """What the function gives; of an optimizer's step the loss that it had before."""
         given = _read_arguments(arrays)
         variant = self.variant(given, self.optimizer is not None or not paused.get())
+        drawn = variant.draw() if self.optimizer is None else None
         try:
             if self.optimizer is not None:
                 return self._make_step(self.optimizer, variant, given)
-            outputs, gradients = self.compute(variant, given)
+            outputs, gradients = self.compute(variant, given, drawn)
         except BranchError:
             return self._call_function(arrays)
         results = [Tensor(x) for x in outputs]
         if gradients:
             leaves, values = zip(*gradients, strict=True)
             results[0] = self._op(*leaves, value=outputs[0], gradients=values)
+        if variant.recording.later:
+            compute = partial(self._pull_back, self._snapshot, inferring.get())
+            PullBack(variant, given, drawn or [], compute).attach(results)
         return results[0] if len(results) == 1 else tuple(results)
 
     def compute(
-        self, variant: Variant, arrays: Sequence[NDArray]
+        self, variant: Variant, arrays: Sequence[NDArray], others: Sequence[NDArray] | None = None
     ) -> tuple[list[NDArray], list[tuple[Tensor, NDArray]]]:
         """What the function gives, and the gradients of the leaves. `BranchError` as `Variant.run`."""
-        outputs, gradients = variant.run(arrays, self.threads or pool.threads)
+        outputs, gradients = variant.run(arrays, self.threads or pool.threads, others)
         leaves = [leaf for leaf, _ in variant.recording.gradients]
         return self._settle(variant.recording, outputs), [*zip(leaves, gradients, strict=True)]
+
+    def _pull_back(
+        self,
+        before: Snapshot | None,
+        inference: bool,
+        cotangents: Sequence[NDArray | None],
+        arrays: Sequence[NDArray],
+        drawn: Sequence[NDArray],
+    ) -> list[tuple[Tensor, NDArray]]:
+        """The gradients of the leaves of a call that was made before, from cotangents of what it gave."""
+        token = inferring.set(inference)
+        try:
+            variant = self.variant(arrays, True, cotangents)
+            if self._snapshot is not before:
+                refuse_changed()
+            return self.compute(variant, arrays, [*drawn, *(g for g in cotangents if g is not None)])[1]
+        except BranchError:
+            refuse_changed()
+        finally:
+            inferring.reset(token)
 
     def make_step(
         self, optimizer: Stepper, variant: Variant, arrays: Sequence[NDArray]
@@ -100,6 +126,9 @@ class Compiled:
         return self._settle(variant.recording, outputs) if stepped else None
 
     def _make_step(self, optimizer: Stepper, variant: Variant, arrays: Sequence[NDArray]) -> Tensor:
+        loss = variant.recording.outputs[0]
+        if loss.size != 1:
+            raise UncompilableError(f"compile: expected a loss of one element, got shape {loss.shape}")
         outputs = self.make_step(optimizer, variant, arrays)
         if outputs is None:
             raise FloatingPointError(
@@ -124,18 +153,22 @@ class Compiled:
             at += len(values)
         return outputs[: len(recording.outputs)]
 
-    def variant(self, arrays: Sequence[NDArray], differentiate: bool) -> Variant:
+    def variant(
+        self, arrays: Sequence[NDArray], differentiate: bool, cotangents: Sequence[NDArray | None] = ()
+    ) -> Variant:
         """The code for arguments like these, compiled if it is not yet there."""
         if self._snapshot is not None and not self._snapshot.holds():
             self._variants.clear()
             self._snapshot = None
-        key = differentiate, inferring.get(), tuple((x.shape, x.dtype) for x in arrays)
+        shapes = tuple((x.shape, x.dtype) for x in arrays)
+        key = differentiate, inferring.get(), shapes, tuple(g is None for g in cotangents)
         variant = self._variants.get(key)
         if variant is None:
             names = [*self._names, *(f"x{i}" for i in range(len(self._names), len(arrays)))][: len(arrays)]
-            variant = Variant(self.function, arrays, names, differentiate)
+            variant = Variant(self.function, arrays, names, differentiate, cotangents)
             self._variants[key] = variant
             self._snapshot = self._snapshot or Snapshot(self.function)
+            self._snapshot.note(variant.recording.read)
             self.recordings += 1
             if self.recordings == MANY:
                 warnings.warn(
@@ -195,8 +228,7 @@ def _give_value(*parameters: Any, value: NDArray, gradients: tuple[NDArray, ...]
 def _scale_gradients(
     g: Any, out: Any, *parameters: Any, value: NDArray, gradients: tuple[NDArray, ...]
 ) -> tuple[Any, ...]:
-    if any(isinstance(x, Tensor) for x in parameters):
-        raise NotImplementedError("compile: second derivatives are not compiled; call the function itself")
+    require_first(parameters)
     return gradients if np.all(g == 1) else tuple(g * x for x in gradients)
 
 
@@ -219,7 +251,8 @@ def compile(
     Returns
     -------
     Compiled
-        It gives a Tensor, from which `Tensor.backward` goes on as ever.
+        It gives a Tensor, from which `Tensor.backward` goes on as ever. Of a loss the gradients come with
+        the value; those of another output are compiled and computed when they are asked for.
 
     Raises
     ------

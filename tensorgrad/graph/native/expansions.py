@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy as np
 from tensorgrad.core import Array, Tensor
 from tensorgrad.core.context import recorded_by
 from tensorgrad.graph.native.record import Recording, UncompilableError, sort_graph
-from tensorgrad.ops import exp, log, max, mean, sum
+from tensorgrad.ops import astype, exp, log1p, max, mean, sum
 from tensorgrad.ops.classification import mix_targets, weigh_elements
 
 
@@ -25,13 +26,20 @@ def softmax(x: Array, *, axis: Any = -1) -> Array:
 
 def log_softmax(x: Array, *, axis: Any = -1) -> Array:
     shifted = x - max(x, axis=axis, keepdims=True)
-    return shifted - log(sum(exp(shifted), axis=axis, keepdims=True))
+    return shifted - log_sum(shifted, axis)
+
+
+def log_sum(shifted: Array, axis: Any) -> Array:
+    """log(sum(exp(shifted))) of numbers that are 0 at most: what the sum is more than 1 keeps its digits."""
+    top = astype(shifted == 0, dtype=shifted.dtype)
+    others, tops = (sum(x, axis=axis, keepdims=True) for x in (exp(shifted) - top, top))
+    return log1p(others + (tops - 1))
 
 
 def logsumexp(x: Array, *, axis: Any = None, keepdims: bool = False) -> Array:
     top = max(x, axis=axis, keepdims=True)
     top = np.where(np.isfinite(top), top, 0.0)
-    out = log(sum(exp(x - top), axis=axis, keepdims=True)) + top
+    out = log_sum(x - top, axis) + top
     return out if keepdims else np.squeeze(out, axis=axis)
 
 
@@ -44,6 +52,10 @@ def var(x: Array, *, axis: Any = None, ddof: float = 0, keepdims: bool = False) 
 def mean_of(x: Array, **axes: Any) -> Array:
     total = sum(x, **axes)
     return total / (math.prod(x.shape) // math.prod(total.shape))
+
+
+def zeros_like(x: Array, dtype: Any = None) -> Array:
+    return np.broadcast_to(Tensor(np.zeros((), dtype or x.dtype)), x.shape)
 
 
 def cross_entropy(
@@ -68,6 +80,7 @@ EXPANSIONS: Mapping[str, Callable[..., Array]] = {
     "softmax": softmax,
     "stack_": lambda *arrays, axis: np.concatenate([np.expand_dims(x, axis) for x in arrays], axis),
     "var": var,
+    "zeros_like": zeros_like,
 }
 
 
@@ -79,12 +92,16 @@ class Expansion:
     recording : Recording
     order : list of Tensor
         The graph in the order of computation. For inputs of these tensors ask `find`.
-    dtype : dtype
-        float32 or float64: of all real numbers.
     """
 
-    def __init__(self, recording: Recording, rules: Mapping[str, Any]) -> None:
-        self.recording, self._rules = recording, rules
+    def __init__(
+        self,
+        recording: Recording,
+        rules: Mapping[str, Any],
+        expansions: Mapping[str, Callable[..., Array]] = EXPANSIONS,
+        language: str = "C",
+    ) -> None:
+        self.recording, self._rules, self._expansions, self._language = recording, rules, expansions, language
         self.order: list[Tensor] = []
         self._seen: dict[int, Tensor] = {}  # it holds them, so that their identities stay taken
         self._first: dict[Any, Tensor] = {}
@@ -92,7 +109,6 @@ class Expansion:
         while graph := sort_graph(recording.results(), self._seen):  # an expansion may decide by a value, too
             for tensor in graph:
                 self._visit(tensor)
-        self.dtype = self._find_dtype()
 
     def find(self, tensor: Tensor) -> Tensor:
         """What stands for a tensor of the graph."""
@@ -114,8 +130,14 @@ class Expansion:
                 self._instead[id(tensor)] = first
             return
         made = self._expand(tensor)
-        for inside in sort_graph([made], self._seen):
-            self._visit(inside)
+        try:
+            for inside in sort_graph([made], self._seen):
+                self._visit(inside)
+        except UncompilableError as error:
+            assert tensor.op is not None
+            if tensor.op.name in str(error):
+                raise
+            raise UncompilableError(f"{error}, of which {tensor.op.name} is made") from error
         self._instead[id(tensor)] = made
 
     def _key(self, x: Any) -> Any:
@@ -130,19 +152,21 @@ class Expansion:
         """The same value, made of other ops."""
         op = tensor.op
         assert op is not None
+        unknown = f"compile: there is no rule for {op.name} in {self._language}"
         try:
             with recorded_by(self.recording):
-                made = EXPANSIONS.get(op.name, op.forward)(*tensor.inputs, **tensor.params)
-        except UncompilableError:
-            raise
+                made = self._expansions.get(op.name, op.forward)(*tensor.inputs, **tensor.params)
+        except UncompilableError as error:
+            raise UncompilableError(f"{unknown}, and in it {error}") from error
         except Exception as error:
-            raise UncompilableError(f"compile: there is no rule for {op.name} in C") from error
+            raise UncompilableError(unknown) from error
         if not isinstance(made, Tensor) or (made.op is op and made.inputs == tensor.inputs):
-            raise UncompilableError(f"compile: there is no rule for {op.name} in C")
+            raise UncompilableError(unknown)
         return made
 
-    def _find_dtype(self) -> np.dtype[Any]:
-        """The one of the results, which all others must have."""
+    @cached_property
+    def dtype(self) -> np.dtype[Any]:
+        """float32 or float64: the one of the results, which all other real numbers must have."""
         dtypes = {t.dtype for t in self.recording.results() if t.dtype.kind not in "biu"}
         if len(dtypes) != 1 or not dtypes <= {np.dtype(np.float32), np.dtype(np.float64)}:
             found = ", ".join(sorted(map(str, dtypes))) or "none"

@@ -10,6 +10,7 @@ Nothing here is of one language but for sums and products of integers as text.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -85,6 +86,10 @@ class View:
         """Every axis but the batch's."""
         return [k for k in range(len(self.shape)) if k != self.batch]
 
+    def count(self) -> int:
+        """How many elements there are, of a laned view vectors."""
+        return math.prod(self.shape[k] for k in self.axes())
+
     def steps(self) -> tuple[int | None, ...]:
         """The strides, None for the batch axis."""
         return tuple(None if k == self.batch else stride for k, stride in enumerate(self.strides))
@@ -155,6 +160,10 @@ class Value:
     view: View | None = None
     arguments: tuple[Any, ...] = ()
     users: list[Tensor] = field(default_factory=list)
+
+    def describe(self) -> str:
+        """The op and its dtype, for a refusal."""
+        return f"{self.tensor.op.name.rstrip('_') if self.tensor.op else self.name} of {self.tensor.dtype}"
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -1,4 +1,5 @@
 // What a program is made of: numbers, vectors of them, and functions of both. SINGLE and LANES are defined before.
+// Of its functions those of numbers, s_, are read by alone.py too, which knows how they are written here.
 #include <float.h>
 #include <math.h>
 #include <pthread.h>
@@ -7,6 +8,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #if SINGLE
 typedef float real;
@@ -23,29 +25,43 @@ typedef int64_t whole;
 #define ALIGNED __attribute__((aligned(64)))
 #define UNROLL _Pragma("GCC unroll 32")
 // A number for each sample of a block: real numbers, and whole numbers or masks of bits.
-typedef real V __attribute__((vector_size(LANES * sizeof(real)), aligned(64), may_alias));
-typedef whole W __attribute__((vector_size(LANES * sizeof(real)), aligned(64), may_alias));
+typedef real V __attribute__((vector_size(LANES * sizeof(real)), may_alias));
+typedef whole W __attribute__((vector_size(LANES * sizeof(real)), may_alias));
 // As many numbers of a row as a register has.
 typedef real U __attribute__((vector_size(LANES * sizeof(real)), aligned(sizeof(real)), may_alias));
 static const V zero;
 // What a step returns, and what makes it return something else than 0.
-enum { STEPPED, NOT_FINITE, ANOTHER_BRANCH, NO_SUCH_ROW, NO_MEMORY };
+enum { STEPPED, NOT_FINITE, ANOTHER_BRANCH, NO_SUCH_ROW, NO_MEMORY, TOO_LARGE };
 static int result;
 
 INLINE V all(real x) { V v = {0}; for (int l = 0; l < LANES; l++) v[l] = x; return v; }
 INLINE W all_whole(whole x) { W v = {0}; for (int l = 0; l < LANES; l++) v[l] = x; return v; }
 INLINE V to_real(W x) { return __builtin_convertvector(x, V); }
-INLINE W to_whole(V x) { return __builtin_convertvector(x, W); }
+typedef double D __attribute__((vector_size(LANES * sizeof(double)), may_alias));
+#define in_double(x) __builtin_convertvector(x, D)
+// Whole numbers that do not fit are told of: NumPy's may have more bits.
+INLINE whole s_to_whole(real x) {
+  const real end = (real)(SINGLE ? 2147483648.0 : 9223372036854775808.0);
+  if (x >= -end && x < end) return (whole)x;
+  result = TOO_LARGE;
+  return 0;
+}
+INLINE W v_to_whole(V x) { W y; for (int l = 0; l < LANES; l++) y[l] = s_to_whole(x[l]); return y; }
+#define WHOLE(name) \
+  INLINE whole s_##name(whole x, whole y) { whole z; if (__builtin_##name##_overflow(x, y, &z)) result = TOO_LARGE; return z; } \
+  INLINE W v_##name(W x, W y) { W z; for (int l = 0; l < LANES; l++) z[l] = s_##name(x[l], y[l]); return z; }
+WHOLE(add) WHOLE(sub)
 INLINE V v_keep(W m, V a) { return (V)((W)a & m); }
 INLINE V v_pick(W m, V a, V b) { return (V)(((W)a & m) | ((W)b & ~m)); }
 INLINE real s_keep(whole m, real a) { return m ? a : 0; }
 INLINE real s_pick(whole m, real a, real b) { return m ? a : b; }
 typedef real Q __attribute__((vector_size(16), may_alias));
-INLINE real total(V v) {  // in quarters: one after the other would take as long as the products before it
-  const Q *const q = (const Q *)&v;
-  Q sum = (q[0] + q[1]) + (q[2] + q[3]);
-  for (int n = 8 / (int)sizeof(real); n; n /= 2) for (int i = 0; i < n; i++) sum[i] += sum[i + n];
-  return sum[0];
+INLINE real total(V v) {  // by halves: one after the other would take as long as the products before it
+  Q sums[sizeof(V) / sizeof(Q)];
+  memcpy(sums, &v, sizeof v);
+  for (int n = sizeof(V) / sizeof(Q) / 2; n; n /= 2) for (int i = 0; i < n; i++) sums[i] += sums[i + n];
+  for (int n = 8 / (int)sizeof(real); n; n /= 2) for (int i = 0; i < n; i++) sums[0][i] += sums[0][i + n];
+  return sums[0][0];
 }
 
 #define LANE_BY_LANE(name) INLINE V v_##name(V x) { V y; for (int l = 0; l < LANES; l++) y[l] = s_##name(x[l]); return y; }
@@ -127,7 +143,13 @@ INLINE real s_softplus(real x) { return s_max(x, 0) + s_log1p(s_exp(-s_fabs(x)))
 INLINE V v_softplus(V x) { return v_max(x, zero) + v_log1p(v_exp(-v_fabs(x))); }
 INLINE real s_silu(real x) { return x * s_sigmoid(x); }
 INLINE V v_silu(V x) { return x * v_sigmoid(x); }
-INLINE real s_gelu(real x) { return (real)0.5 * x * s_erfc(x * (real)-0.7071067811865476); }
+// What is rounded off its argument y, erfc magnifies by y * y: it is made good by the slope.
+INLINE real s_gelu(real x) {
+  const double root = 0.7071067811865475244;
+  const real y = -x * (real)root, lost = F(fma)(-x, (real)root, -y) - x * (real)(SINGLE ? root - (real)root : -4.833646656726457e-17);
+  const real slope = y > 0 && y < 40 ? (real)-1.1283791670955126 * s_exp(-y * y) : 0;
+  return (real)0.5 * x * (s_erfc(y) + (slope != 0 ? slope * lost : 0));
+}
 LANE_BY_LANE(gelu)
 INLINE real s_gelu_tanh(real x) { return x * s_sigmoid(2 * (real)0.7978845608028654 * x * (1 + (real)0.044715 * x * x)); }
 INLINE V v_gelu_tanh(V x) { return x * v_sigmoid(2 * (real)0.7978845608028654 * x * (1 + (real)0.044715 * x * x)); }
@@ -135,7 +157,10 @@ INLINE real s_leaky_relu(real x, real slope) { return x > 0 ? x : slope * x; }
 INLINE V v_leaky_relu(V x, V slope) { return v_pick(x > 0, x, slope * x); }
 INLINE real s_elu(real x, real alpha) { return x > 0 ? x : alpha * s_expm1(x); }
 INLINE V v_elu(V x, V alpha) { return v_pick(x > 0, x, alpha * v_expm1(v_min(x, zero))); }
-INLINE real s_sinc(real x) { real y = (real)3.141592653589793 * x; return x == 0 ? 1 : s_sin(y) / y; }
+INLINE real s_sinc(real x) {  // whole turns are taken off before the sine
+  const real pi = (real)3.141592653589793, turns = s_rint(x), y = s_sin(pi * (x - turns)) / pi / x;
+  return x == 0 ? 1 : s_fmod(turns, 2) == 0 ? y : -y;
+}
 LANE_BY_LANE(sinc)
 INLINE real s_logaddexp(real x, real y) { return x == y ? x + (real)0.6931471805599453 : s_max(x, y) + s_log1p(s_exp(-s_fabs(x - y))); }
 LANE_BY_LANE_2(logaddexp)
@@ -156,9 +181,11 @@ INLINE whole find_row(whole row, whole rows) {
 // of real or of whole numbers.
 typedef whole bits __attribute__((may_alias));
 INLINE void load(void *restrict to, const void *restrict rows, int size, int block, int count) {
-  for (int l = 0; l < LANES; l++) {
-    const bits *row = (const bits *)rows + ((long)block * LANES + (l < count ? l : count - 1)) * size;
-    for (int i = 0; i < size; i++) ((bits *)to)[(long)i * LANES + l] = row[i];
+  for (int from = 0; from < size; from += 64) {  // what is written stays near until all lanes are
+    for (int l = 0; l < LANES; l++) {
+      const bits *row = (const bits *)rows + ((long)block * LANES + (l < count ? l : count - 1)) * size;
+      for (int i = from; i < size && i < from + 64; i++) ((bits *)to)[(long)i * LANES + l] = row[i];
+    }
   }
 }
 // And back, into an array of shape outer x samples x inner.

@@ -7,7 +7,7 @@ them; ``workers.c``, threads; ``update.c``, what is done with gradients.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,10 +15,13 @@ import numpy as np
 from tensorgrad.graph.native.code import read_template
 from tensorgrad.graph.native.plan import Buffer, View, dense_strides, merge_axes, place_in_arena
 from tensorgrad.graph.native.program import Program
+from tensorgrad.graph.native.record import UncompilableError
 
 MOST_THREADS = 64
-MOST_SLOTS = 2
-MOST_UNITS = 16  # that the work on one gradient is shared in
+MOST_SLOTS, SLOT_ROOM = 8, 1 << 20  # to which blocks add sums, and all their elements
+PARTS = 4  # that the adding up of slots is shared in
+MOST_UNITS, A_UNIT = 16, 1 << 12  # that the work on one gradient is shared in, and the elements of one
+MOST_MEMORY = 2**31 - 2**26  # bytes of its own that a library can have: places in it are 32 bits
 
 
 def write_c(program: Program, title: str) -> str:
@@ -35,12 +38,16 @@ def write_c(program: Program, title: str) -> str:
     codes = program.stages.values()
     arenas = [place_in_arena([b for b in code.buffers if b.role == "arena"]) for code in codes]
     table, units, room = _list_gradients(program, sources)
+    slots = _count_slots(program)
+    phases, functions = _list_phases(program, [view.buffer for view in sources], slots, units)
     sizes = {
         "SINGLE": int(program.dtype == np.float32), "LANES": program.lanes, "SAMPLES": program.samples or 0,
-        "BLOCKS": program.blocks, "SLOTS": min(program.blocks, MOST_SLOTS), "MOST_THREADS": MOST_THREADS,
+        "BLOCKS": program.blocks, "SLOTS": slots, "PARTS": PARTS, "MOST_THREADS": MOST_THREADS,
+        "PHASES": len(phases), "GRADIENTS_DONE": len(phases) - 2 * bool(sources),
         "ARENA": max([1, *arenas]), "FIRST": len(program.outputs) + len(program.arguments),
         "GRADIENTS": len(sources), "UNITS": units, "ROOM": room,
     }  # fmt: skip
+    _require_room(program, sizes)
     parts = [
         _describe(program, title),
         "\n".join(f"#define {name} {number}" for name, number in sizes.items()),
@@ -49,10 +56,25 @@ def write_c(program: Program, title: str) -> str:
         read_template("workers"),
         *program.functions.values(),
         *_write_stages(program),
-        *([read_template("update"), table] if sources else ["static void finish(int thread) {}"]),
-        "\n".join(_write_work(program, [view.buffer for view in sources])),
+        *([read_template("update"), table] if sources else []),
+        "\n".join(functions),
     ]
     return "\n\n".join(part.strip("\n") for part in parts if part) + "\n"
+
+
+def _require_room(program: Program, sizes: Mapping[str, int]) -> None:
+    """Refuse memory that no library can have, and arrays whose elements an int does not count."""
+    each = program.dtype.itemsize
+    lanes = {"kept": each * sizes["LANES"] * sizes["BLOCKS"], "sums": each * sizes["SLOTS"], "plain": each}
+    needed = sum(buffer.size * lanes.get(buffer.role, 0) for buffer in program.buffers) + sizes["ROOM"] * each
+    if needed > MOST_MEMORY:
+        raise UncompilableError(
+            f"compile: what is kept of all samples takes {needed / 2**30:.1f} GB, and compiled code has 2 at "
+            "most; use smaller batches"
+        )
+    for buffer in program.buffers:
+        if buffer.size > 2**30:
+            raise UncompilableError(f"compile: {buffer.name} has {buffer.size} elements, more than 2^30")
 
 
 def _describe(program: Program, title: str) -> str:
@@ -93,7 +115,8 @@ def _store_outputs(program: Program) -> None:
         end.put(f"if ({condition} {'==' if held else '!='} 0) result = ANOTHER_BRANCH;")
 
 
-def _name_type(buffer: Buffer) -> str:
+def name_type(buffer: Buffer) -> str:
+    """What an element of a buffer is in C."""
     return ("W" if buffer.whole else "V") if buffer.laned else ("whole" if buffer.whole else "real")
 
 
@@ -101,12 +124,12 @@ def _reserve(buffer: Buffer) -> str:
     """Memory of the program's own: of all blocks, of slots to which blocks add up sums, or alone."""
     many = {"kept": "all[BLOCKS]", "sums": "all[SLOTS]", "plain": ""}[buffer.role]
     size = -(-buffer.size // 16) * 16 if buffer.role != "kept" else buffer.size
-    return f"static {_name_type(buffer)} {buffer.name}{many}[{size}] ALIGNED;  // {buffer.note}"
+    return f"static {name_type(buffer)} {buffer.name}{many}[{size}] ALIGNED;  // {buffer.note}"
 
 
 def _declare(buffer: Buffer, stage: int | None) -> str:
     """A name for a buffer in a function, which may be that of a block of a stage."""
-    kind = _name_type(buffer)
+    kind = name_type(buffer)
     slot = "slot" if buffer.stage == stage else "0"
     start = {
         "argument": f"arg[{buffer.offset}]", "arena": f"({kind} *)(arena + {buffer.offset})",
@@ -120,7 +143,11 @@ def _declare(buffer: Buffer, stage: int | None) -> str:
 def _write_stages(program: Program) -> Iterator[str]:
     """The functions of every stage: what comes before its blocks, a block, what threads share after it."""
     for (stage, laned), code in sorted(program.stages.items(), key=lambda item: item[0]):
-        head = f"blocks_{stage}(int block, int slot, V *arena)" if laned else f"plain_{stage}(void)"
+        head = (
+            f"blocks_{stage}(int block, int slot, V *arena)"
+            if laned
+            else f"plain_{stage}(int task, int thread)"
+        )
         text = "\n".join(code.lines)
         start = {
             "count": "const int count = SAMPLES - block * LANES < LANES ? SAMPLES - block * LANES : LANES;",
@@ -129,7 +156,9 @@ def _write_stages(program: Program) -> Iterator[str]:
         names = [line for word, line in start.items() if laned and word in text]
         yield _write_function(head, names, code.buffers, code.lines, stage if laned else None)
     for share in program.shares:
-        yield _write_function(f"{share.name}shared(int unit)", [], share.code.buffers, share.code.lines, None)
+        yield _write_function(
+            f"{share.name}shared(int unit, int thread)", [], share.code.buffers, share.code.lines, None
+        )
 
 
 def _write_function(
@@ -139,36 +168,44 @@ def _write_function(
     return "\n".join([f"static void {head} {{", *(f"  {line}" for line in (*names, *own)), *lines, "}"])
 
 
-def _write_work(program: Program, sources: Sequence[Buffer]) -> Iterator[str]:
-    """The function of a thread: stage by stage. Sums that are read later are added up over slots at once."""
-    yield "// All of a step. Blocks are dealt to slots by their number alone: no sum depends on the threads."
-    yield "static void work(int thread) {"
-    last = max(program.stages)
-    for stage in range(last[0] + 1):
+def _count_slots(program: Program) -> int:
+    """By sizes alone: no sum depends on the threads."""
+    room = sum(b.size for b in program.buffers if b.role == "sums")
+    return min(program.blocks, MOST_SLOTS, max(2, SLOT_ROOM // max(room, 1)))
+
+
+def _list_phases(
+    program: Program, sources: Sequence[Buffer], slots: int, units: int
+) -> tuple[list[tuple[str, int]], list[str]]:
+    """The functions of all phases, each with how many tasks it has, and the text of those made here.
+
+    Sums that are read later are added up over slots at once.
+    """
+    phases: list[tuple[str, int]] = []
+    lines: list[str] = []
+    for stage in range(max(program.stages)[0] + 1):
         if (stage, False) in program.stages:
-            yield f"  if (thread == 0) plain_{stage}();"
-            is_read = any(b in program.stages[stage, False].buffers for b in sources)
-            yield from ["  meet();"] if is_read or (stage, False) != last else []
+            phases.append((f"plain_{stage}", 1))
         if (stage, True) not in program.stages:
             continue
         sums = [b for b in program.buffers if b.role == "sums" and b.stage == stage]
-        yield "  for (int slot = thread; slot < SLOTS; slot += using) {"
-        yield from (f"    memset({b.name}all[slot], 0, sizeof *{b.name}all);" for b in sums)
-        yield "    for (int block = slot; block < BLOCKS; block += SLOTS)"
-        yield f"      blocks_{stage}(block, slot, arenas[thread]);"
-        yield "  }"
-        yield "  meet();"
-        after = []
-        for share in [share for share in program.shares if share.stage == stage]:
-            first, end = (f"{share.units} * {thread} / using" for thread in ("thread", "(thread + 1)"))
-            after.append(f"  for (int unit = {first}; unit < {end}; unit++) {share.name}shared(unit);")
-        for buffer in [b for b in sums if not _is_collected(program, b, sources)]:
-            after.append(
-                f"  add_up_slots({buffer.name}all[0], sizeof *{buffer.name}all / sizeof(real), thread);"
+        lines += [
+            f"static void slots_{stage}(int slot, int thread) {{",
+            *(f"  memset({b.name}all[slot], 0, sizeof *{b.name}all);" for b in sums),
+            f"  for (int b = slot; b < BLOCKS; b += SLOTS) blocks_{stage}(b, slot, arenas[thread]);\n}}",
+        ]
+        phases.append((f"slots_{stage}", slots))
+        phases += [(f"{share.name}shared", share.units) for share in program.shares if share.stage == stage]
+        if sums := [b for b in sums if slots > 1 and not _is_collected(program, b, sources)]:
+            each = (
+                f"  add_up_slots({b.name}all[0], sizeof *{b.name}all / sizeof(real), part);" for b in sums
             )
-        yield from [*after, "  meet();"] if after else []
-    yield "  finish(thread);"
-    yield "}"
+            lines += [f"static void add_up_{stage}(int part, int thread) {{", *each, "}"]
+            phases.append((f"add_up_{stage}", PARTS))
+    if sources:
+        phases += [("collect", units), ("decide", 1), ("update", units)]
+    table = ", ".join(f"{{{name}, {tasks}}}" for name, tasks in phases)
+    return phases, [*lines, f"static const struct phase phases[PHASES] = {{{table}}};"]
 
 
 def _is_collected(program: Program, buffer: Buffer, sources: Sequence[Buffer]) -> bool:
@@ -183,16 +220,23 @@ def _list_gradients(program: Program, sources: Sequence[View]) -> tuple[str, int
         buffer, length = view.buffer, value.shape[0] if value.shape else 1
         loops = [(1, [0])] * 2 + merge_axes(view.shape[1:], [view.strides[1:]])
         (n, (step,)), (m, (last,)) = loops[-2:]
-        alone = buffer.role == "sums" and _is_collected(program, buffer, [v.buffer for v in sources])
+        buffers = [v.buffer for v in sources]
+        stays = buffer.role == "plain" and view.is_dense() and buffers.count(buffer) == 1
+        alone = buffer.role == "sums" and _is_collected(program, buffer, buffers)
         memory = {"sums": f"{buffer.name}all[0]", "plain": buffer.name}.get(buffer.role, "0")
         fields: dict[str, Any] = {
             "name": f'"{value.name}"', "source": memory, "leaf": buffer.offset,
             "slots": "SLOTS" if alone else 1, "slot_step": -(-buffer.size // 16) * 16,
             "offset": view.offset, "row_step": [*view.strides, 0][0], "steps": f"{{{step}, {last}}}",
             "rows": length, "lengths": f"{{{n}, {m}}}", "at": at,
-            "first_unit": first, "units": min(length, MOST_UNITS),
+            "first_unit": first, "units": max(1, min(length, MOST_UNITS, math.prod(value.shape) // A_UNIT)),
+            "stays": int(stays),
         }  # fmt: skip
         rows.append(f"  {{{', '.join(f'.{key} = {x}' for key, x in fields.items())}}},")
-        first += min(length, MOST_UNITS)
-        at += -(-dense_strides(value.shape, None)[1] // 16) * 16
-    return "\n".join(["static const struct gradient gradients[GRADIENTS] = {", *rows, "};"]), first, at
+        first += fields["units"]
+        at += 0 if stays else -(-dense_strides(value.shape, None)[1] // 16) * 16
+    return (
+        "\n".join(["static const struct gradient gradients[GRADIENTS] = {", *rows, "};"]),
+        first,
+        max(at, 1),
+    )

@@ -156,9 +156,10 @@ class Product:
     def _call(self, kind: str, rows: int, columns: int, arguments: Sequence[str], **words: str) -> str:
         """A call of a function in one of the C files, of which a copy is made for this product."""
         name = f"{self.value.name}{kind}_{rows}x{columns}"
-        loops = [f"for (int {x.name} = 0; {x.name} < {x.length}; {x.name}++)" for x in self.r]
+        inner = [x._replace(name=f"{x.name}_") for x in self.r]  # apart from the names in the files
+        loops = [f"for (int {x.name} = 0; {x.name} < {x.length}; {x.name}++)" for x in inner]
         words |= {"NAME": name, "ROWS": str(rows), "COLUMNS": str(columns), "LOOPS": " ".join(loops)}
-        words |= {"AT_A": _place(self.r, "a"), "AT_B": _place(self.r, "b")}
+        words |= {"AT_A": _place(inner, "a"), "AT_B": _place(inner, "b")}
         pattern = re.compile(rf"\b({'|'.join(words)})\b")
         self.program.functions[name] = pattern.sub(lambda word: words[word[0]], read_template(kind))
         return f"{name}({', '.join(arguments)});"
@@ -174,6 +175,8 @@ class Product:
         words = {"START": "all(first[q])" if first else "zero"}
         words |= {"STEP_A": times("p", p.a), "STEP_B": times("q", q.b)}
         words["STEP_OUT"] = add(times("q", q.o), times("p", p.o))
+        far = q.b == 1 and len(self.r) == 1 and self.r[0].b * self.program.dtype.itemsize >= 128
+        words["AHEAD"] = str(8 * self.r[0].b) if far else "0"
         blocks = ("to", q.length, height), ("at", p.length, width)
         with code.loops(**_ranges([x for x in loops if x not in (p, q)])):
             for (rows, q0), (columns, p0) in _in_blocks(code, *blocks):
@@ -193,22 +196,26 @@ class Product:
             for word, table in tables.items()
         }
         rows, columns = (math.prod(x.length for x in loops) for loops in (self.p, self.q))
-        height, width = _choose_blocks(rows, columns, self.program.registers)
-        out, *factors = self._advance(pointers, self.g)
+        height, width = _choose_blocks(self.p, self.q, self.program.registers)
+        pointers = self._advance(pointers, self.g)
         with code.loops(**_ranges(self.g)):
             for (high, p0), (wide, q0) in _in_blocks(code, ("at", rows, height), ("to", columns, width)):
-                code.put(self._call("windows", high, wide, [*factors, out, p0, q0, "valid"], **words))
+                at = {word: f"{name}[{p0 if word[-1] == 'A' else q0}]" for word, name in words.items()}
+                places = (at["TO_A"], at["TO_B"]), (at["OF_A"],), (at["OF_B"],)
+                out, *factors = (" + ".join([x, *its]) for x, its in zip(pointers, places, strict=True))
+                code.put(self._call("windows", high, wide, [*factors, out, "valid"], **words))
 
     def _add_up_outer(self) -> None:
         """Samples in both factors and nothing else summed over: the gradient of a matrix.
 
-        Both factors are kept for all samples, ``b`` turned so that its elements lie along a vector. When all
-        blocks are done, threads share the rows of the result; each element is added up in a register.
+        Both factors are kept for all samples, ``b`` turned so that its elements lie along a vector; rows of
+        the caller's are read again instead. When all blocks are done, threads share the rows of the result;
+        each element is added up in a register.
         """
         program, value, a, b = self.program, self.value, self.a, self.b
         p, q = [NOTHING, *self.p][-1], [NOTHING, *self.q][-1]
         vectors = -(-q.length // program.lanes)
-        width, columns = vectors * program.lanes, _share_evenly(vectors, 6)
+        width, columns = vectors * program.lanes, _share_evenly(vectors, 3)
         rows = min(max(program.registers // columns, 1), 8, p.length)
         stage = max(a.value.stage, b.value.stage)
         matrix = program.new_view(value.name, (p.length, width), None)
@@ -221,18 +228,24 @@ class Product:
         steps = {p.o: width, q.o: 1}
         strides = tuple(steps.get(step, 0) for step in dense_strides(value.shape, None)[0])
         value.view, value.stage = View(matrix.buffer, value.shape, strides), stage + 1
-        a.view.buffer.role = "kept"
+        read = program.rows_of.get(a.view.buffer)  # read again as the caller has them, or kept
+        lanes, size = (program.lanes if read is None else 1), a.view.buffer.size
+        if read is None:
+            a.view.buffer.role = "kept"
         full, left = divmod(p.length, rows)
         after = program.share(stage, value.name, full + (left > 0))
-        pointers = [program.point(view, after) for view in (a.view, turned, matrix)]
+        pointers = [program.point(view, after) for view in (read or a.view, turned, matrix)]
         after.put(f"// {value.name}: sums over all samples of outer products, {matrix.buffer.note}")
-        words = {"WIDTH": str(width), "STEP_A": times("p", p.a), "BLOCK": str(a.view.buffer.size)}
+        sample = f"(long)block * {size * program.lanes} + {'l' if read is None else times('l', size)}"
+        words = {"WIDTH": str(width), "STEP_A": times("p", p.a * lanes), "SAMPLE": sample}
         for height, test in ((rows if full else 0, f"unit < {full}"), (left, f"unit == {full}")):
             with after.block(f"if ({test})" if height else ""):
                 for ((many, q0),) in _in_blocks(after, ("to", vectors if height else 0, columns)):
                     at = times(q0, program.lanes)
-                    places = [times("unit", rows * p.a)], [at], [times("unit", rows * width), at]
+                    start = add(0 if read is None else a.view.offset, times("unit", rows * p.a))
+                    places = [start], [at], [times("unit", rows * width), at]
                     arguments = [of.plus(*its) for of, its in zip(pointers, places, strict=True)]
+                    arguments[0] = f"(const real *)({arguments[0]})"
                     after.put(self._call("outer", height, many, arguments, **words))
 
 
@@ -270,13 +283,29 @@ def _share_evenly(length: int, most: int) -> int:
     return -(-length // -(-length // max(most, 1)))
 
 
-def _choose_blocks(p: int, q: int, registers: int) -> tuple[int, int]:
-    """How many p by q to keep in registers: the least loads and multiplications for all of them."""
+def _choose_blocks(p: Sequence[Loop], q: Sequence[Loop], registers: int) -> tuple[int, int]:
+    """How many p by q to keep in registers, with the fewer of both: the least time for all of them.
+
+    That is of multiplications or loads, whichever there are more; a sum is not ready for the next at once.
+    """
+    rows, columns = (math.prod(x.length for x in loops) for loops in (p, q))
 
     def cost(pair: tuple[int, int]) -> tuple[int, int]:
-        rows, columns = pair
-        each = max(rows * columns, rows + columns + 1)
-        return -(-p // rows) * -(-q // columns) * each, -rows * columns
+        each = max(math.prod(pair), sum(pair), 8)
+        return -(-rows // pair[0]) * -(-columns // pair[1]) * each, -math.prod(pair)
 
-    pairs = itertools.product(range(1, min(p, 8) + 1), range(1, min(q, 12) + 1))
-    return min((pair for pair in pairs if math.prod(pair) <= registers), key=cost)
+    fits = [
+        pair
+        for pair in itertools.product(_list_sizes(p), _list_sizes(q))
+        if math.prod(pair) + min(pair) < registers * 4 // 3
+    ]
+    return min(fits, key=cost)
+
+
+def _list_sizes(loops: Sequence[Loop]) -> list[int]:
+    """The sizes of blocks of all indices of some loops that lie, one like the other, in a row of memory."""
+    sizes, inside = {1}, 1
+    for x in reversed(loops):
+        sizes |= {inside * n for n in range(1, x.length + 1) if x is loops[0] or x.length % n == 0}
+        inside *= x.length
+    return sorted(sizes)

@@ -49,7 +49,7 @@ class Elementwise:
 
     def __call__(self, program: Program, value: Value, *arguments: Any, **options: Any) -> None:
         if self._kinds and value.kind not in self._kinds:
-            raise UnwritableError(f"{value.name.rstrip('_')} of {value.tensor.dtype}")
+            raise UnwritableError(value.describe())
         program.fuse(value, arguments)
 
     def write(self, words: Words, *terms: Term, **options: Any) -> str:
@@ -57,6 +57,16 @@ class Elementwise:
         if self._kinds:
             terms = tuple(words.convert(term, words.kind) for term in terms)
         return self._write(words, *terms, **options)
+
+
+class Vectors(NamedTuple):
+    """What one register holds, in bytes, and how many registers sums may stay in, beside what is loaded.
+
+    Larger vectors, which compilers make of several registers, are up to twenty times as slow.
+    """
+
+    size: int
+    registers: int
 
 
 class Share(NamedTuple):
@@ -78,8 +88,7 @@ class Program:
     samples : int or None
         The length of the batch axis, the first of inputs, which are split into lanes along it; None plans
         without lanes.
-    registers : int
-        How many vectors of a block may stay in registers, beside those that are loaded.
+    vectors : Vectors
 
     Attributes
     ----------
@@ -92,10 +101,10 @@ class Program:
     """
 
     def __init__(
-        self, graph: Expansion, rules: Mapping[str, Rule], samples: int | None, registers: int
+        self, graph: Expansion, rules: Mapping[str, Rule], samples: int | None, vectors: Vectors
     ) -> None:
-        self.graph, self.rules, self.samples, self.registers = graph, rules, samples, registers
-        self.dtype, self.lanes = graph.dtype, 64 // graph.dtype.itemsize
+        self.graph, self.rules, self.samples, self.registers = graph, rules, samples, vectors.registers
+        self.dtype, self.lanes = graph.dtype, vectors.size // graph.dtype.itemsize
         self.blocks = 1 if samples is None else -(-samples // self.lanes)
         self.buffers: list[Buffer] = []
         self.arguments: list[tuple[Buffer, Tensor | NDArray]] = []
@@ -104,11 +113,12 @@ class Program:
         self.functions: dict[str, str] = {}
         self._names: dict[str, int] = {}
         self._values: dict[int, Value] = {}
+        self.rows_of: dict[Buffer, View] = {}  # where rows of the caller's are that were read into lanes
         self._lanes_of: dict[Value, Value] = {}
         self._clock = 0
         recording = graph.recording
         self._wanted = {id(graph.find(t)) for t in recording.results()}
-        self._inputs = {id(t) for t in (*recording.inputs, *(t for t, _ in recording.draws))}
+        self._inputs = {id(t) for t in recording.given()}
         for tensor in graph.order:
             self._values[id(tensor)] = Value(tensor, self.name(tensor), _find_kind(tensor))
             for x in find_tensors(tensor):
@@ -176,8 +186,10 @@ class Program:
         """Ask the rule of an op; what is made by none is an argument."""
         tensor = value.tensor
         if tensor.op is not None:
-            arguments = [self.value_of(x) for x in tensor.inputs]
-            self.rules[tensor.op.name](self, value, *arguments, **tensor.params)
+            rule, arguments = self.rules[tensor.op.name], [self.value_of(x) for x in tensor.inputs]
+            if not isinstance(rule, Elementwise):
+                arguments = [self.constant(x) if isinstance(x, np.ndarray) else x for x in arguments]
+            rule(self, value, *arguments, **tensor.params)
             if id(tensor) in self._wanted:
                 self.need(value)
             return
@@ -194,6 +206,7 @@ class Program:
         code = self.code(0, True)
         rows = self.point(self.need(value), code)
         value.batch, value.view = 0, self.new_view(f"{value.name}lanes", value.shape, 0, value.kind != "f")
+        self.rows_of[value.view.buffer] = rows.view
         to = self.point(value.view, code)
         code.put(f"load({to.name}, {rows.name}, {value.view.buffer.size}, block, count);  // a sample a lane")
 
@@ -205,6 +218,18 @@ class Program:
         value = Value(tensor, self.name("constant"), _find_kind(tensor))
         self._read(value, x)
         return value
+
+    def need_real(self, x: Any) -> Value:
+        """An array or a value as real numbers, for a rule that reads nothing else."""
+        value = self.constant(x)
+        if value.kind == "f":
+            return value
+        real = Value(value.tensor, self.name(f"{value.name}real"), "f")
+        code, to, of = self.begin(real, f"{value.name} as real numbers", value, batch=value.batch)
+        words = Words(self.dtype, value.laned, "f")
+        with self._loop(code, to.view, to.view.strides, of.view.strides) as (at, place):
+            code.put(f"{to.at(at)} = {words.convert(Term(of.at(place), value.laned, value.kind), 'f')};")
+        return real
 
     def need(self, value: Value) -> View:
         """Where a value lies, after it has been written there if it was an expression."""

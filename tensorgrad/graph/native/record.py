@@ -42,6 +42,15 @@ class Recording:
         What a layer wants to know after each call, such as the statistics of a batch.
     guards : list of (Tensor, bool)
         Conditions that decided what the function did, and how they were.
+    read : dict of identity to (Tensor, int)
+        Constants whose values left the graph, with their serial numbers: other values are other constants.
+    cotangents : list of Tensor
+        Of outputs, which are then inputs beside the arguments.
+    later : dict of int to list of Tensor
+        The outputs whose gradients are not among these, with the leaves that such a gradient reaches; it is
+        asked for with a cotangent.
+    checks : bool
+        Whether a later call holds the guards against its values.
     """
 
     inputs: list[Tensor]
@@ -50,6 +59,10 @@ class Recording:
     draws: list[tuple[Tensor, Callable[[], NDArray]]] = field(default_factory=list)
     reports: list[tuple[tuple[Tensor, ...], Callable[..., None]]] = field(default_factory=list)
     guards: list[tuple[Tensor, bool]] = field(default_factory=list)
+    read: dict[int, tuple[Tensor, int]] = field(default_factory=dict)
+    cotangents: list[Tensor] = field(default_factory=list)
+    later: dict[int, list[Tensor]] = field(default_factory=dict)
+    checks: bool = True
 
     def decide(self, condition: Tensor) -> bool:
         """Note a decision by a value."""
@@ -60,6 +73,8 @@ class Recording:
             tracing.reset(token)
         if condition.op is not None:
             self.guards.append((condition, outcome))
+        else:
+            self.read[id(condition)] = condition, condition.serial
         return outcome
 
     def draw(self, make: Callable[[], NDArray]) -> Tensor:
@@ -80,6 +95,11 @@ class Recording:
                 f"compile: {what} takes the values of {name} out of the graph, where they would stay as they "
                 "are now; compute with tensors, or leave it outside of the compiled function"
             )
+        self.read[id(tensor)] = tensor, tensor.serial
+
+    def given(self) -> list[Tensor]:
+        """What is new in each call: the arguments, what is drawn and cotangents."""
+        return [*self.inputs, *(t for t, _ in self.draws), *self.cotangents]
 
     def told(self) -> list[Tensor]:
         """What a compiled call gives besides gradients: outputs, then what is reported."""
@@ -91,10 +111,20 @@ class Recording:
 
 
 def record(
-    function: Callable[..., Any], arrays: Sequence[NDArray], names: Sequence[str], differentiate: bool
+    function: Callable[..., Any],
+    arrays: Sequence[NDArray],
+    names: Sequence[str],
+    differentiate: bool,
+    cotangents: Sequence[NDArray | None] = (),
+    checks: bool = True,
 ) -> Recording:
-    """Call a function with tensors of the arrays; with its gradients if it is to be differentiated."""
-    recording = Recording([Tensor(x, name=name) for x, name in zip(arrays, names, strict=True)])
+    """Call a function with tensors of the arrays; with its gradients if it is to be differentiated.
+
+    These are the gradients of its first output, if that has one element; or nothing but those of all outputs
+    that have a cotangent.
+    """
+    inputs = [Tensor(x, name=name) for x, name in zip(arrays, names, strict=True)]
+    recording = Recording(inputs, checks=checks)
     with recorded_by(recording):
         result = function(*recording.inputs)
         recording.outputs = list(result) if isinstance(result, (tuple, list)) else [result]
@@ -104,16 +134,33 @@ def record(
                     f"compile: expected the function to give tensors, got a {type(y).__name__}"
                 )
         if differentiate:
-            loss = recording.outputs[0]
-            if loss.size != 1:
-                raise UncompilableError(f"compile: expected a loss of one element, got shape {loss.shape}")
-            one = Tensor(np.ones(loss.shape, loss.dtype), name="one")
-            found = walk([(loss, one)], create_graph=True) if loss.requires_grad else []
+            pairs = _choose_seeds(recording, cotangents)
+            found = walk(pairs, create_graph=True) if pairs else []
             recording.gradients = [(leaf, g if isinstance(g, Tensor) else Tensor(g)) for leaf, g in found]
             for leaf, g in recording.gradients:
                 if g.op is not None and g.name is None:
                     g.name = f"gradient of {leaf.name or 'a leaf'}"
     return recording
+
+
+def _choose_seeds(recording: Recording, cotangents: Sequence[NDArray | None]) -> list[tuple[Tensor, Tensor]]:
+    """The outputs whose gradients are recorded, each with its cotangent."""
+    outputs = recording.outputs
+    if cotangents:
+        pairs = [
+            (y, Tensor(g, name=f"cotangent{k}"))
+            for k, (y, g) in enumerate(zip(outputs, cotangents, strict=True))
+            if g is not None
+        ]
+        recording.cotangents = [g for _, g in pairs]
+        recording.outputs, recording.reports = [], []  # which the call itself gave
+        return pairs
+    loss = outputs[0]
+    for k, y in enumerate(outputs):
+        if y.requires_grad and (k or y.size != 1):
+            recording.later[k] = [t for t in sort_graph([y]) if t.op is None and t.requires_grad]
+    one = Tensor(np.ones(loss.shape, loss.dtype), name="one")
+    return [(loss, one)] if loss.requires_grad and loss.size == 1 else []
 
 
 def find_tensors(tensor: Tensor) -> list[Tensor]:
@@ -137,7 +184,7 @@ def sort_graph(outputs: Iterable[Tensor], known: Container[int] = ()) -> list[Te
 
 def compare(first: Recording, second: Recording) -> None:
     """Refuse what differs between recordings of different data: it is data in disguise."""
-    given = {id(t) for r in (first, second) for t in (*r.inputs, *(t for t, _ in r.draws))}
+    given = {id(t) for r in (first, second) for t in r.given()}
     graphs = [sort_graph(r.results()) for r in (first, second)]
     made = [[t for t in graph if t.op is not None] for graph in graphs]
     leaves = [[t for t in graph if t.op is None and id(t) not in given] for graph in graphs]

@@ -6,6 +6,8 @@ INLINE void NAME(const V *restrict a, const real *restrict b, V *restrict out, c
   LOOPS {
     const V *x = a + AT_A;
     const real *w = b + AT_B;
+    // Steps this long no processor foresees.
+    for (int q = 0; AHEAD && q < ROWS; q += 64 / (int)sizeof(real)) __builtin_prefetch(w + AHEAD + q);
     UNROLL
     for (int q = 0; q < ROWS; q++) {
       UNROLL

@@ -2,52 +2,71 @@
 
 from __future__ import annotations
 
+import sys
+from collections import deque
 from collections.abc import Iterator
-from functools import partial
-from types import CodeType, FunctionType, MethodType, ModuleType
+from contextlib import suppress
+from functools import cache, partial
+from types import CodeType, FunctionType, MemberDescriptorType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
 
 from tensorgrad.core import Op, Tensor
+from tensorgrad.core.checks import NDArray
 
-DEPTH = 12  # of objects in one another
-LARGEST = 1 << 16  # bytes of an array that is compared
+COMPARED = 1 << 16  # elements of an array that are compared; of a larger one so many all over it
 #: What cannot change, or is read anew in each call.
-STEADY = (str, bytes, int, float, type, ModuleType, Op, Tensor, np.random.Generator)
+STEADY = (str, bytes, int, float, ModuleType, Op, Tensor, np.random.Generator)
 
 
 class Snapshot:
-    """The values that a function can reach: through its closure, globals, defaults and attributes of objects.
+    """The values that a function can reach: through its closure, globals, defaults, attributes of objects,
+    and the same of the methods of their classes.
 
     Tensors, and arrays that are operands, are read anew in each call of a compiled function and may change;
-    everything else must be as it was.
+    everything else must be as it was. What libraries have in their modules and classes does not count.
     """
 
     def __init__(self, function: Any) -> None:
         self._holders: list[tuple[Any, tuple[Any, ...]]] = []
         self._arrays: list[tuple[Any, Any]] = []
-        self._seen: set[int] = set()
-        self._look(function, DEPTH)
+        self._tensors: dict[int, tuple[Tensor, int]] = {}
+        seen: set[int] = set()
+        waiting = [function]
+        while waiting:
+            x = waiting.pop()
+            if id(x) in seen or isinstance(x, STEADY):
+                continue
+            seen.add(id(x))
+            if isinstance(x, np.ndarray):
+                self._arrays.append((x, _sample(x).copy()))
+            elif values := tuple(_read(x)):
+                self._holders.append((x, values))
+                waiting += values
+
+    def note(self, tensors: dict[int, tuple[Tensor, int]]) -> None:
+        """Watch constant tensors, too, whose values have left the graph; with their serial numbers then."""
+        self._tensors |= tensors
 
     def holds(self) -> bool:
         """Whether all is as it was."""
-        arrays = (np.array_equal(x, copy, equal_nan=x.dtype.kind == "f") for x, copy in self._arrays)
-        return all(map(_is_unchanged, self._holders)) and all(arrays)
+        arrays = (np.array_equal(_sample(x), y, equal_nan=x.dtype.kind == "f") for x, y in self._arrays)
+        tensors = (tensor.serial == serial for tensor, serial in self._tensors.values())
+        return all(map(_is_unchanged, self._holders)) and all(arrays) and all(tensors)
 
-    def _look(self, x: Any, depth: int) -> None:
-        if id(x) in self._seen or not depth or isinstance(x, STEADY):
-            return
-        self._seen.add(id(x))
-        if isinstance(x, np.ndarray):
-            if x.nbytes <= LARGEST:
-                self._arrays.append((x, x.copy()))
-            return
-        values = tuple(_read(x))
-        if values:
-            self._holders.append((x, values))
-            for value in values:
-                self._look(value, depth - 1)
+
+def _sample(x: NDArray) -> NDArray:
+    """An array, or of a large one elements all over it."""
+    return x if x.size <= COMPARED else x.flat[:: -(-x.size // COMPARED)]
+
+
+@cache
+def _is_library(module: str | None) -> bool:
+    """Whether a module is Python's, tensorgrad's or one that was installed."""
+    top = str(module).partition(".")[0]
+    file = getattr(sys.modules.get(str(module)), "__file__", None) or ""
+    return top == "tensorgrad" or top in sys.stdlib_module_names or "site-packages" in file
 
 
 def _is_unchanged(held: tuple[Any, tuple[Any, ...]]) -> bool:
@@ -60,22 +79,56 @@ def _is_unchanged(held: tuple[Any, tuple[Any, ...]]) -> bool:
 def _read(x: Any) -> Iterator[Any]:
     """What an object refers to, as far as a function's result can depend on it."""
     if isinstance(x, FunctionType):
-        for cell in x.__closure__ or ():
-            yield cell.cell_contents
-        yield from x.__defaults__ or ()
-        for name in _names_in(x.__code__):
-            if name in x.__globals__:
-                yield x.__globals__[name]
+        yield from _read_function(x)
     elif isinstance(x, MethodType):
-        yield x.__self__
+        yield from (x.__self__, x.__func__)
+    elif isinstance(x, (staticmethod, classmethod)):
         yield x.__func__
+    elif isinstance(x, property):
+        yield x.fget
     elif isinstance(x, partial):
         yield from (x.func, *x.args, *x.keywords.values())
     elif isinstance(x, dict):
-        yield from x.values()
-    elif isinstance(x, (list, tuple)):
+        yield from (*x, *x.values())
+    elif isinstance(x, (list, tuple, set, frozenset, deque)):
         yield from x
-    elif hasattr(x, "__dict__"):
+    elif isinstance(x, type):
+        if not _is_library(x.__module__):
+            yield from (*x.__bases__, *vars(x).values())
+    else:
+        yield from _read_attributes(x)
+
+
+def _read_function(x: FunctionType) -> Iterator[Any]:
+    for cell in x.__closure__ or ():
+        with suppress(ValueError):  # it is empty as yet
+            yield cell.cell_contents
+    yield from (*(x.__defaults__ or ()), *(x.__kwdefaults__ or {}).values(), *vars(x).values())
+    if not _is_library(x.__module__):
+        names = _names_in(x.__code__)
+        for name in names:
+            if name in x.__globals__:
+                yield from _read_global(x.__globals__[name], names)
+
+
+def _read_global(x: Any, names: tuple[str, ...]) -> Iterator[Any]:
+    """A global; if it is a module what the code names in it, too."""
+    yield x
+    if isinstance(x, ModuleType) and not _is_library(x.__name__):
+        for name in names:
+            if name in vars(x):
+                yield from _read_global(vars(x)[name], names)
+
+
+def _read_attributes(x: Any) -> Iterator[Any]:
+    """Attributes of an object and, unless that is a library's, its class and what it has in slots."""
+    if not _is_library(type(x).__module__):
+        yield type(x)
+        for slot in (value for cls in type(x).__mro__ for value in vars(cls).values()):
+            if isinstance(slot, MemberDescriptorType):
+                with suppress(AttributeError):  # it is empty as yet
+                    yield slot.__get__(x)
+    if hasattr(x, "__dict__"):
         yield from vars(x).values()
 
 

@@ -29,7 +29,11 @@ MOST_FILES = 200  # in the cache; a network's is a tenth of a megabyte
 
 # Nothing that takes away NaN, infinities or the order of sums. Contraction makes fused multiply-adds, which
 # round once instead of twice; nobody reads errno or the processor's exception flags.
-FLAGS = ("-std=gnu11", "-fPIC", "-pthread", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math")
+# A pointer of the wrong type, which takes whole numbers for real ones, is no warning.
+FLAGS = (
+    "-std=gnu11", "-fPIC", "-pthread", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math",
+    "-Werror=incompatible-pointer-types",
+)  # fmt: skip
 
 _FORMAT = "1"  # to be raised when libraries of an earlier version must not be loaded
 _ADVICE = "install a C compiler (pip install ziglang), or name one that works in the variable CC"

@@ -9,10 +9,11 @@ struct gradient {
   long rows, lengths[2];
   long at;                          // its place in own_gradients
   int first_unit, units;            // which share the work on it
+  int stays;                        // whether it is as wanted where it lies
 };
 static const struct gradient gradients[GRADIENTS];
 static real own_gradients[ROOM] ALIGNED;
-static double squares[UNITS];
+static double squares[2][UNITS], scale;  // as gradients are, and clipped by value; by the norm
 
 // The work on a gradient is shared in units, each of some of its rows.
 struct part { int k; long from, to; };
@@ -24,7 +25,10 @@ static struct part find_part(int unit) {
   unit -= g->first_unit;
   return (struct part){k, g->rows * unit / g->units * each, g->rows * (unit + 1) / g->units * each};
 }
-static real *find_gradient(int k) { return mode ? own_gradients + gradients[k].at : (real *)arg[FIRST + k]; }
+static real *find_gradient(int k) {
+  const struct gradient *g = &gradients[k];
+  return !mode ? (real *)arg[FIRST + k] : g->stays ? (real *)g->source + g->offset : own_gradients + g->at;
+}
 
 INLINE double sum_of_squares(const real *x, long n) {
   U sum = {0};
@@ -40,12 +44,13 @@ INLINE double sum_of_squares(const real *x, long n) {
 }
 
 // A unit of a gradient, row by row, from the memory of the program or the caller; what slots hold is added up.
-static void collect(int unit) {
+// For an update it is clipped by value at once.
+static void collect(int unit, int thread) {
   const struct part part = find_part(unit);
   const struct gradient *g = &gradients[part.k];
   real *const to = find_gradient(part.k) + part.from;
   const long each = g->lengths[0] * g->lengths[1], first = part.from / each, rows = (part.to - part.from) / each;
-  for (int slot = 0; slot < g->slots; slot++) {
+  for (int slot = 0; slot < g->slots && !(mode && g->stays); slot++) {
     const real *const from = (g->source ? g->source + slot * g->slot_step : (const real *)arg[g->leaf]) + g->offset;
     for (long row = 0; row < rows; row++) {
       for (long i = 0; i < g->lengths[0]; i++) {
@@ -58,7 +63,13 @@ static void collect(int unit) {
       }
     }
   }
-  squares[unit] = sum_of_squares(to, part.to - part.from);
+  if (!mode) return;
+  const long n = part.to - part.from;
+  const real limit = ((const double *)arg[FIRST])[1];
+  squares[0][unit] = squares[1][unit] = sum_of_squares(to, n);
+  if (!(limit < INFINITY)) return;
+  for (long i = 0; i < n; i++) to[i] = s_max(s_min(to[i], limit), -limit);
+  squares[1][unit] = sum_of_squares(to, n);
 }
 
 // A step of gradient descent, of elements of a parameter; options: rate, momentum, dampening, nesterov, decay,
@@ -99,54 +110,28 @@ static void adapt(
   }
 }
 
-static void clip_by_value(int unit, double limit) {
-  const struct part part = find_part(unit);
-  real *const g = own_gradients + gradients[part.k].at + part.from;
-  const long n = part.to - part.from;
-  for (long i = 0; i < n; i++) g[i] = s_max(s_min(g[i], (real)limit), (real)-limit);
-  squares[unit] = sum_of_squares(g, n);
-}
-
 // A unit of the parameter of a gradient: arguments are its values, three arrays of its optimizer, and options.
-static void update(int unit, double scale) {
+static void update(int unit, int thread) {
+  if (result) return;
   const struct part part = find_part(unit);
   void **const its = arg + FIRST + 1 + 5 * part.k;
   if (!its[0]) return;  // no parameter of the optimizer
   double options[8];
   memcpy(options, its[4], 7 * sizeof(double));
   options[7] = scale;
-  const real *const g = own_gradients + gradients[part.k].at + part.from;
+  const real *const g = find_gradient(part.k) + part.from;
   real *x[4];
   for (int j = 0; j < 4; j++) x[j] = its[j] ? (real *)its[j] + part.from : 0;
   if (mode == 1) descend(x[0], x[1], g, part.to - part.from, options);
   else adapt(x[0], x[1], x[2], x[3], g, part.to - part.from, options);
 }
 
-// Of the gradients of which a step is made.
-static double add_up_squares(void) {
-  double total = 0;
-  for (int unit = 0; unit < UNITS; unit++) if (arg[FIRST + 1 + 5 * find_part(unit).k]) total += squares[unit];
-  return total;
-}
-
-static void finish(int thread) {
-  for (int unit = thread; unit < UNITS; unit += using) collect(unit);
-  if (!mode) return;
-  meet();
-  if (result) return;
-  double total = add_up_squares();
-  if (!(total < INFINITY && isfinite(*(real *)arg[0]))) {  // no step is made of what is not finite, nor of such a loss
-    meet();
-    result = NOT_FINITE;
-    return;
-  }
-  const double *const clip = arg[FIRST];  // by norm, by value
-  if (clip[1] < INFINITY) {
-    meet();
-    for (int unit = thread; unit < UNITS; unit += using) clip_by_value(unit, clip[1]);
-    meet();
-    total = add_up_squares();
-  }
-  const double scale = clip[0] > 0 ? clip[0] / (sqrt(total) + 1e-6) : 1;
-  for (int unit = thread; unit < UNITS; unit += using) update(unit, scale < 1 ? scale : 1);
+// Whether a step is made, not of what is not finite, nor of such a loss; and the factor of clipping by norm.
+static void decide(int task, int thread) {
+  double totals[2] = {0};  // of the gradients of which a step is made
+  for (int unit = 0; unit < UNITS; unit++)
+    for (int k = 0; k < 2; k++) if (arg[FIRST + 1 + 5 * find_part(unit).k]) totals[k] += squares[k][unit];
+  const double limit = *(const double *)arg[FIRST];
+  scale = limit > 0 ? fmin(limit / (sqrt(totals[1]) + 1e-6), 1) : 1;
+  if (!result && !(totals[0] < INFINITY && isfinite(*(real *)arg[0]))) result = NOT_FINITE;
 }

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import os
+import platform
+import re
 import threading
-from collections.abc import Callable, Sequence
+import weakref
+from array import array
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,14 +22,17 @@ from tensorgrad.graph.export.lowerings import C_RULES
 from tensorgrad.graph.native.expansions import Expansion
 from tensorgrad.graph.native.plan import UnbatchableError, UnwritableError
 from tensorgrad.graph.native.printer import write_c
-from tensorgrad.graph.native.program import Program
+from tensorgrad.graph.native.program import Program, Vectors
 from tensorgrad.graph.native.record import Recording, UncompilableError, compare, record
 from tensorgrad.graph.native.toolchain import build
 
 # What a step returns, as prelude.c says.
-STEPPED, NOT_FINITE, ANOTHER_BRANCH, NO_SUCH_ROW, NO_MEMORY = range(5)
+STEPPED, NOT_FINITE, ANOTHER_BRANCH, NO_SUCH_ROW, NO_MEMORY, TOO_LARGE = range(6)
+MANY = 1000  # arrays whose addresses are known
 
 _locks: dict[Path, threading.Lock] = {}  # a library has one memory: one call at a time
+if hasattr(os, "register_at_fork"):  # a child has no thread that would release one
+    os.register_at_fork(after_in_child=_locks.clear)
 
 
 class Update(NamedTuple):
@@ -40,7 +47,7 @@ class Update(NamedTuple):
         The parameters' own arrays, which are changed.
     slots : list of lists of arrays
         What is kept for each parameter from step to step, changed too.
-    options : list of arrays (7,), float64
+    options : array (parameters, 7), float64
         See the functions ``descend`` and ``adapt`` in the generated C.
     clip_value, clip_norm : float or None
     """
@@ -49,7 +56,7 @@ class Update(NamedTuple):
     parameters: list[Tensor]
     values: list[NDArray]
     slots: list[list[NDArray]]
-    options: list[NDArray]
+    options: NDArray
     clip_value: float | None
     clip_norm: float | None
 
@@ -77,29 +84,47 @@ class Variant:
         arrays: Sequence[NDArray],
         names: Sequence[str],
         differentiate: bool,
+        cotangents: Sequence[NDArray | None] = (),
     ) -> None:
-        self.recording = record(function, arrays, names, differentiate)
+        try:
+            self.recording = record(function, arrays, names, differentiate, cotangents)
+        except UncompilableError:
+            if differentiate:  # an op without a rule is named first, not something in its formula
+                plan_program(record(function, arrays, names, False), None)
+            raise
         turned = [np.roll(x, 1, axis=0) if x.ndim else x for x in arrays]
-        compare(self.recording, record(function, turned, names, differentiate))
-        self.program = _plan(self.recording, next((x.shape[0] for x in arrays if x.ndim), None))
+        compare(self.recording, record(function, turned, names, differentiate, cotangents))
+        self.program = plan_program(self.recording, next((x.shape[0] for x in arrays if x.ndim), None))
         what = "its value and gradients" if self.recording.gradients else "its value"
         name = getattr(function, "__name__", type(function).__name__)
         self.source = write_c(self.program, f"{name}({', '.join(names)}): {what}, in {self.program.dtype}.")
         self.built = build(self.source)
         self._call = self.built.library.step
-        self._lock = _locks.setdefault(self.built.path, threading.Lock())
         self._whole = np.dtype(f"i{self.program.dtype.itemsize}")
-        self._readers = [self._make_reader(leaf) for _, leaf in self.program.arguments]
+        self._call.argtypes = ctypes.c_void_p, ctypes.c_int, ctypes.c_int
+        self._places = {id(t): i for i, t in enumerate(self.recording.given())}  # among what a call is given
+        self._leaves: dict[int, tuple[int, int]] = {}  # serial number and address of the values
+        self._addresses: dict[int, tuple[weakref.ref[NDArray], int]] = {}
 
     @property
     def keeps_rows_apart(self) -> bool:
         """Whether each sample's results depend on that sample alone."""
         return self.program.samples is not None and all(b.role != "sums" for b in self.program.buffers)
 
-    def run(self, arrays: Sequence[NDArray], threads: int) -> tuple[list[NDArray], list[NDArray]]:
-        """The outputs and what is reported, and the gradients. `BranchError` if a guard does not hold."""
+    def draw(self) -> list[NDArray]:
+        """What layers draw for a call."""
+        return [make() for _, make in self.recording.draws]
+
+    def run(
+        self, arrays: Sequence[NDArray], threads: int, others: Sequence[NDArray] | None = None
+    ) -> tuple[list[NDArray], list[NDArray]]:
+        """The outputs and what is reported, and the gradients. `BranchError` if a guard does not hold.
+
+        ``others`` is what was drawn already, and the cotangents.
+        """
+        arrays = [*arrays, *(self.draw() if others is None else others)]
         gradients = [np.empty(p.shape, p.dtype) for p, _ in self.recording.gradients]
-        outputs, _ = self._step(arrays, [x.ctypes.data for x in gradients], threads, 0)
+        outputs, _ = self._step(arrays, [x.ctypes.data for x in gradients], threads, 0, {})
         return outputs, gradients
 
     def update(self, arrays: Sequence[NDArray], threads: int, update: Update) -> tuple[list[NDArray], bool]:
@@ -110,14 +135,18 @@ class Variant:
         changed = [[x, *slots] for x, slots in zip(update.values, update.slots, strict=True)]
         rows = [[np.ascontiguousarray(x) for x in own] for own in changed]
         clip = np.array([update.clip_norm or 0.0, np.inf if update.clip_value is None else update.clip_value])
-        pointers: list[int | None] = [clip.ctypes.data]
-        places = {id(p): i for i, p in enumerate(update.parameters)}
+        pointers, options = [clip.ctypes.data], update.options.ctypes.data
+        numbers = {id(p): i for i, p in enumerate(update.parameters)}
         for p, _ in self.recording.gradients:
-            i = places.get(id(p))
-            its = [] if i is None else [x.ctypes.data for x in rows[i]]
-            options = None if i is None else update.options[i].ctypes.data
-            pointers += [*its, *[None] * (4 - len(its)), options]
-        outputs, result = self._step(arrays, pointers, threads, update.kind)
+            i = numbers.get(id(p))
+            its = [] if i is None else [self._find_address(x) for x in rows[i]]
+            pointers += [
+                *its,
+                *[0] * (4 - len(its)),
+                0 if i is None else options + i * update.options.strides[0],
+            ]
+        values = {id(p): own[0] for p, own in zip(update.parameters, rows, strict=True)}
+        outputs, result = self._step([*arrays, *self.draw()], pointers, threads, update.kind, values)
         for own, copies in zip(changed, rows, strict=True):
             for x, row in zip(own, copies, strict=True):
                 if row is not x:  # it lies in memory in another order
@@ -125,58 +154,89 @@ class Variant:
         return outputs, result == STEPPED
 
     def _step(
-        self, arrays: Sequence[NDArray], pointers: Sequence[int | None], threads: int, mode: int
+        self,
+        arrays: Sequence[NDArray],
+        pointers: Sequence[int],
+        threads: int,
+        mode: int,
+        values: Mapping[int, NDArray],
     ) -> tuple[list[NDArray], int]:
-        values, dtype = self.program.outputs, self.program.dtype
-        held = [self._hold(read(arrays)) for read in self._readers]
-        outputs = [np.empty(value.shape, dtype if value.kind == "f" else self._whole) for value in values]
-        places = [*(x.ctypes.data for x in (*outputs, *held)), *pointers]
-        with self._lock:
-            result = self._call((ctypes.c_void_p * len(places))(*places), threads, mode)
+        """A call of the library; of some leaves, by their identities, the values are here."""
+        made, dtype = self.program.outputs, self.program.dtype
+        read = [self._read_leaf(leaf, arrays, values) for _, leaf in self.program.arguments]
+        outputs = [np.empty(value.shape, dtype if value.kind == "f" else self._whole) for value in made]
+        places = array("Q", [*(x.ctypes.data for x in outputs), *(place for place, _ in read), *pointers])
+        with _locks.setdefault(self.built.path, threading.Lock()):
+            result = self._call(places.buffer_info()[0], threads, mode)
         if result == ANOTHER_BRANCH:
             raise BranchError
         if result == NO_SUCH_ROW:
             raise IndexError("compile: an index is out of range")
         if result == NO_MEMORY:
             raise MemoryError("compile: no memory for the step")
-        return [x.astype(v.tensor.dtype, copy=False) for x, v in zip(outputs, values, strict=True)], result
+        if result == TOO_LARGE:
+            raise OverflowError(f"compile: expected integers that fit {self._whole}, got larger ones")
+        return [x.astype(v.tensor.dtype, copy=False) for x, v in zip(outputs, made, strict=True)], result
 
-    def _make_reader(self, leaf: Tensor | NDArray) -> Callable[[Sequence[NDArray]], NDArray]:
-        """What gives a leaf's values, from the arguments of a call."""
-        for i, tensor in enumerate(self.recording.inputs):
-            if tensor is leaf:
-                return lambda arrays: arrays[i]
-        for tensor, make in self.recording.draws:
-            if tensor is leaf:
-                return lambda arrays: make()
-        return lambda arrays: leaf.data if isinstance(leaf, Tensor) else leaf
+    def _read_leaf(
+        self, leaf: Tensor | NDArray, arrays: Sequence[NDArray], values: Mapping[int, NDArray]
+    ) -> tuple[int, NDArray | None]:
+        """Where a leaf's values are for this call, and what must live as long if it is new."""
+        key = id(leaf)
+        if key in values and values[key].dtype == self.program.dtype:
+            return self._find_address(values[key]), None
+        if key in self._places:
+            held = self._hold(arrays[self._places[key]])
+            return held.ctypes.data, held
+        x = leaf.data if isinstance(leaf, Tensor) else leaf
+        serial = leaf.serial if isinstance(leaf, Tensor) else -1
+        known = self._leaves.get(key)
+        if known is not None and known[0] == serial:
+            return known[1], None
+        held = self._hold(x)
+        if isinstance(leaf, Tensor) and held.ctypes.data == x.ctypes.data:
+            self._leaves[key] = serial, held.ctypes.data
+        return held.ctypes.data, held
+
+    def _find_address(self, x: NDArray) -> int:
+        """Where an array's numbers are. NumPy takes a microsecond to tell: it is asked once."""
+        known = self._addresses.get(id(x))
+        if known is None or known[0]() is not x:
+            if len(self._addresses) > MANY:
+                self._addresses.clear()
+            known = self._addresses[id(x)] = weakref.ref(x), x.ctypes.data
+        return known[1]
 
     def _hold(self, x: NDArray) -> NDArray:
         """An array as the program reads it: real or whole numbers, true as -1, in rows."""
         if x.dtype.kind == "f":
             return np.ascontiguousarray(x, self.program.dtype)
-        whole = np.ascontiguousarray(x, self._whole)
-        if x.dtype.itemsize > self._whole.itemsize and not np.array_equal(whole, x):
+        whole = np.asarray(x, self._whole, order="C")
+        wide = x.dtype != self._whole and x.dtype.itemsize >= self._whole.itemsize
+        if wide and not np.array_equal(whole, x):
             raise OverflowError(f"compile: expected integers that fit {self._whole}, got larger ones")
-        return -whole if x.dtype.kind == "b" else whole
+        return np.negative(whole, out=whole) if x.dtype.kind == "b" else whole  # of no axes too
 
 
-def _plan(recording: Recording, samples: int | None) -> Program:
-    """The program with lanes or, where samples are mixed, without."""
-    graph, registers = Expansion(recording, C_RULES), _count_registers()
+def plan_program(recording: Recording, samples: int | None) -> Program:
+    """The program with lanes or, where there are no samples or they are mixed, without."""
+    graph, vectors = Expansion(recording, C_RULES), find_vectors()
     try:
         with suppress(UnbatchableError):
-            return Program(graph, C_RULES, samples or None, registers)
-        return Program(graph, C_RULES, None, registers)
+            return Program(graph, C_RULES, samples or None, vectors)
+        return Program(graph, C_RULES, None, vectors)
     except (UnbatchableError, UnwritableError) as error:
         raise UncompilableError(f"compile: there is no rule in C for this: {error}") from error
 
 
-def _count_registers() -> int:
-    """How many vectors of 64 bytes stay in registers: most of 32 on AVX-512, else of 8 made of others."""
+def find_vectors() -> Vectors:
+    """The vectors of this processor, or of the one that CC names: AVX-512's, AVX2's, SSE's or NEON's."""
     chosen, known = os.environ.get("CC", ""), Path("/proc/cpuinfo")
-    if "-march=" in chosen:
-        wide = "avx512" in chosen or "x86-64-v4" in chosen
-    else:
-        wide = known.exists() and "avx512f" in known.read_text(encoding="utf-8")
-    return 24 if wide else 6
+    named = re.findall(r"-march=(?!native)(\S+)", chosen)
+    flags = known.read_text(encoding="utf-8") if known.exists() and not named else " ".join(named)
+    if re.search(r"avx512f|x86-64-v4", flags):
+        return Vectors(64, 24)
+    if platform.machine() not in ("x86_64", "AMD64"):
+        return Vectors(16, 24)
+    old = known.exists() and not named and " avx2 " not in flags
+    return Vectors(16, 12) if old or named[-1:] in (["x86-64"], ["x86-64-v2"]) else Vectors(32, 12)

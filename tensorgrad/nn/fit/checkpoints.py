@@ -23,6 +23,18 @@ _KIND = "tensorgrad training"
 _PARTS = ("network", "optimizer", "schedule")
 _PLACE = ("epoch", "batch", "step", "seconds", "stopped")
 
+# What a file must hold to be gone on from.
+_ENTRIES: dict[str, Any] = {
+    **dict.fromkeys(("fingerprint", "start", "network", "optimizer", "generators"), dict),
+    **dict.fromkeys(("epoch_start", "history", "tally"), dict),
+    **dict.fromkeys(("epoch", "batch", "step"), int),
+    "callbacks": list, "schedule": dict | None, "seconds": float, "stopped": str | None, "engine": dict,
+}  # fmt: skip
+_INNER = {
+    "tally": ("total", "weight", "rows", "predictions", "targets", "weights"),
+    "engine": ("choice", "libraries"),
+}
+
 
 class CheckpointError(OSError):
     """A checkpoint could not be written. Nothing is lost yet: ``training`` is as it was.
@@ -143,6 +155,13 @@ def read(path: PathLike) -> dict[str, Any]:
     tree = load_checkpoint(path)
     if not isinstance(tree, dict) or tree.get("kind") != _KIND:
         raise ValueError(f"fit, resume: {path} is a checkpoint, but not one that fit wrote")
+    tree.setdefault("engine", {"choice": False, "libraries": {}})  # there was none at first
+    wrong = [name for name, kind in _ENTRIES.items() if not isinstance(tree.get(name, ...), kind)]
+    wrong += [
+        f"{of} {x}" for of, inner in _INNER.items() if of not in wrong for x in inner if x not in tree[of]
+    ]
+    if wrong:
+        raise ValueError(f"fit, resume: {path} has not what fit writes as {', '.join(wrong)}")
     return tree
 
 

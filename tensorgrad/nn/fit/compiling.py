@@ -283,7 +283,7 @@ class Forward:
         if self.code is not None:
             given, variant = self._find(self.code, x)
             if variant is not None:
-                with suppress(BranchError, IndexError):
+                with suppress(BranchError, IndexError, OverflowError):
                     (output,), _ = self.code.compiled.compute(variant, [given])
                     return Tensor(output[: len(x)])
         return self.network(x)

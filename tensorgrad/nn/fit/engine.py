@@ -153,7 +153,7 @@ class Engine:
             if self._optimizer.has_compiled_step:
                 return code.compiled.make_step(self._optimizer, variant, arrays)
             outputs, gradients = code.compiled.compute(variant, arrays)
-        except (BranchError, IndexError):
+        except (BranchError, IndexError, OverflowError):
             return None
         if not all(np.isfinite(x).all() for x in (outputs[0], *(g for _, g in gradients))):
             return None

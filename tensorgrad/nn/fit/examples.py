@@ -113,6 +113,7 @@ class Intake:
     def _try_loss(self, x: Any, y: Any) -> None:
         loss = loss_of(self.network)
         x, y, _ = self.cast(x[:_PROBED], y[:_PROBED], None)
+        require_no_softmax(bare_loss(self.network), self.network(x))
         found = loss(self.network(x[:1]), y[:1], None)
         if not isinstance(found, Tensor) or found.size != 1:
             raise ValueError(f"expected the loss to give a scalar Tensor, got {found!r}")

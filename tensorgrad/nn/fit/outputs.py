@@ -23,7 +23,11 @@ __all__ = [
 
 Scale: TypeAlias = Literal["logits", "probabilities"] | None
 
-_SAME_NUMBERS = ("reshape", "transpose", "getitem", "astype", "identity")
+#: Ops that make no logits of probabilities: what they are given is looked at.
+_SAME_NUMBERS = (
+    "reshape", "transpose", "getitem", "astype", "identity", "swapaxes", "expand_dims", "squeeze", "positive",
+    "maximum", "minimum",
+)  # fmt: skip
 
 
 def bare_loss(network: Sequential) -> Callable[..., Any] | None:
@@ -37,8 +41,10 @@ def bare_loss(network: Sequential) -> Callable[..., Any] | None:
 def require_no_softmax(loss: Any, given: Any) -> None:
     """ValueError if a loss that takes logits is given probabilities: it would train, but badly.
 
-    The graph tells, whatever layers and functions the op was called from.
+    The graph tells, whatever layers and functions the op was called from; of a softmax in other words the
+    rows do.
     """
+    rows = given.data if isinstance(given, Tensor) else None
     while isinstance(given, Tensor) and given.op is not None and given.op.name in _SAME_NUMBERS:
         given = given.inputs[0]
     takes_logits = loss is cross_entropy or loss is binary_cross_entropy
@@ -48,6 +54,18 @@ def require_no_softmax(loss: Any, given: Any) -> None:
             f"the loss {loss.__name__} takes logits, and was given what {given.op.name} made{by}; leave it "
             "away, or use another loss"
         )
+    if loss is cross_entropy and rows is not None and _are_shares(rows):
+        raise ValueError(
+            "the loss cross_entropy takes logits, and was given probabilities: no number is negative, and "
+            "each row sums to 1; leave the softmax away, or use another loss"
+        )
+
+
+def _are_shares(rows: NDArray) -> bool:
+    """Whether rows that differ are none negative, and sum to 1."""
+    if rows.ndim < 2 or (rows < 0).any() or (abs(rows.sum(axis=-1) - 1) > TOLERANCE).any():
+        return False
+    return bool((rows != rows[:1]).any())
 
 
 def require_logits(loss: Tensor) -> None:

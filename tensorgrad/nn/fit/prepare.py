@@ -89,7 +89,7 @@ def prepare_training(network: Sequential, options: FitOptions) -> Training:
             options.checkpoint, options.checkpoint_every, fingerprint, start
         )
     if tree is not None:
-        training.engine.load_state(tree.get("engine", {"choice": False, "libraries": {}}))
+        training.engine.load_state(tree["engine"])
     training.prepare_engine()
     if tree is not None:
         checkpoints.restore(training, tree)

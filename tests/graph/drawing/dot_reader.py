@@ -58,7 +58,7 @@ def tokens(text):
 
 def shown(label):
     """What a label between < and > shows: its text, without tags."""
-    text = re.sub(r"<BR/>", "\n", label[1:-1])
+    text = re.sub(r"<BR/>|</TR><(HR/><)?TR>", "\n", label[1:-1]).replace("<VR/>", " | ")
     text = html.unescape(re.sub(r"<[^>]*>", "", text))
     text = text.replace(2 * "\\", "\\")  # one alone would begin an escape such as \N, the node's name
     return text.replace("\N{NO-BREAK SPACE}", " ").rstrip(" ")
@@ -88,7 +88,6 @@ def _attributes(words, i):
 
 
 def _block(words, i, graph, within):
-    label = None
     while words[i] != "}":
         word = words[i]
         if word == "subgraph":
@@ -98,11 +97,7 @@ def _block(words, i, graph, within):
             i = words.index("}", i) + 1
         elif word in ("graph", "node", "edge"):
             attributes, i = _attributes(words, i + 1)
-            if word == "graph" and within:
-                label = (shown(attributes["label"]), attributes["class"])
-                within = (*within[:-1], label[0])
-                graph.clusters.append(within)
-            elif word == "graph":
+            if word == "graph" and not within:
                 graph.attributes = attributes
         elif words[i + 1] == "->":
             a, b = word, words[i + 2]
@@ -112,6 +107,10 @@ def _block(words, i, graph, within):
         else:
             assert word not in graph.nodes, "a node came twice"
             attributes, i = _attributes(words, i + 1)
+            if attributes["class"] == "tg-title":  # the first in its cluster
+                within = (*within[:-1], shown(attributes["label"]).replace("\n", " "))
+                graph.clusters.append(within)
+                continue
             kind = attributes["class"].removeprefix("tg-")
             graph.nodes[word] = Node(shown(attributes["label"]), kind, attributes, within)
     return i + 1

@@ -8,6 +8,7 @@ from dot_reader import read, shown
 from helpers import assert_refused, refused_calls
 
 import tensorgrad as tg
+from tensorgrad.graph.recorded import Group, Recorded
 
 
 def leaf(name=None, shape=(2,)):
@@ -30,18 +31,18 @@ def test_a_diamond_is_drawn_as_it_was_computed():
         "3.0",
         "add\n(2,) float64",
         "exp\n(2,) float64",
-        "multiply\n(2,) float64",
-        "multiply\n(2,) float64",
+        "multiply_1\n(2,) float64",
+        "multiply_2\n(2,) float64",
         "x\n(2,) float64",
     ]
     assert sorted(graph.pairs) == [
-        ("3.0", "multiply"),
+        ("3.0", "multiply_1"),
         ("exp", "add"),
-        ("multiply", "add"),
-        ("multiply", "exp"),
-        ("multiply", "multiply"),
-        ("x", "multiply"),
-        ("x", "multiply"),
+        ("multiply_1", "exp"),
+        ("multiply_1", "multiply_2"),
+        ("multiply_2", "add"),
+        ("x", "multiply_1"),
+        ("x", "multiply_2"),
     ]
 
 
@@ -130,10 +131,28 @@ def test_every_tensor_is_one_node_however_often_it_is_read():
 
 def test_values_are_printed_if_they_are_few():
     graph = drawn(leaf("x") * 2.0 + np.ones((10, 2)), values=True)
-    assert "= [3., 3.]" in graph.named("x").lines
-    assert "= [6., 6.]" in graph.named("multiply").lines
-    assert "= float64 (10, 2), norm 31.305" in graph.named("add").lines  # 7 sqrt(20)
-    assert "= 20.0855" in drawn(np.exp(leaf("x", ())), values=True).named("exp").lines
+    assert graph.named("x").lines == ["x", "(2,) float64", "= [3.0, 3.0]"]
+    assert "= [6.0, 6.0]" in graph.named("multiply").lines
+    assert graph.named("add").lines == ["add", "(10, 2) float64", "norm 31.3"]  # 7 sqrt(20)
+    assert "= 20.09" in drawn(np.exp(leaf("x", ())), values=True).named("exp").lines
+
+
+# Names
+
+
+def test_drawings_steps_the_player_and_programs_have_the_same_names():
+    w, y, x = leaf("w", ()), leaf("y", ()), leaf("x", ())
+    product = w * y
+    loss = np.sin(product * x + product)
+    names = ["multiply_1", "multiply_2", "add", "sin"]
+    assert [step.name for step in reversed(loss.backward_steps())] == names
+    assert set(names) <= {node.lines[0] for node in read(tg.draw(loss).source).nodes.values()}
+    assert [name for name in names if f"{name} = " in tg.to_numpy(loss).source] == names[:-1]  # and the loss
+    page = tg.player(loss).source
+    assert all(f'"{name}"' in page for name in names)
+    loss.backward(create_graph=True)
+    titles = {node.title for node in Recorded(w.grad).clusters.parts if isinstance(node, Group)}
+    assert "vjp of multiply_1 for w" in titles
 
 
 # Gradients
@@ -143,17 +162,44 @@ def test_gradients_come_back_along_the_edges_that_need_them():
     x, c = leaf("x", ()), tg.Tensor(2.0, name="c")
     graph = drawn(np.exp(x * c) + np.exp(x), gradients="direction")
     back = {(graph.nodes[a].lines[0], graph.nodes[b].lines[0]) for a, b, at in graph.edges if "dir" in at}
-    assert back == {("x", "multiply"), ("x", "exp"), ("multiply", "exp"), ("exp", "add")}
+    assert back == {
+        ("x", "multiply"),
+        ("x", "exp_2"),
+        ("multiply", "exp_1"),
+        ("exp_1", "add"),
+        ("exp_2", "add"),
+    }
     assert ("c", "multiply") in graph.pairs
 
 
 def test_the_norms_are_those_of_each_use():
-    x = leaf("x")  # [3, 3]
-    y = (x * x).sum() + 5 * x.sum()
+    x = leaf("x", (5,))  # all 3
+    y = (x * x).sum() - 5 * x.sum()
     graph = drawn(y, gradients="norms")
     norms = [shown(at["label"]) for a, _, at in graph.edges if graph.nodes[a].lines[0] == "x"]
-    # Both uses in x * x send 1 * x, of norm 3 sqrt 2; the sum of 5 x sends 5 [1, 1].
-    assert sorted(map(float, norms)) == pytest.approx([18**0.5, 18**0.5, 50**0.5], rel=1e-2)
+    # Both uses in x * x send 1 * x, of norm 3 sqrt 5; the sum of 5 x sends -5 [1, 1, 1, 1, 1].
+    assert all(norm.startswith("norm ") for norm in norms)
+    found = sorted(float(norm.removeprefix("norm ")) for norm in norms)
+    assert found == pytest.approx([45**0.5, 45**0.5, 125**0.5], rel=1e-3)
+
+
+def test_up_to_four_gradients_are_shown_with_their_signs():
+    w, x = leaf("w", ()), leaf("x", (2,))
+    graph = drawn(np.sum(w * -x), gradients="norms")
+    labels = {graph.nodes[a].lines[0]: shown(at["label"]) for a, _, at in graph.edges}
+    assert labels == {"w": "-6.0", "x": "[-3.0, -3.0]", "negative": "[3.0, 3.0]", "multiply": "[1.0, 1.0]"}
+
+
+def test_data_and_gradient_stand_side_by_side_as_in_micrograd():
+    w, x, big = leaf("w", ()), leaf("x", (2,)), leaf("big", (5,))
+    c = tg.Tensor(1.0, name="c")
+    graph = drawn(np.sum(w * -x) + np.sum(big) * c, gradients="values")
+    assert graph.named("w").lines[-1] == "data 3.0 | grad -6.0"
+    assert graph.named("x").lines[-1] == "data [3.0, 3.0] | grad [-3.0, -3.0]"
+    assert graph.named("big").lines[-1] == "data norm 6.708 | grad norm 2.236"
+    assert graph.named("add").lines[-1] == "data -3.0 | grad 1.0"
+    assert graph.named("c").lines[-1] == "= 1.0"  # no gradient is wanted
+    assert w.grad is None
 
 
 def test_highlight_shows_all_that_depends_on_a_tensor_and_nothing_else():
@@ -196,14 +242,12 @@ def test_the_state_after_some_steps():
 
     def state(k):
         graph = drawn(out, step=k)
-        return {
-            node.label.split("\n")[0]: node.lines[-1] for node in graph.nodes.values() if "g =" in node.label
-        }
+        return {node.lines[0]: node.lines[-1] for node in graph.nodes.values() if "g =" in node.label}
 
     assert state(0) == {"add": "g = 1.0"}
-    assert state(1) == {"add": "step 1: g = 1.0", "multiply": "g = 1.0", "log": "g = 1.0"}
+    assert state(1) == {"add": "step 1: g = 1.0", "multiply_2": "g = 1.0", "log": "g = 1.0"}
     assert state(2)["y"] == "g = 9.0"
-    assert state(4)["x"] == "g = 6.33333"  # 3 (1/9 + 2)
+    assert state(4)["x"] == "g = 6.333"  # 3 (1/9 + 2)
     with pytest.raises(ValueError, match="from 0 to 4, got 5"):
         drawn(out, step=5)
 

@@ -104,6 +104,45 @@ def test_every_kind_of_drawing_is_understood_without_a_warning(dot):
         assert done.stderr == ""
 
 
+def placed(dot, drawing):
+    """Canvas, nodes and their places and sizes, as Graphviz lays them out."""
+    done = subprocess.run(
+        [dot, "-Tplain"], input=drawing.source, capture_output=True, text=True, check=True
+    ).stdout
+    lines = [line.split() for line in done.splitlines()]
+    return [line[:6] for line in lines if line[0] in ("graph", "node")]
+
+
+@pytest.mark.parametrize("options", [{}, {"values": True, "rankdir": "LR"}, {"depth": 1}])
+def test_all_steps_have_one_layout(dot, options):
+    network = tg.Network([tg.Dense(3, 2, rng=0), tg.Tanh(), tg.Dense(2, 1, rng=1)])
+    loss = tg.mse(network(np.ones((2, 3), np.float32)), np.zeros((2, 1), np.float32))
+    x = tg.Tensor([0.001234, -5.0], requires_grad=True, name="x")
+    for output in (loss, np.sum(np.exp(x * x) * x - 1e6 * x)):
+        steps = range(len(output.backward_steps()) + 1)
+        layouts = [placed(dot, tg.draw(output, step=k, **options)) for k in steps]
+        different = {tg.draw(output, step=k, **options).source for k in steps}
+        assert "depth" in options or len(different) == len(layouts)
+        assert all(layout == layouts[0] for layout in layouts)
+
+
+def test_all_steps_are_written_by_one_call(dot, tmp_path):
+    x = tg.Tensor(1.0, requires_grad=True, name="x")
+    out = np.sin(x) * 2.0
+    names = [path.name for path in tg.draw_steps(out, tmp_path / "walk.png", values=True)]
+    assert names == sorted(path.name for path in tmp_path.iterdir()) == [f"walk-0{k}.png" for k in range(3)]
+    paths = tg.draw_steps(out, tmp_path / "new" / "steps")
+    assert [path.relative_to(tmp_path / "new").as_posix() for path in paths] == [
+        f"steps/step-0{k}.svg" for k in range(3)
+    ]
+    (last,) = tg.draw_steps(x, tmp_path / "leaf.dot")
+    assert last.read_text() == tg.draw(x, step=0).source
+    with pytest.raises(ValueError, match=r"ending in \.svg"):
+        tg.draw_steps(out, tmp_path / "walk.gif")
+    with pytest.raises(TypeError, match="step"):
+        tg.draw_steps(out, tmp_path / "walk.dot", step=1)
+
+
 # Without
 
 

@@ -34,14 +34,14 @@ def test_the_frames_are_the_walk_forward_and_back():
     walk = walk_of(tg.player(by_hand()))
     assert [frame["title"] for frame in walk["frames"]] == [
         "What is given",
-        *("multiply", "log", "multiply", "add"),
+        *("multiply_1", "log", "multiply_2", "add"),
         "The walk back begins",
-        *("vjp of add", "vjp of multiply", "vjp of log", "vjp of multiply"),
+        *("vjp of add", "vjp of multiply_2", "vjp of log", "vjp of multiply_1"),
         "The gradients",
     ]
     rows = {row["name"]: row["value"] for row in walk["frames"][-1]["rows"]}
     assert rows == {"x": "6.33333", "y": "9.0"}  # 3 (1/9 + 2) and 9
-    assert walk["frames"][1]["call"] == "out = multiply(x, 3.0)"
+    assert walk["frames"][1]["call"] == "multiply_1 = multiply(x, 3.0)"
 
 
 def test_nothing_is_fetched_from_anywhere():
@@ -233,7 +233,7 @@ def nodes(browser, state):
 def test_arrow_keys_go_to_and_fro(shown):
     assert heading(shown) == "Forward · 0 of 10: What is given"
     shown.key("ArrowRight")
-    assert heading(shown) == "Forward · 1 of 10: multiply"
+    assert heading(shown) == "Forward · 1 of 10: multiply_1"
     shown.key("ArrowRight")
     shown.key("ArrowRight")
     shown.key("ArrowLeft")
@@ -257,7 +257,7 @@ def test_buttons_go_to_and_fro_and_are_off_at_the_ends(shown):
     assert heading(shown) == "Forward · 2 of 10: log"
     assert off() == ""
     shown.click("#previous")
-    assert heading(shown) == "Forward · 1 of 10: multiply"
+    assert heading(shown) == "Forward · 1 of 10: multiply_1"
     shown.click("#last")
     assert heading(shown) == "Backward · 10 of 10: The gradients"
     assert off() == "next,last"
@@ -276,7 +276,7 @@ def test_arrow_keys_work_after_a_click_and_on_the_slider(shown):
 
 def test_the_address_opens_a_step_and_keeps_it(browser, page):
     browser.open(page + "#step=7")
-    assert heading(browser) == "Backward · 7 of 10: vjp of multiply"
+    assert heading(browser) == "Backward · 7 of 10: vjp of multiply_2"
     browser.key("ArrowRight")
     assert browser.run("location.hash") == "#step=8"
     browser.open(page + "#step=999")
@@ -289,11 +289,11 @@ def test_the_picture_tells_what_has_happened(shown):
     shown.key("ArrowRight")
     shown.key("ArrowRight")
     assert nodes(shown, "now") == ["log"]
-    assert nodes(shown, "ahead") == ["add", "multiply 2"]
+    assert nodes(shown, "ahead") == ["add", "multiply_2"]
     for _ in range(5):
         shown.key("ArrowRight")  # to the vjp of the second product
-    assert nodes(shown, "now") == ["multiply 2"]
-    assert nodes(shown, "waiting") == ["log", "multiply 1", "y"]
+    assert nodes(shown, "now") == ["multiply_2"]
+    assert nodes(shown, "waiting") == ["log", "multiply_1", "y"]
     assert nodes(shown, "done") == ["add"]
     assert shown.run('document.querySelectorAll("svg .edge.lit").length') == 2
 
@@ -302,8 +302,8 @@ def test_beside_it_stand_formula_shapes_and_values(browser, page):
     browser.open(page + "#step=7")
     panel = browser.run('document.getElementById("panel").innerText')
     assert re.sub(r"\s+", " ", panel).endswith(
-        "g, all that came to the result () float64 1.0 to x = multiply 1 () float64 g * y 2.0 "
-        "to y = y () float64 g * x 9.0"
+        "g, all that came to the result () float64 1.0 to multiply_1 () float64 g * y 2.0 "
+        "to y () float64 g * multiply_1 9.0"
     )
 
 
@@ -319,12 +319,12 @@ def written(browser):
 def test_values_and_cotangents_stand_in_small_nodes(shown):
     assert written(shown) == {
         "x": ["data 3.0", ""], "y": ["data 2.0", ""],
-        "multiply 1": ["", ""], "log": ["", ""], "multiply 2": ["", ""], "add": ["", ""],
+        "multiply_1": ["", ""], "log": ["", ""], "multiply_2": ["", ""], "add": ["", ""],
     }  # fmt: skip
     for _ in range(8):
-        shown.key("ArrowRight")  # to the vjp of log, which adds 1/9 to the 2 of multiply 1
+        shown.key("ArrowRight")  # to the vjp of log, which adds 1/9 to the 2 of multiply_1
     found = written(shown)
-    assert found["multiply 1"] == ["data 9.0", "grad 2.11111"]
+    assert found["multiply_1"] == ["data 9.0", "grad 2.11111"]
     assert found["y"] == ["data 2.0", "grad 9.0"]
     assert found["x"] == ["data 3.0", ""]
     shown.key("Home")
@@ -428,7 +428,7 @@ def test_in_the_frame_of_a_notebook_it_plays(browser, tmp_path):
     frame = 'document.querySelector("iframe").contentDocument'
     browser.until(f'{frame}.querySelector("h2") !== null')
     browser.run(f'{frame}.getElementById("next").click()')
-    assert browser.run(f'{frame}.querySelector("h2").textContent') == "multiply"
+    assert browser.run(f'{frame}.querySelector("h2").textContent') == "multiply_1"
     assert browser.problems == []
 
 
@@ -449,15 +449,15 @@ def tip(browser):
 
 
 def test_values_appear_under_the_pointer(shown):
-    wanted = node(shown, "multiply 1")
+    wanted = node(shown, "multiply_1")
     shown.hover(wanted)
-    assert re.sub(r"\s+", " ", tip(shown)) == "multiply 1 () float64 not computed yet"
+    assert re.sub(r"\s+", " ", tip(shown)) == "multiply_1 () float64 not computed yet"
     shown.hover("h1")
     assert tip(shown) is None
     for _ in range(7):
         shown.key("ArrowRight")
     shown.hover(wanted)
-    assert re.sub(r"\s+", " ", tip(shown)) == "multiply 1 () float64 9.0 cotangent: 2.0"
+    assert re.sub(r"\s+", " ", tip(shown)) == "multiply_1 () float64 9.0 cotangent: 2.0"
     shown.key("ArrowRight")  # the logarithm adds its share, 1/9
     shown.hover("h1")
     shown.hover(wanted)

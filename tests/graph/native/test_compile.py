@@ -4,6 +4,7 @@ import copy
 import multiprocessing
 import os
 import pickle
+import platform
 import shutil
 import threading
 
@@ -12,6 +13,7 @@ import pytest
 
 import tensorgrad as tg
 from tensorgrad.graph.native import toolchain, variant
+from tensorgrad.graph.native.program import Vectors
 
 pytestmark = pytest.mark.skipif(
     not any(map(shutil.which, ("cc", "gcc", "clang"))), reason="there is no C compiler"
@@ -80,6 +82,58 @@ def test_results_do_not_depend_on_threads():
     assert len(set(losses)) == 1
     for one in gradients[1:]:
         assert all(np.array_equal(a, b) for a, b in zip(one, gradients[0], strict=True))
+
+
+@pytest.mark.parametrize("vectors", [(64, 24), (32, 12), (16, 24), (16, 12)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_vectors_of_every_processor_compute_what_numpy_does(vectors, dtype, monkeypatch):
+    monkeypatch.setattr(variant, "find_vectors", lambda: Vectors(*vectors))
+    layers = [tg.Conv2D(1, 7, 3, rng=0, dtype=dtype), tg.Tanh(), tg.Conv2D(7, 5, (2, 3), rng=1, dtype=dtype)]
+    net = tg.Network([*layers, tg.Flatten(), tg.Dense(100, 21, rng=2, dtype=dtype)])
+    x = X.astype(dtype)
+
+    def differentiate(loss):
+        out = loss(x)
+        out.backward()
+        gradients = [p.grad for p in net.parameters()]
+        for p in net.parameters():
+            p.zero_grad()
+        return [out.numpy(), *gradients]
+
+    def plain(x):
+        return tg.mean(tg.sigmoid(net(x)))
+
+    found, expected = differentiate(tg.compile(plain)), differentiate(plain)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, atol=np.finfo(dtype).eps ** 0.75 * np.abs(other).max())
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the names of the processors are those of x86")
+@pytest.mark.parametrize(("name", "size"), [("x86-64-v4", 64), ("haswell", 32), ("x86-64-v2", 16)])
+def test_vectors_are_those_of_the_processor_that_is_named(name, size, monkeypatch):
+    monkeypatch.setenv("CC", f"gcc -march={name}")
+    assert variant.find_vectors().size == size
+
+
+def test_rows_of_an_argument_may_be_sliced_and_turned_around():
+    w = weights(3, 4)
+    tg.compile(lambda x: tg.sum(tg.tanh(x[:, 5:0:-2] @ w)))(ROWS).backward()
+    part = ROWS[:, 5:0:-2]
+    assert np.allclose(w.grad, part.T @ (1 - np.tanh(part @ w.numpy()) ** 2), rtol=1e-12)
+
+
+def test_steps_follow_parameters_whose_arrays_are_replaced():
+    w = weights(6, 3)
+    step = tg.compile(lambda x: tg.sum(x @ w), optimizer=tg.MiniBatchSGD([w], 0.5))
+    seen = []
+    for k in range(6):
+        if k == 4:
+            w.data = np.ones((6, 3))
+        before = w.numpy()
+        seen.append((w.data, before))  # who holds a view keeps the old values: the step makes a new array
+        step(ROWS)
+        assert np.allclose(w.numpy(), before - 0.5 * ROWS.sum(axis=0)[:, None], rtol=1e-12)
+    assert all(np.array_equal(view, before) for view, before in seen)
 
 
 def test_many_threads_may_call_one_function():

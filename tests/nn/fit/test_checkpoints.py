@@ -268,6 +268,23 @@ def test_files_that_are_no_checkpoint_of_a_training_are_refused(tmp_path):
     assert_identical((fitted.state(), fitted.history), (before, {}))
 
 
+def test_a_checkpoint_that_lacks_something_is_refused_by_its_name(tmp_path):
+    fitted, data, options = arguments("plain")
+    checkpoint_of("plain", tmp_path / "c.npz")
+    whole, before = tg.load_checkpoint(tmp_path / "c.npz"), fitted.state()
+    without = [({k: v for k, v in whole.items() if k != name}, name) for name in whole if name != "engine"]
+    for part in ("tally", "engine"):
+        for name in whole[part]:
+            inner = {k: v for k, v in whole[part].items() if k != name}
+            without.append(({**whole, part: inner}, f"{part} {name}"))
+    for tree, name in [*without, ({**whole, "step": "3"}, "step"), ({**whole, "callbacks": {}}, "callbacks")]:
+        tg.save_checkpoint(tmp_path / "broken.npz", tree)
+        message = "not one that fit wrote" if name == "kind" else f"has not what fit writes as {name}$"
+        with pytest.raises(ValueError, match=message):
+            fitted.fit(*data, **options, resume=tmp_path / "broken.npz")
+        assert_identical((fitted.state(), fitted.history), (before, {}))
+
+
 @refused_calls(
     ("fit(resume=True)", ValueError, "needs checkpoint"),
     ("fit(checkpoint_every=3)", ValueError, "needs checkpoint"),

@@ -77,6 +77,14 @@ def test_every_layer_refuses_a_masked_array(layer):
     ("made().evaluate(X, Y, sample_weight=masked(np.ones(12)))", TypeError, f"evaluate, weights: {LOST}"),
     ("tg.minibatches(masked(X), Y, 2, RNG)", TypeError, f"minibatches, x: {LOST}"),
     ("tg.minibatches(X, masked(Y), 2, RNG)", TypeError, f"minibatches, y: {LOST}"),
+    ("tg.mse(masked(X), X)", TypeError, f"mse: {LOST}"),
+    ("tg.huber(X, masked(X))", TypeError, f"huber: {LOST}"),
+    ("tg.mae(X, X, masked(np.ones(12)))", TypeError, f"mae: {LOST}"),
+    ("tg.cross_entropy(X, masked(Y))", TypeError, f"cross_entropy: {LOST}"),
+    ("tg.cross_entropy(masked(X), Y)", TypeError, f"cross_entropy: {LOST}"),
+    ("tg.cross_entropy(X, Y, class_weights=masked(np.ones(4)))", TypeError, f"weights: {LOST}"),
+    ("tg.binary_cross_entropy(X, masked(X > 0))", TypeError, f"binary_cross_entropy: {LOST}"),
+    ("tg.binary_cross_entropy(X, X > 0, positive_weight=masked(np.ones(4)))", TypeError, f"weights: {LOST}"),
     ("tg.accuracy(masked(X), Y)", TypeError, f"metrics: {LOST}"),
     ("tg.accuracy(X, masked(Y))", TypeError, f"metrics: {LOST}"),
     ("tg.data.one_hot(masked(Y), 3)", TypeError, f"one_hot: {LOST}"),
@@ -130,6 +138,20 @@ class Own(tg.Layer):
         return tg.softmax(x)
 
 
+class Apply(tg.Layer):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
+
+
+def written_out(x):
+    e = np.exp(x - np.max(x, axis=1, keepdims=True))
+    return e / np.sum(e, axis=1, keepdims=True)
+
+
 def nested(*layers):
     return tg.Network([tg.Network(list(layers))])
 
@@ -154,6 +176,12 @@ ROWS = np.eye(3, dtype=np.float32)[Y]
         ([nested(tg.Tanh(), tg.Softmax())], CE, Y, "cross_entropy takes logits.*layer Softmax"),
         ([Own()], CE, Y, "cross_entropy takes logits.*layer Own"),
         ([tg.Softmax(), tg.Flatten()], CE, Y, "cross_entropy takes logits"),
+        ([Apply(written_out)], CE, Y, "cross_entropy takes logits.*each row sums to 1"),
+        ([Apply(written_out)], lambda p, t: CE(p, t), Y, "cross_entropy takes logits.*each row sums to 1"),
+        ([Apply(tg.checkpoint(tg.softmax))], CE, Y, "cross_entropy takes logits"),
+        ([Apply(lambda x: np.clip(tg.softmax(x), 1e-7, 1.0))], CE, Y, "what softmax made"),
+        ([Apply(lambda x: np.clip(tg.sigmoid(x), 1e-7, 1.0))], BCE, ROWS, "what sigmoid made"),
+        ([Apply(lambda x: 1.0 * tg.softmax(x))], CE, Y, "cross_entropy takes logits.*each row sums to 1"),
     ],
 )
 def test_probabilities_are_refused_where_the_loss_takes_logits(last, loss, target, message):
@@ -191,6 +219,7 @@ def test_one_output_with_a_sigmoid_is_refused_too():
         ([tg.Sigmoid()], tg.mse, ROWS), ([tg.Tanh()], CE, Y), ([tg.Softmax(), tg.Dense(3, 3, rng=1)], CE, Y),
         ([tg.Softmax()], lambda p, t: -(np.log(p) * t).sum(), ROWS), ([], BCE, ROWS),
         ([tg.Sigmoid()], lambda p, t: CE(p * 10.0, t), Y),
+        ([Apply(lambda x: 0 * x + 1 / 3)], CE, Y),  # as weights and biases may begin
     ],
 )  # fmt: skip
 def test_what_is_right_is_trained(last, loss, target):

@@ -1,0 +1,3 @@
+"""Numbers that a module has, for a function that reads them."""
+
+scale = 2.0
