@@ -10,6 +10,8 @@ import numpy as np
 from tensorgrad.audit.sample import Sample
 from tensorgrad.core import Op
 from tensorgrad.core.checks import NDArray
+from tensorgrad.graph.export.lowerings import C_RULES
+from tensorgrad.graph.native.expansions import Expansion
 from tensorgrad.graph.native.record import UncompilableError, record
 from tensorgrad.graph.native.variant import plan_program
 
@@ -19,7 +21,8 @@ def is_written(op: Op[Any], sample: Sample) -> bool:
     function, arrays = bind(op, sample)
     try:
         with np.errstate(all="ignore"):
-            plan_program(record(function, arrays, [f"x{i}" for i in range(len(arrays))], False), None)
+            recording = record(function, arrays, [f"x{i}" for i in range(len(arrays))], False)
+            plan_program(Expansion(recording, C_RULES), None)
     except UncompilableError:
         return False
     return True

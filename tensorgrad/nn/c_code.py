@@ -16,8 +16,8 @@ from numpy.typing import DTypeLike
 from tensorgrad.core.checks import NDArray, positive_integer
 from tensorgrad.graph.native.alone import write_alone
 from tensorgrad.graph.native.program import Program
-from tensorgrad.graph.native.record import Recording, UncompilableError, compare, record
-from tensorgrad.graph.native.variant import plan_program
+from tensorgrad.graph.native.record import Recording, UncompilableError, record
+from tensorgrad.graph.native.variant import expand_alike, plan_program
 from tensorgrad.nn.files.archive import write_atomically
 from tensorgrad.nn.layer import Layer, infer
 from tensorgrad.nn.layers import Embedding
@@ -166,9 +166,9 @@ def _plan(function: Callable[..., Any], samples: list[NDArray]) -> Program:
     ones = [x[:1] for x in samples]
     with np.errstate(all="ignore"):
         recordings = [record(function, [one], ["x"], False) for one in ones]
-        compare(*recordings)
+        graph = expand_alike(recordings)
         _require_apart(function, recordings[0], samples[0])
-    return plan_program(recordings[0], None)
+    return plan_program(graph, None)
 
 
 def _require_apart(function: Callable[..., Any], recording: Recording, x: NDArray) -> None:

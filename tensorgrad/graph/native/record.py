@@ -182,10 +182,12 @@ def sort_graph(outputs: Iterable[Tensor], known: Container[int] = ()) -> list[Te
     return sorted(found.values(), key=lambda t: (t.op is not None, t.serial))
 
 
-def compare(first: Recording, second: Recording) -> None:
-    """Refuse what differs between recordings of different data: it is data in disguise."""
-    given = {id(t) for r in (first, second) for t in r.given()}
-    graphs = [sort_graph(r.results()) for r in (first, second)]
+def compare(recordings: Sequence[Recording], graphs: Sequence[Sequence[Tensor]]) -> None:
+    """Refuse what differs between two recordings of different data: it is data in disguise.
+
+    Their graphs may have been written in other ops.
+    """
+    given = {id(t) for r in recordings for t in r.given()}
     made = [[t for t in graph if t.op is not None] for graph in graphs]
     leaves = [[t for t in graph if t.op is None and id(t) not in given] for graph in graphs]
     facts = [[(t.op, t.shape, t.dtype) for t in graph] for graph in made]

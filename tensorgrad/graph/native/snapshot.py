@@ -17,7 +17,7 @@ from tensorgrad.core.checks import NDArray
 
 COMPARED = 1 << 16  # elements of an array that are compared; of a larger one so many all over it
 #: What cannot change, or is read anew in each call.
-STEADY = (str, bytes, int, float, ModuleType, Op, Tensor, np.random.Generator)
+STEADY = (str, bytes, int, float, ModuleType, Tensor, np.random.Generator)
 
 
 class Snapshot:
@@ -86,6 +86,8 @@ def _read(x: Any) -> Iterator[Any]:
         yield x.__func__
     elif isinstance(x, property):
         yield x.fget
+    elif isinstance(x, Op):
+        yield from (x.forward, *x.vjps.values(), x.joint)
     elif isinstance(x, partial):
         yield from (x.func, *x.args, *x.keywords.values())
     elif isinstance(x, dict):

@@ -23,7 +23,7 @@ from tensorgrad.graph.native.expansions import Expansion
 from tensorgrad.graph.native.plan import UnbatchableError, UnwritableError
 from tensorgrad.graph.native.printer import write_c
 from tensorgrad.graph.native.program import Program, Vectors
-from tensorgrad.graph.native.record import Recording, UncompilableError, compare, record
+from tensorgrad.graph.native.record import Recording, UncompilableError, compare, record, sort_graph
 from tensorgrad.graph.native.toolchain import build
 
 # What a step returns, as prelude.c says.
@@ -90,11 +90,11 @@ class Variant:
             self.recording = record(function, arrays, names, differentiate, cotangents)
         except UncompilableError:
             if differentiate:  # an op without a rule is named first, not something in its formula
-                plan_program(record(function, arrays, names, False), None)
+                Expansion(record(function, arrays, names, False), C_RULES)
             raise
         turned = [np.roll(x, 1, axis=0) if x.ndim else x for x in arrays]
-        compare(self.recording, record(function, turned, names, differentiate, cotangents))
-        self.program = plan_program(self.recording, next((x.shape[0] for x in arrays if x.ndim), None))
+        graph = expand_alike([self.recording, record(function, turned, names, differentiate, cotangents)])
+        self.program = plan_program(graph, next((x.shape[0] for x in arrays if x.ndim), None))
         what = "its value and gradients" if self.recording.gradients else "its value"
         name = getattr(function, "__name__", type(function).__name__)
         self.source = write_c(self.program, f"{name}({', '.join(names)}): {what}, in {self.program.dtype}.")
@@ -218,9 +218,17 @@ class Variant:
         return np.negative(whole, out=whole) if x.dtype.kind == "b" else whole  # of no axes too
 
 
-def plan_program(recording: Recording, samples: int | None) -> Program:
+def expand_alike(both: Sequence[Recording]) -> Expansion:
+    """The first graph in ops that have rules; UncompilableError unless the other, of other data, is alike."""
+    compare(both, [sort_graph(r.results()) for r in both])
+    graphs = [Expansion(r, C_RULES) for r in both]
+    compare(both, [graph.order for graph in graphs])
+    return graphs[0]
+
+
+def plan_program(graph: Expansion, samples: int | None) -> Program:
     """The program with lanes or, where there are no samples or they are mixed, without."""
-    graph, vectors = Expansion(recording, C_RULES), find_vectors()
+    vectors = find_vectors()
     try:
         with suppress(UnbatchableError):
             return Program(graph, C_RULES, samples or None, vectors)

@@ -33,7 +33,7 @@ def draw(seed: int, dtype: Any) -> Program:
 def draw_optimizer(seed: int, parameters: Sequence[tg.Parameter]) -> tuple[str, Any]:
     """An optimizer with options of its own. Adam's eps is large: it divides by what is hardly 0 otherwise."""
     rng = np.random.default_rng(seed)
-    options: dict[str, Any] = {"learning_rate": pick(rng, 0.01, 0.1)}
+    options: dict[str, Any] = {"learning_rate": pick(rng, 0.003, 0.03)}
     if rng.random() < 0.3:
         options["weight_decay"] = 0.05
     if rng.random() < 0.2:

@@ -1,5 +1,6 @@
 """What a compiled function reads and what changes is seen; what C cannot count is refused, by its name."""
 
+import itertools
 import os
 import shutil
 import signal
@@ -10,6 +11,7 @@ import pytest
 import settings
 
 import tensorgrad as tg
+from tensorgrad.core.operators import OPS
 from tensorgrad.graph.native import printer, toolchain, variant
 
 pytestmark = pytest.mark.skipif(
@@ -241,6 +243,52 @@ def test_products_of_whole_numbers_and_truth_values_are_those_of_numpy(function)
         out.backward(cotangent)
         gradients.append(W.grad)
     assert np.allclose(*gradients, rtol=1e-12, atol=1e-12)
+
+
+def test_a_mask_of_an_argument_is_not_lost():
+    compiled = tg.compile(lambda x: x @ W)
+    x = ROWS[:, :3]
+    compiled(x)
+    with pytest.raises(TypeError, match="compile: a masked array would lose its mask"):
+        compiled(np.ma.array(x, mask=x > 1))
+
+
+# Ops of one's own
+
+
+def make_op(name, forward, slope):
+    """An op whose derivative is a number."""
+    forward.__name__ = name
+    made = tg.op(forward)
+    made.defvjp(x=lambda g, out, x: g * slope)
+    return made
+
+
+@pytest.mark.parametrize("name", ["all", "isnan", "less", "zeros_like"])
+def test_an_op_of_ones_own_with_the_name_of_a_rule_is_computed_as_it_is(name):
+    own = make_op(name, lambda x: x * 3.0, 3.0)
+    out = tg.compile(lambda x: own(x @ W))(ROWS[:, :3])
+    W.zero_grad()
+    out.backward(np.ones(out.shape))
+    assert np.allclose(out.data, 3 * ROWS[:, :3] @ W.numpy(), rtol=1e-12)
+    assert np.allclose(W.grad, 3 * ROWS[:, :3].sum(axis=0)[:, None] * np.ones(2), rtol=1e-12)
+
+
+def test_an_op_that_draws_or_counts_is_refused():
+    numbers = itertools.count(1)
+    for forward in (lambda x: x * np.random.default_rng().random(), lambda x: x * float(next(numbers))):
+        own = make_op("restless", forward, 1.0)
+        with pytest.raises(tg.UncompilableError, match="drawn anew in each call"):
+            tg.compile(lambda x, own=own: own(x @ W))(ROWS[:, :3])
+        OPS.pop("restless")
+
+
+def test_what_the_forward_of_an_op_reads_is_seen(monkeypatch):
+    own = make_op("scaled_by_factor", lambda x: x * FACTOR, 1.0)
+    compiled = tg.compile(lambda x: own(x @ W))
+    for factor in (FACTOR, 7.0):
+        monkeypatch.setitem(globals(), "FACTOR", factor)
+        assert np.allclose(compiled(ROWS[:, :3]).data, factor * ROWS[:, :3] @ W.numpy(), rtol=1e-12)
 
 
 # Memory and processes

@@ -99,7 +99,10 @@ def check(seed):
     assert [p.grad is not None for p in programs[0].parameters] == reached, programs[0].name
     programs = [draw(seed, dtype), draw(seed, np.float32), draw(seed, np.float64)]
     programs = [p._replace(parameters=list(itertools.compress(p.parameters, reached))) for p in programs]
-    found, *exact = (train(p, seed, k == 0, threads) for k, p in enumerate(programs))
+    exact = [train(p, seed, False) for p in programs[1:]]
+    if not all(np.isfinite(x).all() for xs in exact for x in xs):
+        return  # the steps go too far, and there is nothing to compare
+    found = train(programs[0], seed, True, threads)
     name = draw_optimizer(seed, programs[0].parameters)[0]
     compare(f"seed {seed}, trained by {name}: {programs[0].name}", dtype, found, *exact)
 
