@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tensorgrad.core import Array, Tensor
-from tensorgrad.core.checks import NDArray
+from tensorgrad.core.checks import NDArray, write_file
 from tensorgrad.graph.drawing.dot import Overlay, write_dot
 from tensorgrad.graph.drawing.folding import Folding
 from tensorgrad.graph.drawing.graphviz import lay_out, strip_svg
@@ -83,7 +83,7 @@ def player(
     template = Path(__file__).with_name("player.html").read_text(encoding="utf-8")
     page = re.sub("@(title|svg|data)@", lambda found: parts[found[1]], template)
     path = Path(path)
-    path.write_text(page, encoding="utf-8", errors="replace")
+    write_file(path, page.encode("utf-8", "replace"))
     return path
 
 
