@@ -15,7 +15,7 @@ from tensorgrad.core import Op, Parameter, Tensor
 from tensorgrad.core.checks import NDArray
 from tensorgrad.core.engine import find_ancestors
 from tensorgrad.graph.formulas import argument_names
-from tensorgrad.graph.textbook import write_vjp
+from tensorgrad.graph.textbook.write import write_vjp
 from tensorgrad.graph.values import number
 
 

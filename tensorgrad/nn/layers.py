@@ -575,7 +575,8 @@ class Dropout(Layer):
         recorder = tracing.get()
         if recorder is not None:
             state = self.generator.bit_generator.state  # each call of the compiled code draws, this does not
-            mask = recorder.draw(partial(self._draw, np.empty(x.shape, x.dtype)))
+            shape, dtype = x.shape, x.dtype
+            mask = recorder.draw(lambda: self._draw(np.empty(shape, dtype)))  # new for each call and thread
             self.generator.bit_generator.state = state
             return _as_tensor(x * mask)
         like = np.empty_like(x.data if isinstance(x, Tensor) else x, subok=False)

@@ -84,7 +84,8 @@ def plot_history(
                 values = history[name]
                 marker = "o" if len(values) < 20 else ""
                 axes.plot(range(1, len(values) + 1), values, style + marker, label=label, markersize=4)
-        axes.set(xlabel="epoch", ylabel=key.replace("_", " "))
+        axes.set_xlabel("epoch")
+        axes.set_ylabel(_cut(key.replace("_", " ")), parse_math=False)
         if key == "loss":
             axes.set_ylabel("loss per example")
             axes.set_yscale("log" if log_loss else "linear")
@@ -143,15 +144,18 @@ def plot_confusion(
         require_unmasked(labels, "plot_confusion")
     counts = _confusion(np.asarray(target), np.asarray(predicted), class_names)
     classes = len(counts)
-    names = [str(i) for i in range(classes)] if class_names is None else [str(name) for name in class_names]
+    names = [_cut(name) for name in (range(classes) if class_names is None else class_names)]
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     right = np.eye(classes, dtype=bool)
     mistakes = np.where(right, np.nan, shares)
     texts = np.vectorize(_share if normalize else _count, otypes=[object])(shares if normalize else counts)
     printed = classes <= 30
     cell = max(0.34, 0.09 * max(map(len, texts.flat)) + 0.06) if printed else 0.12
-    side = max(3.2, cell * classes + 1.4)
-    figure = figure_class(figsize=(side + 0.9, side + 0.3), layout="compressed")
+    side = min(max(3.2, cell * classes + 1.4), 30.0)
+    longest = max(map(len, names))
+    figure = figure_class(
+        figsize=(side + 0.8 + 0.08 * longest, side + 0.2 + 0.06 * longest), layout="compressed"
+    )
     axes: Axes = figure.add_subplot(facecolor="0.88")
     # Shares, so that classes of unequal size can be compared; the largest mistake has the darkest colour.
     top = np.nanmax(mistakes, initial=0) or 1
@@ -161,9 +165,11 @@ def plot_confusion(
     wrong = int(counts[~right].sum())
     axes.set_title(f"{wrong:,} mistake{'s' * (wrong != 1)} in {counts.sum():,}", fontsize=11)
     axes.set(xlabel="predicted class", ylabel="true class")
-    slanted = max(map(len, names)) > 2
-    axes.set_xticks(range(classes), names, rotation=45 * slanted, ha="right" if slanted else "center")
-    axes.set_yticks(range(classes), names)
+    few = slice(0, classes, -(-classes // 200))  # of a thousand names every fifth can be read
+    style: dict[str, Any] = {"fontsize": 10 if printed else 6, "parse_math": False}
+    turned: dict[str, Any] = {"rotation": 45, "ha": "right"} if longest > 2 else {}
+    axes.set_xticks(range(classes)[few], names[few], **turned, **style)
+    axes.set_yticks(range(classes)[few], names[few], **style)
     for i, j in np.argwhere(counts) if printed else ():
         dark = i != j and shares[i, j] > 0.75 * top
         text = axes.text(j, i, texts[i, j], ha="center", va="center", fontsize=9)
@@ -361,19 +367,20 @@ def plot_filters(filters: Any, *, columns: int = 16) -> Figure:
     figure_class = _figure_class("plot_filters")
     positive_integer("plot_filters", "columns", columns)
     given = filters if isinstance(filters, Mapping) else {"": filters}
-    grids = {str(name): _grid(each, columns) for name, each in given.items()}
+    grids = {_cut(name): _grid(each, columns) for name, each in given.items()}
     if not grids:
         raise ValueError("plot_filters: expected filters, got an empty dict")
     limit = max(np.nanmax(np.abs(grid)) for grid in grids.values()) or 1
     high, wide = (max(grid.shape[i] for grid in grids.values()) for i in (0, 1))
     unit = min(0.14, 9 / wide, 8 / high)  # inches
-    figure = figure_class(figsize=(unit * wide + 2.2, unit * high * len(grids) + 0.8), layout="compressed")
+    size = unit * wide + 2.2 + 0.07 * max(map(len, grids)), unit * high * len(grids) + 0.8
+    figure = figure_class(figsize=size, layout="compressed")
     places = figure.subplots(len(grids), 1, squeeze=False)[:, 0]
     for axes, (name, grid) in zip(places, grids.items(), strict=True):
         image = axes.imshow(grid, cmap="PuOr_r", vmin=-limit, vmax=limit)
         axes.set(xticks=[], yticks=[])
         axes.spines[:].set_visible(False)
-        axes.set_ylabel(name, rotation=0, ha="right", va="center")
+        axes.set_ylabel(name, rotation=0, ha="right", va="center", parse_math=False)
     figure.colorbar(image, ax=places, label="weight", fraction=0.05, pad=0.02)
     return figure
 
@@ -429,10 +436,14 @@ def _name(what: str, labels: Any, count: int, names: Sequence[str] | None) -> li
     if labels.shape != (count,):
         raise ValueError(f"{what}: expected one for each of {count} images, got {labels.shape}")
     if names is None or labels.dtype.kind not in "iu":
-        return [str(label) for label in labels.tolist()]
+        return [_cut(label) for label in labels.tolist()]
     if count and not 0 <= labels.min() <= labels.max() < len(names):
         raise ValueError(f"{what}: got {len(names)} names, and labels from {labels.min()} to {labels.max()}")
-    return [str(names[label]) for label in labels]
+    return [_cut(names[label]) for label in labels]
+
+
+def _cut(text: Any) -> str:
+    return str(text) if len(str(text)) <= 40 else str(text)[:39] + "…"
 
 
 def _draw_tiles(
@@ -457,8 +468,8 @@ def _draw_tiles(
             image, "PuOr_r" if signed else "gray_r", vmin=-top if signed else 0, vmax=top,
             extent=(x, x + wide, y + high, y), interpolation="nearest",
         )  # fmt: skip
-        colour = "#b00020" if wrong[place] else "black"
-        axes.text(x + wide / 2, y - 0.04, title, ha="center", va="bottom", fontsize=8, color=colour)
+        text = axes.text(x + wide / 2, y - 0.04, title, ha="center", va="bottom", fontsize=8)
+        text.set(color="#b00020" if wrong[place] else "black", parse_math=False)
     axes.set(xlim=(0, columns * (wide + 0.08)), ylim=(rows * (high + band), 0))
     if signed:
         figure.colorbar(shown, ax=axes, fraction=0.05, pad=0.02)

@@ -1,5 +1,6 @@
 """Plots: what is drawn, read back from the figure, and that it can be written."""
 
+import itertools
 import sys
 
 import numpy as np
@@ -127,6 +128,33 @@ def test_small_shares_are_no_zeros():
     predicted[:35], predicted[-1] = 1, 2
     shown = cells(tg.plot_confusion(target, predicted, normalize=True))
     assert shown == {(0, 0): "1.00", (0, 1): ".004", (0, 2): "<.001"}
+
+
+@pytest.mark.parametrize("name", ["$\\frac{$ </text> & _^", "a\nb", "x" * 1000, "\u202e", ""])
+def test_names_are_shown_as_they_are(name):
+    images, labels = np.zeros((2, 3, 3)), np.array([0, 1])
+    network = tg.Network([tg.Flatten(), tg.Dense(9, 2, rng=0)])
+    network.use(tg.cross_entropy)
+    for figure, found in (
+        (tg.plot_images(images, labels, class_names=[name, "b"]), lambda axes: axes.texts[0]),
+        (tg.plot_mistakes(network, images, labels, class_names=[name, name]), lambda axes: axes.texts[0]),
+        (tg.plot_filters({name: np.ones((1, 1, 2, 2))}), lambda axes: axes.yaxis.label),
+        (tg.plot_history({"loss": [1.0], name: [1.0]}), lambda axes: axes.figure.axes[1].yaxis.label),
+        (tg.plot_confusion(labels, labels, [name, "b"]), lambda axes: axes.get_xticklabels()[0]),
+    ):
+        assert figure._repr_png_()
+        shown = found(figure.axes[0]).get_text().replace("_", " ")
+        assert name[:39].replace("_", " ") in shown
+        assert len(shown) < 200
+
+
+def test_a_thousand_classes_are_drawn_small():
+    classes = np.arange(1000)
+    figure = tg.plot_confusion(classes, np.roll(classes, 1))
+    assert max(figure.get_size_inches()) < 40
+    figure.draw_without_rendering()
+    boxes = [label.get_window_extent() for label in figure.axes[0].get_yticklabels()]
+    assert all(not a.overlaps(b) for a, b in itertools.pairwise(boxes))
 
 
 @pytest.mark.parametrize("classes", [2, 10, 26])

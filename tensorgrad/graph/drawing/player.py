@@ -156,7 +156,8 @@ class _Script:
     def titles(self, contents: dict[str, Any]) -> dict[int, str]:
         """The names in the picture, with room under them for what the page writes or paints into the nodes.
 
-        The room is as wide as the widest of that. The page finds it by the number of lines above it.
+        It is two lines as wide as the widest of that, or three for a picture. The page finds them by their
+        text.
         """
         held: dict[str, list[str]] = {}
         for frame in contents["frames"]:
@@ -166,15 +167,16 @@ class _Script:
         titles = dict(self._names)
         for x in self._graph.nodes:
             name = self._ids[id(x)]
-            entry, above = contents["nodes"][name], titles[id(x)].count("\n") + 1
+            entry = contents["nodes"][name]
             if entry["picture"] is not None:
-                entry["painted"] = above
                 titles[id(x)] += "\n0000000000" * 3
             elif 0 < x.size <= FEW:
-                entry["written"] = above
                 texts = (" ".join(text.split()) for text in [f"data {entry['value']}", *held.get(name, ())])
-                widest = max(texts, key=len)  # which the page writes smaller than titles
-                titles[id(x)] += f"\n{widest[: math.ceil(0.85 * len(widest))]}" * 2
+                widest = max(texts, key=len)
+                entry["room"] = widest[
+                    : math.ceil(0.85 * len(widest))
+                ]  # the page writes it smaller than names
+                titles[id(x)] += f"\n{entry['room']}" * 2
         return titles
 
     def _entry(self, key: str, name: str, x: Any, like: Any = None, **more: Any) -> dict[str, Any]:

@@ -244,7 +244,8 @@ def compile(
     ----------
     function : function or Layer
         Of arrays, to a Tensor or several; it is called with tensors of its arguments. What else it reads,
-        such as the layers of a network, may change between calls.
+        such as the layers of a network, may change between calls. Of an array of more than 65,536 elements
+        that is not itself an operand, a sample of so many is looked at.
     optimizer : Optimizer, optional
         Then each call is a whole training step: the loss, its gradients, and the step that the optimizer
         makes of them. The gradients are not kept in ``.grad``.

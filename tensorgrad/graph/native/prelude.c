@@ -181,12 +181,9 @@ INLINE whole find_row(whole row, whole rows) {
 // of real or of whole numbers.
 typedef whole bits __attribute__((may_alias));
 INLINE void load(void *restrict to, const void *restrict rows, int size, int block, int count) {
-  for (int from = 0; from < size; from += 64) {  // what is written stays near until all lanes are
-    for (int l = 0; l < LANES; l++) {
-      const bits *row = (const bits *)rows + ((long)block * LANES + (l < count ? l : count - 1)) * size;
-      for (int i = from; i < size && i < from + 64; i++) ((bits *)to)[(long)i * LANES + l] = row[i];
-    }
-  }
+  const bits *row[LANES];
+  for (int l = 0; l < LANES; l++) row[l] = (const bits *)rows + ((long)block * LANES + (l < count ? l : count - 1)) * size;
+  for (int i = 0; i < size; i++) for (int l = 0; l < LANES; l++) ((bits *)to)[(long)i * LANES + l] = row[l][i];
 }
 // And back, into an array of shape outer x samples x inner.
 INLINE void store(void *restrict to, const void *restrict x, int outer, int samples, int inner, int block, int count) {

@@ -86,6 +86,8 @@ def _read(x: Any) -> Iterator[Any]:
         yield x.__func__
     elif isinstance(x, property):
         yield x.fget
+    elif hasattr(type(x), "begin_update") and _is_library(type(x).__module__):
+        yield x.groups  # an optimizer's options; what it counts is no function's business
     elif isinstance(x, Op):
         yield from (x.forward, *x.vjps.values(), x.joint)
     elif isinstance(x, partial):

@@ -337,6 +337,32 @@ def test_values_and_cotangents_stand_in_small_nodes(shown):
     assert shown.run(fits)
 
 
+@pytest.mark.parametrize("graphviz", [True, False], ids=["dot", "without Graphviz"])
+@pytest.mark.parametrize(
+    "name", ["a\n\nb", "\n", " ", "data 3.0", "data 3.0\ndata 3.0", "<b>&amp;</b>", "0000000000"]
+)
+def test_names_of_all_kinds_leave_values_where_they_are(browser, tmp_path, monkeypatch, name, graphviz):
+    if not graphviz:
+        monkeypatch.setenv("PATH", "")
+        monkeypatch.setitem(sys.modules, "pygraphviz", None)
+    browser.problems.clear()
+    x = tg.Tensor(3.0, requires_grad=True, name=name)
+    image = tg.Tensor(np.ones((1, 4, 4, 1)), requires_grad=True, name=name + " ")
+    played = tg.player(x * image.sum())
+    browser.open(played.render(tmp_path / "walk.html").as_uri() + "#step=99")
+    shown = browser.run(
+        """[...document.querySelectorAll("svg .node")].map(g => [...g.querySelectorAll(".number")].map(
+            t => t.textContent)).filter(lines => lines.length)"""
+    )
+    assert sorted(shown) == [["data 16.0", "grad 3.0"], ["data 3.0", "grad 16.0"], ["data 48.0", "grad 1.0"]]
+    assert browser.run('document.querySelectorAll("svg image").length') == 1
+    words = browser.run(
+        """[...document.querySelectorAll("svg .node")].find(g => g.querySelector("image")).textContent"""
+    )
+    assert "".join(words.split()) == "".join(name.split()) + "(1,4,4,1)float64"
+    assert browser.problems == []
+
+
 def test_pictures_stand_in_nodes_beside_values_and_in_the_tip(browser, tmp_path):
     browser.problems.clear()
     _, _, maps, loss = images()
