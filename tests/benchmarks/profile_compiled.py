@@ -3,8 +3,8 @@
     python tests/benchmarks/profile_compiled.py [--network cnn] [--batch 32] [--steps 300]
 
 The generated C is told to look at its clock of processor time where an op begins; medians over steps. Of
-sums of products it prints the time that their arithmetic takes at the rate of sgemm on one core, the best that
-was measured.
+sums of products it prints the time that their arithmetic takes at the rate of sgemm on one core, the best
+that was measured.
 """
 
 import argparse
