@@ -188,6 +188,16 @@ def _cut_large(x: NDArray, g: NDArray, slots: list[NDArray]) -> Iterator[Part]:
         yield x[rows], g[rows], [slot[rows] for slot in slots], (first[:size], second[:size])
 
 
+def find_wide_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """What a step is computed in: in half precision the square of a gradient is soon 0 or infinite."""
+    return np.dtype(np.float32) if dtype == np.float16 else dtype
+
+
+def make_slot(p: Tensor) -> NDArray:
+    """Zeros for each element of a parameter, which a step adds to."""
+    return np.zeros_like(p.data, find_wide_dtype(p.dtype), subok=False)
+
+
 def copy_slots(
     saved: list[Mapping[str, Any]],
     parameters: Sequence[Tensor],
@@ -211,11 +221,11 @@ def copy_slots(
         for key, array in slots.items():
             if key not in names:
                 raise ValueError(f"{key} of {label} is not known")
-            if not isinstance(array, np.ndarray) or (array.shape, array.dtype) != (p.shape, p.dtype):
+            copies[-1][key] = slot = make_slot(p)
+            if not isinstance(array, np.ndarray) or (array.shape, array.dtype) != (slot.shape, slot.dtype):
                 came = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else repr(array)
-                raise ValueError(f"{key} of {label}: expected {p.dtype} {p.shape}, got {came}")
-            copies[-1][key] = np.empty_like(p.data, subok=False)
-            np.copyto(copies[-1][key], array)
+                raise ValueError(f"{key} of {label}: expected {slot.dtype} {slot.shape}, got {came}")
+            np.copyto(slot, array)
     return copies
 
 

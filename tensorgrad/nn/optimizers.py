@@ -23,6 +23,8 @@ from tensorgrad.nn.optimizer_step import (
     copy_slots,
     cut,
     decay_weights,
+    find_wide_dtype,
+    make_slot,
     report_at_the_end,
     split_into_groups,
 )
@@ -194,8 +196,12 @@ class Optimizer(Explained):
         with report_at_the_end(f"step {self.steps} of {type(self).__name__}, which is finished"):
             for i, (options, names) in enumerate(each):
                 slots = [self._slots[i][name] for name in names]
-                for part in cut(values[i], gradients[i], slots):
+                wide = find_wide_dtype(values[i].dtype)
+                x, g = (array.astype(wide, copy=False) for array in (values[i], gradients[i]))
+                for part in cut(x, g, slots):
                     self._update(options, *part, bool(new[i]))
+                if x is not values[i]:
+                    np.copyto(values[i], x, casting="same_kind")
 
     def _take_gradients(self) -> list[NDArray]:
         gradients = [p.grad for p in self.parameters]
@@ -218,7 +224,7 @@ class Optimizer(Explained):
     def _make_new_slots(self, each: Sequence[tuple[Options, list[str]]]) -> list[dict[str, NDArray]]:
         """Of each parameter the arrays that the next step is the first to need."""
         return [
-            {name: np.zeros_like(p.data, subok=False) for name in names if name not in slots}
+            {name: make_slot(p) for name in names if name not in slots}
             for p, slots, (_, names) in zip(self.parameters, self._slots, each, strict=True)
         ]
 
@@ -551,8 +557,9 @@ class Adam(Optimizer):
     def _check_together(cls, options: Options, parameters: Sequence[Tensor]) -> None:
         eps = options["eps"]
         for p in parameters:
-            if not p.dtype.type(eps) > 0:
-                raise ValueError(f"{cls.__name__}: eps {eps} is 0 in {p.dtype}; choose a larger one")
+            dtype = find_wide_dtype(p.dtype)
+            if not dtype.type(eps) > 0:
+                raise ValueError(f"{cls.__name__}: eps {eps} is 0 in {dtype}; choose a larger one")
 
     def _compiled_options(self, options: Options, first: bool) -> list[float]:
         rate, decay = options["learning_rate"], options["weight_decay"]
