@@ -7,11 +7,11 @@ from typing import Any
 from tensorgrad.graph.export.lowerings import C_RULES
 from tensorgrad.graph.native.expansions import Expansion
 from tensorgrad.graph.native.printer import write_c
-from tensorgrad.graph.native.program import Program
+from tensorgrad.graph.native.program import Program, Vectors
 from tensorgrad.graph.native.record import record
 
 PAGE = Path(__file__).with_name("compile.md")
-REGISTERS = 24  # of a processor with AVX-512
+VECTORS = Vectors(size=64, registers=24)  # of a processor with AVX-512
 
 
 def excerpts(text: str) -> list[str]:
@@ -20,7 +20,7 @@ def excerpts(text: str) -> list[str]:
     (loss, *_) = re.findall(r"^```python\n(.*?)^compiled = ", text, re.MULTILINE | re.DOTALL)
     exec(loss, made)
     recording = record(made["error"], [made["x"], made["target"]], ["x", "target"], True)
-    program = Program(Expansion(recording, C_RULES), C_RULES, len(made["x"]), REGISTERS)
+    program = Program(Expansion(recording, C_RULES), C_RULES, len(made["x"]), VECTORS)
     source = write_c(program, "error(x, target)")
     block = re.search(r"^  // conv2d_:.*?(?=^  // gradient_of_filters_)", source, re.MULTILINE | re.DOTALL)
     product = re.search(r"^INLINE void conv2d_rows_.*?^}\n", source, re.MULTILINE | re.DOTALL)

@@ -87,10 +87,22 @@ def between(owner: str, name: str, value: Any, low: float, high: float) -> float
 
 def open_file(path: str | os.PathLike[str]) -> BinaryIO:
     """A regular file, opened to be read; OSError otherwise: a pipe or a device might never end."""
+    _require_regular(path)
+    return open(path, "rb")
+
+
+def write_file(path: str | os.PathLike[str], contents: bytes) -> None:
+    """Write a regular file; OSError if there is something else: a pipe would wait for who reads it."""
+    if os.path.exists(path):
+        _require_regular(path)
+    with open(path, "wb") as file:
+        file.write(contents)
+
+
+def _require_regular(path: str | os.PathLike[str]) -> None:
     mode = os.stat(path).st_mode
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # for a folder, open has words of its own
         raise OSError(errno.EINVAL, "expected a regular file, got a pipe or a device", os.fspath(path))
-    return open(path, "rb")
 
 
 def _number(owner: str, name: str, value: Any, wanted: str, fits: Callable[[float], bool]) -> float:

@@ -124,6 +124,8 @@ class Sequential(Layer):
     def children(self) -> Iterator[tuple[str, Layer]]:
         """The layers with their names: class and place."""
         for i, layer in enumerate(self.layers):
+            if not isinstance(layer, Layer):
+                raise TypeError(f"Network: expected layers[{i}] to be a Layer, got {layer!r}")
             yield f"{type(layer).__name__}{i}", layer
 
     @property

@@ -63,7 +63,7 @@ def require_equal_shapes(loss: str, prediction: Array, target: Array) -> None:
         if own == (*came, 1):
             hint = "; write target.reshape(-1, 1)"
         elif came == (*own, 1):
-            hint = "; write target.ravel()"
+            hint = "; write target.ravel()" if len(own) == 1 else "; write target[..., 0]"
         elif own[:-1] == came:
             hint = f"; labels are for cross_entropy, or made one-hot by tg.data.one_hot(labels, {own[-1]})"
         raise ValueError(f"{loss}: expected prediction and target of one shape, got {own} and {came}{hint}")

@@ -11,8 +11,10 @@ import tensorgrad as tg
 from tensorgrad.audit import SAMPLES
 from tensorgrad.audit.sample import is_floating
 from tensorgrad.core import OPS
+from tensorgrad.core.recompute import recompute
 from tensorgrad.graph.recorded import Recorded
-from tensorgrad.graph.textbook import LINES, write_vjp
+from tensorgrad.graph.textbook.lines import LINES
+from tensorgrad.graph.textbook.write import write_vjp
 
 # The words of the lines, by other means than the package's
 
@@ -222,8 +224,31 @@ def test_no_op_tells_a_private_name_without_a_call_either():
 
 
 def test_lines_are_of_ops_and_arguments_that_there_are():
+    ops = {**OPS, "recompute": recompute}
     for name, lines in LINES.items():
-        assert lines.keys() <= set(OPS[name].arrays), name
+        assert lines.keys() <= set(ops[name].arrays), name
+
+
+def test_a_checkpoint_tells_the_function_whose_vjp_is_taken():
+    w, x = tg.Tensor(0.3, requires_grad=True, name="w"), tg.Tensor([1.0, 2.0], requires_grad=True, name="x")
+
+    def scaled(x):
+        return np.tanh(w * x)
+
+    (step,) = tg.checkpoint(scaled)(x).backward_steps(np.ones(2))
+    assert step.formulas == ("vjp(scaled)(g)[0]", "vjp(scaled)(g)[1]")
+    found = tg.vjp(lambda w, x: np.tanh(w * x), w.data, x.data)[1](np.ones(2))
+    for value, cotangent in zip(found, step.outgoing, strict=True):
+        np.testing.assert_allclose(value, cotangent)
+
+
+def test_an_index_of_numbers_and_slices_is_written_out():
+    x = tg.Tensor(np.ones((4, 5)), requires_grad=True, name="x")
+    for part, index in ((x[1], "1"), (x[1:, ::-2], "1:, ::-2"), (x[..., None, -1], "..., None, -1")):
+        (step,) = part.backward_steps(np.ones(part.shape))
+        assert step.formulas == (f"scatter_add(g, index=np.s_[{index}], shape=x.shape)",)
+    (step,) = x[[1, 2]].backward_steps(np.ones((2, 5)))
+    assert step.formulas == ("scatter_add(g, index=index, shape=x.shape)",)
 
 
 def test_a_formula_of_ones_own_is_told_as_it_stands():

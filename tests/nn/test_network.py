@@ -639,3 +639,12 @@ def test_every_layer_is_named_though_others_were_taken_away():
         network.add(tg.Dense(2, 1, rng=0))
         assert [p.name for p in network.parameters()] == ["Dense0.weights", "Dense0.bias"]
         network.layers.pop()
+
+
+@pytest.mark.parametrize("stranger", ["x", np.tanh, tg.ReLU], ids=str)
+def test_what_is_no_layer_among_the_layers_is_named(stranger):
+    network = tg.Network([tg.Dense(2, 1, rng=0)])
+    network.layers.append(stranger)
+    for call in (lambda: network.predict(np.ones((3, 2))), lambda: network.summary((2,)), network.parameters):
+        with pytest.raises(TypeError, match=r"Network: expected layers\[1\] to be a Layer, got"):
+            call()

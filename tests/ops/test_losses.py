@@ -416,3 +416,12 @@ def test_what_binary_cross_entropy_cannot_be_of_is_refused(call, error, message)
     assert_refused(
         call, error, f"binary_cross_entropy: .*{message}", loss=tg.binary_cross_entropy, **globals()
     )
+
+
+def test_what_to_write_for_a_target_with_an_axis_too_many():
+    for shape, hint in (((3,), "target.ravel()"), ((3, 1), "target[..., 0]"), ((3, 2), "target[..., 0]")):
+        target = np.ones((*shape, 1))
+        with pytest.raises(ValueError, match="expected prediction and target of one shape") as caught:
+            tg.mse(np.ones(shape), target)
+        assert str(caught.value).endswith(f"write {hint}")
+        assert eval(hint, {"target": target}).shape == shape

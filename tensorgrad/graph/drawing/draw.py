@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from tensorgrad.core import Tensor
-from tensorgrad.core.checks import NDArray, is_integer
+from tensorgrad.core.checks import NDArray, is_integer, write_file
 from tensorgrad.graph.drawing.dot import Overlay, write_dot
 from tensorgrad.graph.drawing.folding import Folding
 from tensorgrad.graph.drawing.graphviz import lay_out, strip_svg
@@ -52,7 +52,7 @@ class Drawing:
         if form not in ("svg", "png", "pdf", "dot"):
             raise ValueError(f"render: expected a path ending in .svg, .png, .pdf or .dot, got {path}")
         picture = self.source.encode() if form == "dot" else lay_out(self.source, form)
-        path.write_bytes(picture)
+        write_file(path, picture)
         return path
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:

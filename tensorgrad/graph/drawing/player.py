@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tensorgrad.core import Array, Tensor
-from tensorgrad.core.checks import NDArray
+from tensorgrad.core.checks import NDArray, write_file
 from tensorgrad.graph.drawing.dot import Overlay, write_dot
 from tensorgrad.graph.drawing.folding import Folding
 from tensorgrad.graph.drawing.graphviz import lay_out, strip_svg
@@ -44,9 +44,8 @@ class Player:
 
     def render(self, path: str | os.PathLike[str]) -> Path:
         """Write the page to a file, and return its path."""
-        path = Path(path)
-        path.write_text(self.source, encoding="utf-8", errors="replace")
-        return path
+        write_file(path, self.source.encode(errors="replace"))
+        return Path(path)
 
     def _repr_html_(self) -> str:
         page = html.escape(self.source.encode(errors="replace").decode())

@@ -7,13 +7,12 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import copy_context
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 
 from tensorgrad.core import Tensor
-from tensorgrad.core.checks import NDArray
+from tensorgrad.core.checks import NDArray, write_file
 from tensorgrad.core.context import paused, watching
 from tensorgrad.core.engine import require_recorded, seed
 from tensorgrad.core.printed import Printed
@@ -65,7 +64,7 @@ class NumpyCode(Printed):
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the source to a file."""
-        Path(path).write_text(self.source, encoding="utf-8")
+        write_file(path, self.source.encode())
 
     def compile(self) -> Callable[..., Any]:
         """The function itself."""

@@ -7,13 +7,12 @@ import os
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from tensorgrad.core import Op, Tensor
-from tensorgrad.core.checks import NDArray, positive_integer
+from tensorgrad.core.checks import NDArray, positive_integer, write_file
 from tensorgrad.core.context import inferring, paused
 from tensorgrad.core.parallel import pool
 from tensorgrad.core.refusals import require_dense, require_unmasked
@@ -188,7 +187,7 @@ class Compiled:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the C to a file."""
-        Path(path).write_text(self.source, encoding="utf-8")
+        write_file(path, self.source.encode())
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.function, self.optimizer, self.threads)
@@ -244,7 +243,8 @@ def compile(
     ----------
     function : function or Layer
         Of arrays, to a Tensor or several; it is called with tensors of its arguments. What else it reads,
-        such as the layers of a network, may change between calls.
+        such as the layers of a network, may change between calls. Of an array of more than 65,536 elements
+        that is not itself an operand, a sample of so many is looked at.
     optimizer : Optimizer, optional
         Then each call is a whole training step: the loss, its gradients, and the step that the optimizer
         makes of them. The gradients are not kept in ``.grad``.

@@ -74,6 +74,8 @@ LIBRARY(cosh) LIBRARY(tanh) LIBRARY(asinh) LIBRARY(acosh) LIBRARY(atanh) LIBRARY
 LIBRARY(floor) LIBRARY(ceil) LIBRARY(trunc) LIBRARY(rint) LIBRARY_2(pow) LIBRARY_2(atan2) LIBRARY_2(hypot)
 LIBRARY_2(fmod) LIBRARY_2(copysign) LIBRARY_2(fmax) LIBRARY_2(fmin)
 INLINE real s_exp(real x) { return F(exp)(x); }
+INLINE real s_ldexp(real x, whole n) { return F(ldexp)(x, (int)(n < -9999 ? -9999 : n > 9999 ? 9999 : n)); }
+INLINE V v_ldexp(V x, W n) { V y; for (int l = 0; l < LANES; l++) y[l] = s_ldexp(x[l], n[l]); return y; }
 INLINE V v_fabs(V x) { return (V)((W)x & ~(W)all((real)-0.0)); }
 INLINE real s_fabs(real x) { return F(fabs)(x); }
 INLINE real s_max(real x, real y) { return x > y || x != x ? x : y; }
@@ -181,12 +183,9 @@ INLINE whole find_row(whole row, whole rows) {
 // of real or of whole numbers.
 typedef whole bits __attribute__((may_alias));
 INLINE void load(void *restrict to, const void *restrict rows, int size, int block, int count) {
-  for (int from = 0; from < size; from += 64) {  // what is written stays near until all lanes are
-    for (int l = 0; l < LANES; l++) {
-      const bits *row = (const bits *)rows + ((long)block * LANES + (l < count ? l : count - 1)) * size;
-      for (int i = from; i < size && i < from + 64; i++) ((bits *)to)[(long)i * LANES + l] = row[i];
-    }
-  }
+  const bits *row[LANES];
+  for (int l = 0; l < LANES; l++) row[l] = (const bits *)rows + ((long)block * LANES + (l < count ? l : count - 1)) * size;
+  for (int i = 0; i < size; i++) for (int l = 0; l < LANES; l++) ((bits *)to)[(long)i * LANES + l] = row[l][i];
 }
 // And back, into an array of shape outer x samples x inner.
 INLINE void store(void *restrict to, const void *restrict x, int outer, int samples, int inner, int block, int count) {

@@ -208,9 +208,8 @@ class Product:
     def _add_up_outer(self) -> None:
         """Samples in both factors and nothing else summed over: the gradient of a matrix.
 
-        Both factors are kept for all samples, ``b`` turned so that its elements lie along a vector; rows of
-        the caller's are read again instead. When all blocks are done, threads share the rows of the result;
-        each element is added up in a register.
+        Both factors are kept for all samples, ``b`` turned so that its elements lie along a vector. When all
+        blocks are done, threads share the rows of the result; each element is added up in a register.
         """
         program, value, a, b = self.program, self.value, self.a, self.b
         p, q = [NOTHING, *self.p][-1], [NOTHING, *self.q][-1]
@@ -228,24 +227,18 @@ class Product:
         steps = {p.o: width, q.o: 1}
         strides = tuple(steps.get(step, 0) for step in dense_strides(value.shape, None)[0])
         value.view, value.stage = View(matrix.buffer, value.shape, strides), stage + 1
-        read = program.rows_of.get(a.view.buffer)  # read again as the caller has them, or kept
-        lanes, size = (program.lanes if read is None else 1), a.view.buffer.size
-        if read is None:
-            a.view.buffer.role = "kept"
+        a.view.buffer.role = "kept"
         full, left = divmod(p.length, rows)
         after = program.share(stage, value.name, full + (left > 0))
-        pointers = [program.point(view, after) for view in (read or a.view, turned, matrix)]
+        pointers = [program.point(view, after) for view in (a.view, turned, matrix)]
         after.put(f"// {value.name}: sums over all samples of outer products, {matrix.buffer.note}")
-        sample = f"(long)block * {size * program.lanes} + {'l' if read is None else times('l', size)}"
-        words = {"WIDTH": str(width), "STEP_A": times("p", p.a * lanes), "SAMPLE": sample}
+        words = {"WIDTH": str(width), "STEP_A": times("p", p.a), "BLOCK": str(a.view.buffer.size)}
         for height, test in ((rows if full else 0, f"unit < {full}"), (left, f"unit == {full}")):
             with after.block(f"if ({test})" if height else ""):
                 for ((many, q0),) in _in_blocks(after, ("to", vectors if height else 0, columns)):
                     at = times(q0, program.lanes)
-                    start = add(0 if read is None else a.view.offset, times("unit", rows * p.a))
-                    places = [start], [at], [times("unit", rows * width), at]
+                    places = [times("unit", rows * p.a)], [at], [times("unit", rows * width), at]
                     arguments = [of.plus(*its) for of, its in zip(pointers, places, strict=True)]
-                    arguments[0] = f"(const real *)({arguments[0]})"
                     after.put(self._call("outer", height, many, arguments, **words))
 
 

@@ -113,7 +113,6 @@ class Program:
         self.functions: dict[str, str] = {}
         self._names: dict[str, int] = {}
         self._values: dict[int, Value] = {}
-        self.rows_of: dict[Buffer, View] = {}  # where rows of the caller's are that were read into lanes
         self._lanes_of: dict[Value, Value] = {}
         self._clock = 0
         recording = graph.recording
@@ -206,7 +205,6 @@ class Program:
         code = self.code(0, True)
         rows = self.point(self.need(value), code)
         value.batch, value.view = 0, self.new_view(f"{value.name}lanes", value.shape, 0, value.kind != "f")
-        self.rows_of[value.view.buffer] = rows.view
         to = self.point(value.view, code)
         code.put(f"load({to.name}, {rows.name}, {value.view.buffer.size}, block, count);  // a sample a lane")
 

@@ -22,7 +22,7 @@ class PullBack:
     def __init__(
         self, variant: Variant, arrays: Sequence[NDArray], drawn: Sequence[NDArray], compute: Compute
     ) -> None:
-        self._arrays, self._drawn = ([x.copy() for x in own] for own in (arrays, drawn))
+        self._arrays, self._drawn = [x.copy() for x in arrays], list(drawn)
         self._compute, self._later = compute, variant.recording.later
         self._outputs = len(variant.recording.outputs)
         given = set(map(id, variant.recording.given()))

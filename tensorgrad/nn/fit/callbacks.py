@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -96,14 +96,19 @@ class EarlyStopping(Callback):
                 "losses, the accuracy and scikit-learn's metrics alone"
                 + advise_value(self.monitor, ("validation_loss", "validation_accuracy", "accuracy"))
             )
+        if all(type(callback) in (EarlyStopping, Progress) for callback in training.callbacks):
+            self._require(training.foresee())  # others may add figures
+
+    def _require(self, figures: Iterable[str]) -> None:
+        if self.monitor not in figures:
+            raise ValueError(
+                f"EarlyStopping: expected {self.monitor!r} in the history, got {', '.join(figures)}"
+                + advise_value(self.monitor, figures)
+            )
 
     def on_epoch_end(self, training: Training) -> None:
         """Compare with the best."""
-        if self.monitor not in training.figures:
-            raise ValueError(
-                f"EarlyStopping: expected {self.monitor!r} in the history, got {', '.join(training.figures)}"
-                + advise_value(self.monitor, training.figures)
-            )
+        self._require(training.figures)
         value = training.figures[self.monitor]
         sign = 1 if (self.mode or training.better(self.monitor)) == "min" else -1
         if math.isnan(value):

@@ -84,6 +84,7 @@ def prepare_training(network: Sequential, options: FitOptions) -> Training:
         data, held_out = split(data, held_out, options.validation_split, rng)
     source = Source(intake, data, options.class_weight, options.batch_size)
     training = Training(options, intake, source, held_out, measured, optimizer, schedule, callbacks, rng)
+    training.require_monitor(training.foresee())
     if options.checkpoint is not None:
         training.checkpoints = checkpoints.Checkpoints(
             options.checkpoint, options.checkpoint_every, fingerprint, start

@@ -14,7 +14,7 @@ import numpy as np
 
 from tensorgrad.core import Array, Tensor, detect_nan
 from tensorgrad.core.checks import NDArray
-from tensorgrad.core.elsewhere import TABLES, Explained, find_name
+from tensorgrad.core.elsewhere import TABLES, Explained, advise_value, find_name
 from tensorgrad.data.batches import StreamedBatches
 from tensorgrad.graph.recorded import Recorded
 from tensorgrad.nn.files.archive import PathLike
@@ -240,6 +240,22 @@ class Training:
         """
         return better(figure, self._measures)
 
+    def foresee(self) -> list[str]:
+        """The names of the figures that an epoch will add to the history; callbacks may add more."""
+        own = list(self._measures or ())
+        names = ["loss", *own, "seconds", *["learning_rate"] * (self.schedule is not None)]
+        if self._held_out is None:
+            return names
+        if self._measures is None and self._may_hold_classes(self._held_out):
+            own = ["accuracy"]
+        return [*names, *(f"validation_{name}" for name in ("loss", *own))]
+
+    def _may_hold_classes(self, data: Data) -> bool:
+        output = self.tally.intake.output
+        if isinstance(data, StreamedBatches) or output is None:
+            return True
+        return are_classes(np.zeros((1, *output[1:])), np.asarray(data[1][:1]))
+
     def stop(self, reason: str) -> None:
         """Let this epoch be the last. Called between epochs or in one, which is finished first."""
         self.stopped = str(reason)
@@ -330,16 +346,21 @@ class Training:
         if not self.schedule.needs_metric:
             self.schedule.step()
             return
-        if self.monitor not in self.figures:
-            raise ValueError(
-                f"fit: expected schedule_monitor to be one of {', '.join(self.figures)}, got {self.monitor!r}"
-            )
+        self.require_monitor(self.figures)
         if math.isnan(self.figures[self.monitor]):
             name = type(self.schedule).__name__
             told = f"fit: {self.monitor} is NaN in epoch {self.epoch}, so that {name} makes no step"
             warnings.warn(told, RuntimeWarning, stacklevel=2)
             return
         self.schedule.step(self.figures[self.monitor])
+
+    def require_monitor(self, figures: Iterable[str]) -> None:
+        """ValueError unless what the schedule watches is among the figures."""
+        if self.schedule is not None and self.schedule.needs_metric and self.monitor not in figures:
+            raise ValueError(
+                f"fit: expected schedule_monitor to be one of {', '.join(figures)}, got {self.monitor!r}"
+                + advise_value(self.monitor, figures)
+            )
 
     # A step
 

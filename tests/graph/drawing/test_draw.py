@@ -1,5 +1,6 @@
 """draw: what stands in the text, as a small reader of DOT sees it; Graphviz is not needed here."""
 
+import os
 import time
 
 import numpy as np
@@ -350,3 +351,16 @@ def test_a_walk_back_needs_a_scalar_that_requires_grad():
 def test_a_layer_needs_the_shape_of_its_input():
     with pytest.raises(ValueError, match="a Dense needs input_shape"):
         tg.draw(tg.Dense(2, 1, rng=0))
+
+
+def test_a_pipe_is_no_file_to_write(tmp_path):
+    """Whoever opens one to write waits for a reader."""
+    loss = tg.sum(tg.Parameter([1.0, 2.0], name="w") * 2)
+    for suffix, write in ((".dot", tg.draw(loss).render), (".py", tg.to_numpy(loss).save)):
+        path = tmp_path / f"pipe{suffix}"
+        os.mkfifo(path)
+        with pytest.raises(OSError, match="expected a regular file, got a pipe or a device"):
+            write(path)
+        write(tmp_path / f"file{suffix}")
+        write(tmp_path / f"file{suffix}")  # over the first
+        assert (tmp_path / f"file{suffix}").stat().st_size > 100

@@ -125,6 +125,27 @@ def test_training_changes_nothing_that_is_recorded_anew():
     assert step.recordings == 1
 
 
+def test_an_optimizer_beside_the_network_counts_and_is_not_recorded_anew():
+    class Trainer:
+        def __init__(self):
+            self.net = tg.Network([tg.Dense(6, 4, rng=0, dtype=float)])
+            self.optimizer = tg.Adam(self.net.parameters())
+
+        def loss(self, x):
+            return tg.mean(self.net(x) ** 2) * (1 + self.optimizer.learning_rate)
+
+    trainer = Trainer()
+    loss = tg.compile(trainer.loss)
+    for _ in range(3):
+        trainer.optimizer.zero_grad()
+        loss(ROWS).backward()
+        trainer.optimizer.step()
+    assert loss.recordings == 1
+    trainer.optimizer.learning_rate = 0.5
+    assert np.isclose(loss(ROWS).item(), trainer.loss(ROWS).item(), rtol=1e-12)
+    assert loss.recordings == 2
+
+
 # Whole numbers
 
 

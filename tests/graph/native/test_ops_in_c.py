@@ -40,7 +40,7 @@ def calls(dtype, laned):
                 continue
             with suppress(UncompilableError, UnbatchableError, UnwritableError), np.errstate(all="ignore"):
                 graph = Expansion(record(function, arrays, ["x"] * len(arrays), False), C_RULES)
-                Program(graph, C_RULES, rows, 6)
+                Program(graph, C_RULES, rows, variant.find_vectors())
                 found[rows].append((f"{name}: {sample.label}", function, arrays))
     return found
 

@@ -250,9 +250,31 @@ def test_a_figure_that_is_not_there_is_refused():
     before = network.state()
     with pytest.raises(ValueError, match="no validation_loss without validation data"):
         network.fit(X, Y, 1, 0.1, callbacks=[tg.EarlyStopping()], **QUIET)
-    np.testing.assert_array_equal(network.state()["Dense0.weights"], before["Dense0.weights"])
-    with pytest.raises(ValueError, match="expected 'accuracy' in the history, got loss, seconds"):
-        network.fit(X, Y, 1, 0.1, callbacks=[tg.EarlyStopping("accuracy")], **QUIET)
+    plateau = lambda o: tg.ReduceOnPlateau(o, mode="max")
+    held_out = {"validation": (X, Y), **QUIET}
+    for options, message in [
+        (
+            {"callbacks": tg.EarlyStopping("accuracy")},
+            "expected 'accuracy' in the history, got loss, seconds",
+        ),
+        ({"callbacks": tg.EarlyStopping("los", mode="min")}, "'los' in the history.*did you mean 'loss'"),
+        (
+            {"callbacks": tg.EarlyStopping("validation_accuracy"), **held_out},
+            "expected 'validation_accuracy' in the history, got loss, seconds, validation_loss",
+        ),
+        (
+            {"callbacks": tg.EarlyStopping("validation_r2", mode="max"), **held_out},
+            "expected 'validation_r2'",
+        ),
+        (
+            {"schedule": plateau, "schedule_monitor": "validation_r2", **held_out},
+            "expected schedule_monitor to be one of loss, seconds, learning_rate, validation_loss, got",
+        ),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            network.fit(X, Y, 1, 0.1, **{**QUIET, **options})
+        np.testing.assert_array_equal(network.state()["Dense0.weights"], before["Dense0.weights"])
+        assert network.history == {}
 
 
 # What is shown

@@ -1,95 +1,15 @@
-"""The vjps as a textbook prints them, where the source takes more care: of rounding, of speed, of zeros.
-
-Besides NumPy's functions and the ops they use some words, in which ``x`` has any number of axes before those
-that are named:
-
-- ``onehot(t)``: 1 at the label ``t`` among the classes, 0 elsewhere
-- ``windows(x)``: the windows of images, (N, OH, OW, C, KH, KW); ``overlap_add`` adds them up again, which is
-  its adjoint; ``first_max(p)`` has 1 at the first maximum of each window, 0 elsewhere
-- ``middle(x, axis)``: 1 at the median, or 0.5 at each of the two middle elements
-- ``others(x, axis)``: for each element the product of all others
-- ``later(g, x, axis)``: sum over j >= i of g_j times the product of the x_k with k <= j but k = i
-- ``half_tril(a)``: the lower triangle with half of its diagonal; ``plus_transpose(a)`` = a + a^T;
-  ``diag(s)``: a vector as a diagonal matrix; ``cofactors(a)``: signed determinants without row i and column j
-- ``values(x)``, ``vectors(x)`` of an `eigh`, ``U(x)``, ``S(x)``, ``V(x)`` of an `svd`, ``Q(x)``, ``R(x)`` of
-  a `qr`; ``gaps(s)``: s_j - s_i, infinite on the diagonal
-"""
+"""The lines of all ops whose source is none for a textbook, by op and argument."""
 
 from __future__ import annotations
 
-import inspect
-import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
-from typing import Any, TypeAlias
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
-from tensorgrad.core import Op
-from tensorgrad.core.checks import NDArray
-from tensorgrad.graph.formulas import argument_names, formula_text, rename
+from tensorgrad.graph.textbook.call import Call, Line
+from tensorgrad.graph.textbook.losses import LOSSES
 from tensorgrad.ops.products import factors_of_vjp
-
-
-@dataclass(frozen=True)
-class Call:
-    """A call of an op, whose cotangent for the argument ``i`` is told."""
-
-    op: Op[...]
-    i: int
-    g: NDArray
-    out: NDArray
-    inputs: tuple[Any, ...]
-    params: Mapping[str, Any]
-
-
-Line: TypeAlias = str | Callable[[Call], str]
-
-
-def write_vjp(
-    op: Op[...],
-    i: int,
-    arguments: tuple[Any, ...] = (),
-    params: Mapping[str, Any] | None = None,
-    called: Sequence[str] = (),
-) -> str:
-    """The vjp of an op for its argument ``i``: as a textbook prints it, or as it stands in the source.
-
-    ``arguments`` are g, out and the op's arrays, and ``called`` what to call them. Without arguments, a line
-    that depends on them is empty.
-
-    >>> from tensorgrad.graph.textbook import write_vjp
-    >>> write_vjp(tg.tanh, 0, called=["g", "y", "x"])
-    'g * (1 - y ** 2)'
-    """
-    params = params or {}
-    count = max(len(arguments) - 2, len(op.arrays), i + 1)
-    formula = op.joint or op.formulas_for(count)[i]
-    if formula is None:
-        return "0"
-    line = LINES.get(op.name, {}).get(op.arrays[min(i, len(op.arrays) - 1)])
-    if not _is_ours(formula):
-        line = None
-    if callable(line):
-        g, out, *inputs = arguments or (None, None)
-        if not inputs:
-            return ""
-        line = line(Call(op, i, g, out, tuple(inputs), params))
-    if line is None:
-        return formula_text(formula, arguments, params, called)
-    known = {x: repr(value) for x, value in params.items() if isinstance(value, _PLAIN) and x != "index"}
-    names = ("g", "out", *argument_names(op, count))
-    return rename(line, known | dict(zip(names, called or names, strict=False)))
-
-
-_PLAIN = (int, float, str, tuple, type(None))
-
-
-def _is_ours(formula: Any) -> bool:
-    while isinstance(formula, partial):
-        formula = formula.func
-    return str(getattr(inspect.unwrap(formula), "__module__", "")).startswith("tensorgrad.")
 
 
 def _reduced(line: str) -> Callable[[Call], str]:
@@ -186,6 +106,31 @@ def _einsum(call: Call) -> str:
     return f"np.einsum({subscripts!r}, {', '.join(['g', *names, *added])})"
 
 
+def _getitem(call: Call) -> str:
+    written = _write_index(call.params["index"])
+    return f"scatter_add(g, index={f'np.s_[{written}]' if written else 'index'}, shape=x.shape)"
+
+
+def _scatter_add(call: Call) -> str:
+    return f"g[{_write_index(call.params['index']) or 'index'}]"
+
+
+def _write_index(index: Any) -> str:
+    """An index of numbers and slices as it is written; nothing of one with arrays."""
+    texts = []
+    for part in index if isinstance(index, tuple) else (index,):
+        if isinstance(part, slice):
+            ends = [part.start, part.stop] + [part.step] * (part.step is not None)
+            texts.append(":".join("" if x is None else str(x) for x in ends))
+        elif part is None or part is Ellipsis:
+            texts.append("..." if part else "None")
+        elif isinstance(part, (int, np.integer)) and not isinstance(part, bool):
+            texts.append(str(int(part)))
+        else:
+            return ""
+    return ", ".join(texts)
+
+
 def _concatenate(call: Call) -> str:
     axis = call.params["axis"] % np.ndim(call.g)
     start = sum(np.shape(x)[axis] for x in call.inputs[: call.i])
@@ -227,107 +172,7 @@ def _eigh(call: Call) -> str:
     return _transposed(line if call.params["UPLO"] in "Ll" else f"{line}.T")(call)
 
 
-# Losses: [w] are the weights of elements, [/n] divides by what the mean divides by.
-
-
-def _rows(prediction: NDArray) -> str:
-    """The weights of rows, as they are multiplied with elements."""
-    return "weights" + f"[:{', None' * (np.ndim(prediction) - 1)}]" * (np.ndim(prediction) > 1)
-
-
-def _total(call: Call, each: int) -> str:
-    """The sum of the weights of all elements, of which a row has ``each``."""
-    return "np.sum(weights)" if each == 1 else f"({each} * np.sum(weights))"
-
-
-def _loss(line: str) -> Callable[[Call], str]:
-    def write(call: Call) -> str:
-        prediction, _, weights = call.inputs
-        found = line.replace("[w]", "" if weights is None else f" * {_rows(prediction)}")
-        total = str(np.size(prediction))
-        if weights is not None:
-            total = _total(call, np.size(prediction) // len(prediction))
-        return found.replace("[/n]", f" / {total}" if call.params["reduction"] == "mean" else "")
-
-    return write
-
-
-def _loss_of_weights(line: str) -> Callable[[Call], str]:
-    """From the losses of elements."""
-
-    def write(call: Call) -> str:
-        prediction = call.inputs[0]
-        mean = bool(call.params["reduction"] == "mean")
-        found = f"g * ({line} - out)" if mean else f"g * {line}"
-        if np.ndim(prediction) > 1:
-            found = f"np.sum({found}, axis={tuple(range(1, np.ndim(prediction)))})"
-        each = np.size(prediction) // len(prediction)
-        return found + f" / {_total(call, each)}" * mean
-
-    return write
-
-
-def _binary(call: Call) -> str:
-    if np.all(np.equal(call.params["positive_weight"], 1)):
-        return _loss("g[w] * (sigmoid(prediction) - target)[/n]")(call)
-    yes = "positive_weight * target * sigmoid(-prediction)"
-    return _loss(f"g[w] * ((1 - target) * sigmoid(prediction) - {yes})[/n]")(call)
-
-
-def _binary_target(call: Call) -> str:
-    if np.all(np.equal(call.params["positive_weight"], 1)):
-        return _loss("-g[w] * prediction[/n]")(call)
-    return _loss("g[w] * (positive_weight * softplus(-prediction) - softplus(prediction))[/n]")(call)
-
-
-def _cross_entropy(line: str, plain: str) -> Callable[[Call], str]:
-    """[t] is the target as shares of classes, smoothed, [k] the same with the weights of classes."""
-
-    def write(call: Call) -> str:
-        prediction, target, weights = call.inputs
-        classes, params = np.shape(prediction)[-1], call.params
-        labels, smooth = np.ndim(target) < np.ndim(prediction), bool(params["label_smoothing"])
-        shares = "onehot(target)" if labels else "target"
-        weighted = params["class_weights"] is not None
-        counted, rows = f"class_weights * {shares}", _rows(prediction)
-        smoothed = f"((1 - label_smoothing) * {shares} + label_smoothing / {classes})" if smooth else shares
-        found = (line if weighted else plain).replace("[t]", smoothed)
-        found = found.replace("[s]", "(1 - label_smoothing) * " * smooth)
-        found = found.replace("[g]", "g" if params["reduction"] != "none" else "g[..., None]")
-        found = found.replace("[w]", "" if weights is None else f" * {rows}")
-        found = found.replace("[out]", " - out" if params["reduction"] == "mean" else "")
-        total = str(math.prod(np.shape(prediction)[:-1]))
-        if weights is not None:
-            total = _total(call, np.size(prediction) // classes // len(prediction))
-        if weighted:
-            total = f"np.sum({counted}" + f" * {rows}" * (weights is not None) + ")"
-        return found.replace("[/n]", f" / {total}" if params["reduction"] == "mean" else "")
-
-    return write
-
-
-def _cross_entropy_weights(call: Call) -> str:
-    prediction, target, _ = call.inputs
-    elements, params = np.ndim(prediction) - 1, call.params
-    options = [f"{x}={x}, " for x in ("class_weights", "label_smoothing") if _is_given(params[x])]
-    found = f'cross_entropy(prediction, target, {"".join(options)}reduction="none")'
-    mean = bool(params["reduction"] == "mean")
-    shares = "onehot(target)" if np.ndim(target) < np.ndim(prediction) else "target"
-    weighted = params["class_weights"] is not None
-    counts = f"np.sum(class_weights * {shares}, axis=-1)"
-    found = f"g * ({found} - out{f' * {counts}' * weighted})" if mean else f"g * {found}"
-    if elements > 1:
-        found = f"np.sum({found}, axis={tuple(range(1, elements))})"
-    each = np.size(prediction) // np.shape(prediction)[-1] // len(prediction)
-    total = f"np.sum(class_weights * {shares} * {_rows(prediction)})" if weighted else _total(call, each)
-    return found + f" / {total}" * mean
-
-
-def _is_given(option: Any) -> bool:
-    return option is not None and not (np.ndim(option) == 0 and option == 0)
-
-
-LINES: dict[str, dict[str, Line | Callable[[Call], str | None]]] = {
+LINES: dict[str, dict[str, Line]] = LOSSES | {
     "arccos": {"x": "-g / np.sqrt(1 - x**2)"},
     "arccosh": {"x": "g / np.sqrt(x**2 - 1)"},
     "arcsin": {"x": "g / np.sqrt(1 - x**2)"},
@@ -336,13 +181,6 @@ LINES: dict[str, dict[str, Line | Callable[[Call], str | None]]] = {
     "arctan2": {"y": "g * x / (x**2 + y**2)", "x": "-g * y / (x**2 + y**2)"},
     "arctanh": {"x": "g / (1 - x**2)"},
     "astype": {"x": "g.astype(x.dtype)"},
-    "binary_cross_entropy": {
-        "prediction": _binary,
-        "target": _binary_target,
-        "weights": _loss_of_weights(
-            'binary_cross_entropy(prediction, target, positive_weight=positive_weight, reduction="none")'
-        ),
-    },
     "cholesky_": {
         "x": _transposed(
             "half_tril(plus_transpose(np.linalg.inv(out).T @ half_tril(out.T @ g) @ np.linalg.inv(out)))"
@@ -352,18 +190,6 @@ LINES: dict[str, dict[str, Line | Callable[[Call], str | None]]] = {
     "conv2d": {
         "x": _conv('overlap_add(np.einsum("nijf,fckl->nijckl", g, w))'),
         "w": _conv('np.einsum("nijf,nijckl->fckl", g, windows(x))'),
-    },
-    "cross_entropy": {
-        "prediction": _cross_entropy(
-            "[g][w] * (softmax(prediction) * np.sum(class_weights * [t], axis=-1, keepdims=True)"
-            " - class_weights * [t])[/n]",
-            "[g][w] * (softmax(prediction) - [t])[/n]",
-        ),
-        "target": _cross_entropy(
-            "[g][w] * class_weights * (-[s]log_softmax(prediction)[out])[/n]",
-            "-[g][w] * [s]log_softmax(prediction)[/n]",
-        ),
-        "weights": _cross_entropy_weights,
     },
     "cumprod": {"x": _cumprod},
     "cumsum": {"x": _cumsum},
@@ -377,14 +203,9 @@ LINES: dict[str, dict[str, Line | Callable[[Call], str | None]]] = {
     "fmod": {"y": "-g * np.trunc(x / y)"},
     "gate": {"x": "g * condition"},
     "gelu": {"x": _gelu},
-    "huber": {
-        "prediction": _loss("g[w] * np.clip(prediction - target, -delta, delta)[/n]"),
-        "target": _loss("g[w] * np.clip(target - prediction, -delta, delta)[/n]"),
-        "weights": _loss_of_weights('huber(prediction, target, delta=delta, reduction="none")'),
-    },
+    "getitem": {"x": _getitem},
     "hypot": {"x": "g * x / out", "y": "g * y / out"},
     "inv": {"a": _transposed("-out.T @ g @ out.T")},
-    "l2": {"parameters": lambda call: f"g * strength * parameters[{call.i}]"},
     "leaky_relu": {"x": "g * np.where(x > 0, 1, slope)"},
     "log10": {"x": "g / (x * np.log(10))"},
     "log2": {"x": "g / (x * np.log(2))"},
@@ -392,11 +213,6 @@ LINES: dict[str, dict[str, Line | Callable[[Call], str | None]]] = {
     "logaddexp": {"x": "g * np.exp(x - out)", "y": "g * np.exp(y - out)"},
     "logaddexp2": {"x": "g * np.exp2(x - out)", "y": "g * np.exp2(y - out)"},
     "logsumexp": {"x": _reduced("[g] * np.exp(x - [out])")},
-    "mae": {
-        "prediction": _loss("g[w] * np.sign(prediction - target)[/n]"),
-        "target": _loss("g[w] * np.sign(target - prediction)[/n]"),
-        "weights": _loss_of_weights("np.abs(prediction - target)"),
-    },
     "matmul": {"x": _matmul, "y": _matmul},
     "max": {"x": _reduced("[g] * (x == [out]) / np.sum(x == [out], axis, keepdims=True)")},
     "max_pool": {"x": "overlap_add(g[..., None, None] * first_max(windows(x)))"},
@@ -404,11 +220,6 @@ LINES: dict[str, dict[str, Line | Callable[[Call], str | None]]] = {
     "mean": {"x": _reduced("np.broadcast_to([g] / [n], x.shape)")},
     "median": {"x": _reduced("[g] * middle(x, axis)")},
     "min": {"x": _reduced("[g] * (x == [out]) / np.sum(x == [out], axis, keepdims=True)")},
-    "mse": {
-        "prediction": _loss("2 * g[w] * (prediction - target)[/n]"),
-        "target": _loss("2 * g[w] * (target - prediction)[/n]"),
-        "weights": _loss_of_weights("(prediction - target)**2"),
-    },
     "norm_": {"x": _norm},
     "normalize": {"mean": "-g * gain"},
     "pinv": {"a": _pinv},
@@ -420,13 +231,14 @@ LINES: dict[str, dict[str, Line | Callable[[Call], str | None]]] = {
             " @ np.linalg.inv(R(out)).T"
         )
     },
+    "recompute": {"inputs": lambda call: f"vjp(f)(g)[{call.i}]"},
     "relu": {"x": "g * (x > 0)"},
     "remainder": {"y": "-g * np.floor(x / y)"},
     "reshape": {
         "x": lambda call: "g.reshape(x.shape" + ", order=order" * (call.params["order"] != "C") + ")"
     },
     "roll": {"x": "np.roll(g, np.negative(shift), axis)"},
-    "scatter_add": {"x": "g[index]"},
+    "scatter_add": {"x": _scatter_add},
     "sigmoid": {"x": "g * out * (1 - out)"},
     "silu": {"x": "g * (sigmoid(x) + out * (1 - sigmoid(x)))"},
     "sinc": {"x": "g * (np.cos(np.pi * x) - out) / x"},
