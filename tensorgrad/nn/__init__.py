@@ -12,6 +12,7 @@ from tensorgrad.nn.layer import *
 from tensorgrad.nn.layers import *
 from tensorgrad.nn.network import *
 from tensorgrad.nn.onnx_export import *
+from tensorgrad.nn.onnx_import import *
 from tensorgrad.nn.optimizers import *
 from tensorgrad.nn.plots import *
 from tensorgrad.nn.process import *

@@ -33,9 +33,6 @@ def import_onnx(doing: str) -> Any:
     """The package; ImportError that says how to install it."""
     try:
         import onnx
-        import onnx.checker
-        import onnx.helper
-        import onnx.numpy_helper
     except ImportError as error:
         raise ImportError(
             f"{doing} needs onnx; install it with pip install 'tensorgrad-numpy[onnx]'"
