@@ -173,7 +173,12 @@ def decay_weights(options: Options, x: NDArray, g: NDArray, out: NDArray | None,
 
 
 def cut(x: NDArray, g: NDArray, slots: list[NDArray]) -> Iterable[Part]:
-    """Cut the arrays into parts that fit the cache, where memory is laid out in one row."""
+    """Cut the arrays into parts that fit the cache, where memory is laid out in one row.
+
+    Half precision is copied to single, and back in the end.
+    """
+    if x.dtype == np.float16:
+        return _cut_wide(x, g, slots)
     if x.nbytes <= _PART_BYTES or not all(array.flags.c_contiguous for array in (x, *slots)):
         return ((x, g, slots, (None, None)),)
     return _cut_large(x.reshape(-1), g.reshape(-1), [slot.reshape(-1) for slot in slots])
@@ -188,14 +193,18 @@ def _cut_large(x: NDArray, g: NDArray, slots: list[NDArray]) -> Iterator[Part]:
         yield x[rows], g[rows], [slot[rows] for slot in slots], (first[:size], second[:size])
 
 
-def find_wide_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """What a step is computed in: in half precision the square of a gradient is soon 0 or infinite."""
-    return np.dtype(np.float32) if dtype == np.float16 else dtype
+def _cut_wide(x: NDArray, g: NDArray, slots: list[NDArray]) -> Iterator[Part]:
+    wide = x.astype(np.float32)
+    yield from cut(wide, g.astype(np.float32), slots)
+    np.copyto(x, wide, casting="same_kind")
 
 
 def make_slot(p: Tensor) -> NDArray:
-    """Zeros for each element of a parameter, which a step adds to."""
-    return np.zeros_like(p.data, find_wide_dtype(p.dtype), subok=False)
+    """Zeros for each element of a parameter, which a step adds to.
+
+    In single precision for halves, in which the square of a gradient is soon 0 or infinite.
+    """
+    return np.zeros_like(p.data, np.float32 if p.dtype == np.float16 else None, subok=False)
 
 
 def copy_slots(

@@ -23,7 +23,6 @@ from tensorgrad.nn.optimizer_step import (
     copy_slots,
     cut,
     decay_weights,
-    find_wide_dtype,
     make_slot,
     report_at_the_end,
     split_into_groups,
@@ -196,12 +195,8 @@ class Optimizer(Explained):
         with report_at_the_end(f"step {self.steps} of {type(self).__name__}, which is finished"):
             for i, (options, names) in enumerate(each):
                 slots = [self._slots[i][name] for name in names]
-                wide = find_wide_dtype(values[i].dtype)
-                x, g = (array.astype(wide, copy=False) for array in (values[i], gradients[i]))
-                for part in cut(x, g, slots):
+                for part in cut(values[i], gradients[i], slots):
                     self._update(options, *part, bool(new[i]))
-                if x is not values[i]:
-                    np.copyto(values[i], x, casting="same_kind")
 
     def _take_gradients(self) -> list[NDArray]:
         gradients = [p.grad for p in self.parameters]
@@ -555,11 +550,11 @@ class Adam(Optimizer):
 
     @classmethod
     def _check_together(cls, options: Options, parameters: Sequence[Tensor]) -> None:
-        eps = options["eps"]
         for p in parameters:
-            dtype = find_wide_dtype(p.dtype)
-            if not dtype.type(eps) > 0:
-                raise ValueError(f"{cls.__name__}: eps {eps} is 0 in {dtype}; choose a larger one")
+            if not make_slot(p).dtype.type(options["eps"]) > 0:
+                raise ValueError(
+                    f"{cls.__name__}: eps {options['eps']} is 0 in {p.dtype}; choose a larger one"
+                )
 
     def _compiled_options(self, options: Options, first: bool) -> list[float]:
         rate, decay = options["learning_rate"], options["weight_decay"]
