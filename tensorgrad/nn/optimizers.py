@@ -550,11 +550,9 @@ class Adam(Optimizer):
 
     @classmethod
     def _check_together(cls, options: Options, parameters: Sequence[Tensor]) -> None:
-        for p in parameters:
-            if not make_slot(p).dtype.type(options["eps"]) > 0:
-                raise ValueError(
-                    f"{cls.__name__}: eps {options['eps']} is 0 in {p.dtype}; choose a larger one"
-                )
+        for dtype in {make_slot(p).dtype for p in parameters}:
+            if not dtype.type(options["eps"]) > 0:
+                raise ValueError(f"{cls.__name__}: eps {options['eps']} is 0 in {dtype}; choose a larger one")
 
     def _compiled_options(self, options: Options, first: bool) -> list[float]:
         rate, decay = options["learning_rate"], options["weight_decay"]
