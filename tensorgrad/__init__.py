@@ -15,6 +15,7 @@ from tensorgrad.core.engine import *
 from tensorgrad.core.gradcheck import *
 from tensorgrad.core.recompute import *
 from tensorgrad.core.transforms import *
+from tensorgrad.core.version import *
 from tensorgrad.ops import linalg as linalg
 from tensorgrad.ops.activations import *
 from tensorgrad.ops.classification import *

@@ -7,3 +7,4 @@ from tensorgrad.core.gradcheck import *
 from tensorgrad.core.operators import *
 from tensorgrad.core.recompute import *
 from tensorgrad.core.transforms import *
+from tensorgrad.core.version import *

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ContextDecorator, contextmanager
 from contextvars import ContextVar
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from tensorgrad.core.checks import NDArray
 from tensorgrad.core.operators import Array
@@ -48,6 +48,28 @@ class no_grad(ContextDecorator):  # noqa: N801 - a verb in lower case, as NumPy'
 
 
 # Who looks on, and who carries ops out in place of the engine: at first reading, skip this
+
+
+class Call(NamedTuple):
+    """A call that ended in a tensor: of a layer, or of one formula of an op. Drawings frame what it made.
+
+    Attributes
+    ----------
+    start : int
+        The serial number before it: what it made is younger.
+    maker : weakref.ref or Op
+        The layer, or the op.
+    label : str or int
+        The name of the layer's class, or the position of the argument whose formula it was.
+    given : Tensor or tuple
+        The tensor that the layer was given, or several, and of arrays weak references, shapes and dtypes; or
+        weak references to the op's result and argument.
+    """
+
+    start: int
+    maker: Any
+    label: Any
+    given: Any
 
 
 class Watch(Protocol):

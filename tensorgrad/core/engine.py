@@ -17,18 +17,19 @@ from collections.abc import Callable, Iterable
 from functools import partial, update_wrapper
 from heapq import heappop, heappush
 from types import MethodType
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeAlias, TypeVar, overload
 
 import numpy as np
 
 from tensorgrad.core.checks import NDArray
-from tensorgrad.core.context import Watch, count_pauses, find_recorder, find_watch, lowering, recorders
+from tensorgrad.core.context import Call, Watch, count_pauses, find_recorder, find_watch, lowering, recorders
 from tensorgrad.core.elsewhere import explained
 from tensorgrad.core.operators import (
     NUMPY,
     OPS,
     READERS,
     Array,
+    Calls,
     Operators,
     by_signature_of,
     leave_to_others,
@@ -50,7 +51,7 @@ from tensorgrad.core.refusals import (
     require_dtype,
     require_floating,
     require_like,
-    require_unmasked,
+    require_values,
 )
 
 if TYPE_CHECKING:
@@ -176,7 +177,7 @@ class Tensor(Operators["Tensor"]):
         if self._op is not None:
             raise TypeError(f"only a leaf can be assigned, and {self.label()} was made by {self._op.name}")
         if type(values) is not np.ndarray:
-            require_unmasked(values, f"assigning to {self.label()}")
+            require_values(values, f"assigning to {self.label()}")
         values = values._array if isinstance(values, Tensor) else np.asarray(values)
         require_like("assigning to", self, values, "same_kind")
         np.copyto(self.own(), values)
@@ -193,7 +194,7 @@ class Tensor(Operators["Tensor"]):
     def grad(self, value: Array | None) -> None:
         if value is not None:
             if not isinstance(value, Tensor):
-                require_unmasked(value, f"grad of {self.label()}")
+                require_values(value, f"grad of {self.label()}")
                 value = np.array(value, dtype=self._array.dtype)
                 value.setflags(write=False)
             require_like("grad of", self, value, "no")
@@ -449,39 +450,18 @@ class Parameter(Tensor):
         super().__init__(data, True, name, dtype)
 
 
-class Call(NamedTuple):
-    """A call that ended in a tensor: of a layer, or of one formula of an op. Drawings frame what it made.
-
-    Attributes
-    ----------
-    start : int
-        The serial number before it: what it made is younger.
-    maker : weakref.ref or Op
-        The layer, or the op.
-    label : str or int
-        The name of the layer's class, or the position of the argument whose formula it was.
-    given : Tensor or tuple
-        The tensor that the layer was given, or several, and of arrays weak references, shapes and dtypes; or
-        weak references to the op's result and argument.
-    """
-
-    start: int
-    maker: Any
-    label: Any
-    given: Any
-
-
 def as_numeric(data: Array, dtype: DTypeLike | None, what: str) -> NDArray:
     """A fresh real or boolean array of ``data``; TypeError or ValueError naming ``what`` otherwise."""
     if isinstance(data, Tensor):
         require_constant(data, f"making a {what} of it")
         data = data._array
-    require_unmasked(data, what)
+    require_values(data, what)
     require_dense(data, what)
     try:
         array = np.array(data, dtype=dtype)
     except (ValueError, TypeError) as error:
-        raise type(error)(f"{what}: expected an array of real numbers; {error}") from None
+        kind = ValueError if isinstance(error, ValueError) else TypeError
+        raise kind(f"{what}: expected an array of real numbers; {error}") from None
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{what}: expected an array of real numbers, got dtype {array.dtype}")
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
@@ -514,7 +494,7 @@ _new = object.__new__
 _ATOMS = frozenset({int, float, bool, str, slice, type(None), type(Ellipsis)})  # nothing in them can change
 
 
-class Op(Generic[P]):
+class Op(Calls[P, "Tensor"]):
     """A differentiable function: ``forward`` on arrays, and a vjp formula per array argument.
 
     Made by `op` and `differentiate`. Called with arrays it computes arrays. Called with a Tensor it
@@ -599,8 +579,7 @@ class Op(Generic[P]):
         *first, last = self.formulas
         return first + [last and partial(last, i) for i in range(inputs - len(first))]
 
-    def __call__(self, *call_args: P.args, **params: P.kwargs) -> Any:
-        args: tuple[Any, ...] = call_args
+    def _call(self, *args: Any, **params: Any) -> Any:
         if len(args) != self._arity:
             args = self._complete(args, params)
         if params and self._bare:
@@ -660,6 +639,9 @@ class Op(Generic[P]):
                 node._array = out.copy(order="K")  # the array is the caller's, who may change it
         return node
 
+    if not TYPE_CHECKING:  # for which `Calls` says what comes
+        __call__ = _call
+
     def _follow(self, args: tuple[Any, ...], params: dict[str, Any], record: bool = False) -> Any:
         """Call it so that a recorder finds it in the graph, with the arrays and tensors that it was given."""
         args = tuple(x if isinstance(x, (Tensor, np.ndarray)) else self._keep_operand(x) for x in args)
@@ -712,7 +694,7 @@ class Op(Generic[P]):
         """What the forward gave, a NumPy scalar or a subclass's array, as a plain array."""
         if isinstance(out, (tuple, list)):
             raise TypeError(f"{self.name}: an op gives one array, got a {type(out).__name__}; stack them")
-        require_unmasked(out, self.name)
+        require_values(out, self.name)
         return np.asarray(out)
 
     def _keep_operand(self, x: Any) -> Any:
@@ -801,7 +783,7 @@ def _enter(new: Op[Any]) -> None:
     OPS[new.name] = new
 
 
-def differentiate(function: Callable[..., Any], /, **formulas: Vjp) -> Op[...]:
+def differentiate(function: Callable[..., Any], /, **formulas: Vjp) -> Op[Concatenate[Any, ...]]:
     """Make a NumPy function differentiable: declare its vjps by argument, and get it back as an op.
 
     The formulas are as in `Op.defvjp`. The keywords name the positional array arguments, in order.
@@ -813,7 +795,7 @@ def differentiate(function: Callable[..., Any], /, **formulas: Vjp) -> Op[...]:
     array([1., 1.])
     """
     elementwise = isinstance(function, np.ufunc)
-    new: Op[...] = Op(function, function.__name__, tuple(formulas), elementwise=elementwise, native=True)
+    new: Op[Any] = Op(function, function.__name__, tuple(formulas), elementwise=elementwise, native=True)
     new.__doc__ = f"`numpy.{new.name}`, differentiable with respect to {' and '.join(formulas)}."
     new.__module__ = sys._getframe(1).f_globals["__name__"]  # where it was declared, not NumPy
     new.defvjp(**formulas)

@@ -12,7 +12,7 @@ import inspect
 import sys
 from collections.abc import Callable, Iterator
 from functools import update_wrapper
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, NoReturn, ParamSpec, TypeAlias, TypeVar, overload
 
 import numpy as np
 
@@ -45,6 +45,8 @@ NUMPY: dict[Callable[..., Any], Callable[..., Any]] = {}
 #: above the engine enters it.
 READERS: dict[str, Callable[..., Any]] = {}
 
+P = ParamSpec("P")
+Q = ParamSpec("Q")
 R = TypeVar("R")  # what an operator gives: Tensor, which is defined on top of this file
 
 
@@ -192,6 +194,41 @@ def _call_unusual(ufunc: Any, method: str, inputs: Any, options: dict[str, Any])
     return NUMPY[ufunc](*inputs, **options)
 
 
+class Calls(Generic[P, R]):
+    """What type checkers know of a call: a tensor among the first three arguments gives one, else an array.
+
+    A call with numbers or lists first gives Any. Arguments by keyword do not count.
+    """
+
+    if TYPE_CHECKING:
+
+        @overload
+        def __call__(
+            self: Calls[Concatenate[Any, Q], R], x: R, /, *args: Q.args, **params: Q.kwargs
+        ) -> R: ...
+        @overload
+        def __call__(
+            self: Calls[Concatenate[Any, Any, Q], R], x: Any, y: R, /, *args: Q.args, **params: Q.kwargs
+        ) -> R: ...
+        @overload
+        def __call__(
+            self: Calls[Concatenate[Any, Any, Any, Q], R],
+            x: Any,
+            y: Any,
+            z: R,
+            /,
+            *args: Q.args,
+            **params: Q.kwargs,
+        ) -> R: ...
+        @overload
+        def __call__(
+            self: Calls[Concatenate[Any, Q], R], x: NDArray, /, *args: Q.args, **params: Q.kwargs
+        ) -> NDArray: ...
+        @overload
+        def __call__(self, *args: P.args, **params: P.kwargs) -> Any: ...
+        def __call__(self: Any, *args: Any, **params: Any) -> Any: ...  # type: ignore[misc]  # it takes all
+
+
 class Operators(Generic[R]):
     """The base of Tensor: knows ops by name only, so that the engine stays ignorant of them."""
 
@@ -229,14 +266,34 @@ class Operators(Generic[R]):
 
     # Arithmetic and methods: each is the op of its name
 
-    __add__, __radd__ = _operators("add")
-    __sub__, __rsub__ = _operators("subtract")
-    __mul__, __rmul__ = _operators("multiply")
-    __truediv__, __rtruediv__ = _operators("divide")
-    __pow__, __rpow__ = _operators("power")
-    __matmul__, __rmatmul__ = _operators("matmul")
-    __mod__, __rmod__ = _operators("remainder")
-    __floordiv__, __rfloordiv__ = _operators("floor_divide")
+    if TYPE_CHECKING:
+
+        def __add__(self, other: Array, /) -> R: ...
+        def __radd__(self, other: Array, /) -> R: ...
+        def __sub__(self, other: Array, /) -> R: ...
+        def __rsub__(self, other: Array, /) -> R: ...
+        def __mul__(self, other: Array, /) -> R: ...
+        def __rmul__(self, other: Array, /) -> R: ...
+        def __truediv__(self, other: Array, /) -> R: ...
+        def __rtruediv__(self, other: Array, /) -> R: ...
+        def __pow__(self, other: Array, /) -> R: ...
+        def __rpow__(self, other: Array, /) -> R: ...
+        def __matmul__(self, other: Array, /) -> R: ...
+        def __rmatmul__(self, other: Array, /) -> R: ...
+        def __mod__(self, other: Array, /) -> R: ...
+        def __rmod__(self, other: Array, /) -> R: ...
+        def __floordiv__(self, other: Array, /) -> R: ...
+        def __rfloordiv__(self, other: Array, /) -> R: ...
+
+    else:
+        __add__, __radd__ = _operators("add")
+        __sub__, __rsub__ = _operators("subtract")
+        __mul__, __rmul__ = _operators("multiply")
+        __truediv__, __rtruediv__ = _operators("divide")
+        __pow__, __rpow__ = _operators("power")
+        __matmul__, __rmatmul__ = _operators("matmul")
+        __mod__, __rmod__ = _operators("remainder")
+        __floordiv__, __rfloordiv__ = _operators("floor_divide")
 
     def __abs__(self) -> R:
         return OPS["absolute"](self)

@@ -21,24 +21,45 @@ __all__ = [
     "refuse_arguments", "refuse_assigned", "refuse_cotangent", "refuse_method", "refuse_numpy",
     "refuse_option", "refuse_switch", "refuse_undeclared", "refuse_update", "require_constant",
     "require_cotangents", "require_dense", "require_dtype",
-    "require_floating", "require_like", "require_unmasked",
+    "require_floating", "require_like", "require_values",
 ]  # fmt: skip
 
 # Of arrays
 
 _PLAIN = {np.ndarray, np.float64, np.float32, float, int}  # what is asked about most, and needs no long look
+_HOST = (1, 3, 11, 13)  # DLPack's numbers of memory that the processor reads: its own, pinned or managed
 
 
-def require_unmasked(data: Any, what: str) -> None:
-    """TypeError if ``data`` is a masked array, or a list of some, whose mask would be lost."""
+def require_values(data: Any, what: str) -> None:
+    """TypeError for what NumPy would convert and lose something: a mask, or where and when it is computed."""
     if type(data) in _PLAIN:
         return
-    if _is_masked(data) or (isinstance(data, (list, tuple)) and any(map(_is_masked, data))):
-        raise TypeError(f"{what}: a masked array would lose its mask; pass .filled(value), or use np.where")
+    for x in (data, *data) if isinstance(data, (list, tuple)) else (data,):
+        if type(x) not in _PLAIN and (flaw := _find_flaw(x)):
+            raise TypeError(f"{what}: {flaw}")
 
 
-def _is_masked(x: Any) -> bool:
-    return hasattr(type(x), "mask") and hasattr(type(x), "filled")  # the type: a traced array is not asked
+def _find_flaw(x: Any) -> str | None:
+    """What NumPy would do to a foreign array without a word; its type is asked: a traced array is not."""
+    kind = type(x)
+    if hasattr(kind, "mask") and hasattr(kind, "filled"):
+        return "a masked array would lose its mask; pass .filled(value), or use np.where"
+    if hasattr(kind, "__dask_graph__") and x.__dask_graph__() is not None:
+        return f"expected values, got a Dask {kind.__name__}, yet to be computed; write .compute()"
+    if kind.__module__.partition(".")[0] in ("jax", "jaxlib"):
+        return f"expected a NumPy array, got JAX's {kind.__name__}; write np.asarray(...), outside of jax.jit"
+    if hasattr(kind, "__dlpack_device__"):
+        try:
+            on_host = x.__dlpack_device__()[0] in _HOST
+        except Exception:  # of a device that has no number, of an array in parts
+            on_host = False
+    else:
+        on_host = not hasattr(kind, "__cuda_array_interface__")
+    if on_host:
+        return None
+    name = f"{kind.__module__.partition('.')[0]}.{kind.__name__}"
+    copy = "copy it, as .cpu() of PyTorch and .get() of CuPy do"
+    return f"expected an array in the host's memory, got a {name} on another device; {copy}"
 
 
 def require_dense(data: Any, what: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from tensorgrad.core.checks import NDArray, flag, is_integer
-from tensorgrad.core.refusals import require_unmasked
+from tensorgrad.core.refusals import require_values
 
 __all__ = ["Augment"]
 
@@ -145,7 +145,7 @@ def rotate(images: NDArray, degrees: NDArray, *, fill: float = 0.0) -> NDArray:
 
 
 def _require_images(name: str, images: NDArray) -> None:
-    require_unmasked(images, name)
+    require_values(images, name)
     if not isinstance(images, np.ndarray) or images.ndim != 4 or images.dtype.kind != "f":
         came = f"{images.dtype} {images.shape}" if isinstance(images, np.ndarray) else repr(images)[:60]
         raise ValueError(f"{name}: expected floating images (N, H, W, C), got {came}")

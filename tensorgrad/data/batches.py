@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from tensorgrad.core.checks import NDArray, is_integer
-from tensorgrad.core.refusals import require_unmasked
+from tensorgrad.core.refusals import require_values
 
 __all__ = ["minibatches"]
 
@@ -43,7 +43,7 @@ def minibatches(
         if not isinstance(array, np.ndarray) or array.ndim == 0:
             how = "; write .toarray()" if hasattr(array, "toarray") else ""
             raise TypeError(f"minibatches: expected {name} to be an array (N, ...), got {array!r:.60}{how}")
-        require_unmasked(array, f"minibatches, {name}")
+        require_values(array, f"minibatches, {name}")
     if len(x) != len(y):
         raise ValueError(f"minibatches: x has {len(x)} examples, y has {len(y)}")
     if len(x) == 0:

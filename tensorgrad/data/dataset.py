@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tensorgrad.core.checks import NDArray
-from tensorgrad.core.refusals import require_unmasked
+from tensorgrad.core.refusals import require_values
 from tensorgrad.data.mnist import Split, read_mnist
 
 __all__ = ["Dataset", "load", "one_hot"]
@@ -106,7 +106,7 @@ def one_hot(labels: npt.ArrayLike, classes: int, dtype: npt.DTypeLike = np.float
     array([[0., 0., 1.],
            [1., 0., 0.]], dtype=float32)
     """
-    require_unmasked(labels, "one_hot")
+    require_values(labels, "one_hot")
     labels = np.asarray(labels)
     if not np.issubdtype(labels.dtype, np.integer):
         raise TypeError(f"one_hot: expected integer labels, got {labels.dtype}")

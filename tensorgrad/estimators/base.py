@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from tensorgrad.core import Tensor
 from tensorgrad.core.checks import NDArray, nonnegative, positive_integer
 from tensorgrad.core.elsewhere import TABLES, Explained, explained, tell_names
-from tensorgrad.core.refusals import require_unmasked
+from tensorgrad.core.refusals import require_values
 from tensorgrad.data.batches import Rows
 from tensorgrad.estimators.modules import (
     Module,
@@ -246,8 +246,8 @@ class NetworkEstimator(Explained, BaseEstimator):  # type: ignore[misc]  # sciki
         self, X: Any, y: Any, sample_weight: Any, facts: Facts | None, *, reset: bool
     ) -> tuple[Examples, Facts]:
         """Rows, targets and weights as the network is given them, and the facts, learned if they are None."""
-        require_unmasked(y, f"{self._name}, y")
-        require_unmasked(sample_weight, f"{self._name}, sample_weight")
+        require_values(y, f"{self._name}, y")
+        require_values(sample_weight, f"{self._name}, sample_weight")
         kind = {} if is_classifier(self) else {"multi_output": True, "y_numeric": True}
         X, y = validate_data(
             self, self._flatten(X, self.input_shape), y, reset=reset, dtype="numeric", **kind
@@ -261,7 +261,7 @@ class NetworkEstimator(Explained, BaseEstimator):  # type: ignore[misc]  # sciki
 
     def _flatten(self, X: Any, shape: Any) -> Any:
         """Images as rows of a table."""
-        require_unmasked(X, f"{self._name}, X")
+        require_values(X, f"{self._name}, X")
         if not isinstance(X, np.ndarray) or X.ndim <= 2:
             return X
         if shape is None or X.shape[1:] != tuple(shape):

@@ -18,7 +18,7 @@ from tensorgrad.core.context import inferring, paused
 from tensorgrad.core.elsewhere import TABLES, Explained, explained, tell_names
 from tensorgrad.core.engine import as_numeric, clock
 from tensorgrad.core.printed import Printed, Text
-from tensorgrad.core.refusals import require_unmasked
+from tensorgrad.core.refusals import require_values
 from tensorgrad.core.trees import flatten
 from tensorgrad.nn.summary import outline, summarize
 
@@ -139,7 +139,7 @@ class Layer(Explained, Printed):
 
     def __call__(self, x: Array) -> Tensor:
         if type(x) is not Tensor:
-            require_unmasked(x, type(self).__name__)
+            require_values(x, type(self).__name__)
         start = next(clock)
         out = self.forward(x)
         for part in out if isinstance(out, (tuple, list)) else (out,):  # some layers have several results

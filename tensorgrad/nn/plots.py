@@ -14,7 +14,7 @@ import numpy as np
 
 from tensorgrad.core import Array, Tensor
 from tensorgrad.core.checks import NDArray, positive_integer
-from tensorgrad.core.refusals import require_unmasked
+from tensorgrad.core.refusals import require_values
 from tensorgrad.nn.fit.outputs import (
     are_classes,
     are_two_classes,
@@ -141,7 +141,7 @@ def plot_confusion(
     from matplotlib import colormaps
 
     for labels in (target, predicted):
-        require_unmasked(labels, "plot_confusion")
+        require_values(labels, "plot_confusion")
     counts = _confusion(np.asarray(target), np.asarray(predicted), class_names)
     classes = len(counts)
     names = [_cut(name) for name in (range(classes) if class_names is None else class_names)]
@@ -407,7 +407,7 @@ def _grid(filters: Any, columns: int) -> NDArray:
 
 def _take(what: str, given: Any, wanted: str, fits: Callable[[tuple[int, ...]], bool]) -> NDArray:
     """An array of finite numbers that can be seen."""
-    require_unmasked(given, what)
+    require_values(given, what)
     values = np.asarray(given.data if isinstance(given, Tensor) else given)
     if not fits(values.shape) or not values.size or values.dtype.kind not in "fiub":
         raise ValueError(f"{what}: expected {wanted}, got {values.dtype} {values.shape}")

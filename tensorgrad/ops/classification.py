@@ -8,7 +8,7 @@ import numpy as np
 
 from tensorgrad.core import Array, Tensor, op
 from tensorgrad.core.checks import between
-from tensorgrad.core.refusals import require_dense, require_unmasked
+from tensorgrad.core.refusals import require_dense, require_values
 from tensorgrad.ops.activations import sigmoid, softplus
 from tensorgrad.ops.arrays import in_wide_floats
 from tensorgrad.ops.losses import (
@@ -81,7 +81,7 @@ def cross_entropy(
     """
     require_logits("cross_entropy", prediction)
     require_dense(target, "cross_entropy")
-    require_unmasked(target, "cross_entropy")
+    require_values(target, "cross_entropy")
     if np.ndim(prediction) < 2 or np.shape(prediction)[-1] < 2:
         raise ValueError(
             "cross_entropy: expected logits (N, C) of two classes or more (binary_cross_entropy is for one "

@@ -210,7 +210,7 @@ def slogdet(a: Array) -> Any:
            [0.  , 0.25]])
     """
     out = slogdet_(a)
-    return _Slogdet(out[..., 0], out[..., 1])  # type: ignore[call-arg]
+    return _Slogdet(out[..., 0], out[..., 1])  # type: ignore[call-arg, arg-type]
 
 
 # Factorizations
@@ -326,7 +326,7 @@ def eigh(a: Array, UPLO: Literal["L", "U"] = "L") -> Any:  # noqa: N803
            [0., 1.]])
     """
     out = eigh_(a, UPLO=UPLO)
-    return _Eigh(out[..., 0, :], out[..., 1:, :])  # type: ignore[call-arg]
+    return _Eigh(out[..., 0, :], out[..., 1:, :])  # type: ignore[call-arg, arg-type]
 
 
 @implements(np.linalg.eigvalsh)
@@ -398,7 +398,7 @@ def svd(a: Array, full_matrices: bool = True, compute_uv: bool = True) -> Any:
             f"svd: full_matrices=True has no derivative for shape {np.shape(a)}; pass full_matrices=False"
         )
     out = svd_(a)
-    return _SVD(out[..., :m, :], out[..., m, :], _t(out[..., m + 1 :, :]))  # type: ignore[call-arg]
+    return _SVD(out[..., :m, :], out[..., m, :], _t(out[..., m + 1 :, :]))  # type: ignore[call-arg, arg-type]
 
 
 @implements(np.linalg.svdvals)

@@ -20,7 +20,7 @@ import numpy as np
 
 from tensorgrad.core import Array, Op, op
 from tensorgrad.core.checks import is_number
-from tensorgrad.core.refusals import require_dense, require_unmasked
+from tensorgrad.core.refusals import require_dense, require_values
 from tensorgrad.ops.arrays import in_floats
 from tensorgrad.ops.elementwise import astype
 
@@ -34,7 +34,7 @@ TOLERANCE = 1e-3  #: of probabilities given as targets, whose sums are rounded
 def require_loss(loss: str, prediction: Array, weights: Array, reduction: Reduction) -> None:
     """Refuse, naming the loss, an empty batch, weights that do not fit, and an unknown reduction."""
     for x in (prediction, weights):
-        require_unmasked(x, loss)
+        require_values(x, loss)
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(f"{loss}: expected the reduction mean, sum or none, got {reduction!r}")
     if not np.size(prediction):
@@ -56,7 +56,7 @@ def require_equal_shapes(loss: str, prediction: Array, target: Array) -> None:
     """Refuse, naming the loss, a target of another shape than the prediction's."""
     require_dense(prediction, loss)
     require_dense(target, loss)
-    require_unmasked(target, loss)
+    require_values(target, loss)
     own, came = np.shape(prediction), np.shape(target)
     if own != came:
         hint = ""
@@ -91,7 +91,7 @@ def exactly(x: Array, like: Array) -> Array:
 
 def constants(weights: Array, prediction: Array) -> Array:
     """Weights that are not differentiated, in the dtype of the logits."""
-    require_unmasked(weights, "weights")
+    require_values(weights, "weights")
     return np.asarray(weights, prediction.dtype)
 
 

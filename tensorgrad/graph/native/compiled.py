@@ -15,7 +15,7 @@ from tensorgrad.core import Op, Tensor
 from tensorgrad.core.checks import NDArray, positive_integer, write_file
 from tensorgrad.core.context import inferring, paused
 from tensorgrad.core.parallel import pool
-from tensorgrad.core.refusals import require_dense, require_unmasked
+from tensorgrad.core.refusals import require_dense, require_values
 from tensorgrad.graph.native.pullback import PullBack, refuse_changed, require_first
 from tensorgrad.graph.native.record import Recording, UncompilableError
 from tensorgrad.graph.native.snapshot import Snapshot
@@ -211,7 +211,7 @@ def _parameter_names(function: Callable[..., Any]) -> list[str]:
 def _read_arguments(arguments: Sequence[Any]) -> list[NDArray]:
     """The arguments of a call as arrays; Python numbers have the dtype of the others, as in NumPy."""
     for x in arguments:
-        require_unmasked(x, "compile")
+        require_values(x, "compile")
         require_dense(x, "compile")
         if isinstance(x, Tensor) and x.requires_grad:
             raise UncompilableError(

@@ -37,7 +37,7 @@ def log_sum(shifted: Array, axis: Any) -> Array:
 
 
 def logsumexp(x: Array, *, axis: Any = None, keepdims: bool = False) -> Array:
-    top = max(x, axis=axis, keepdims=True)
+    top: Array = max(x, axis=axis, keepdims=True)
     top = np.where(np.isfinite(top), top, 0.0)
     out = log_sum(x - top, axis) + top
     return out if keepdims else np.squeeze(out, axis=axis)

@@ -13,7 +13,7 @@ from tensorgrad.core import Array, Tensor, no_grad
 from tensorgrad.core.checks import NDArray, is_integer, positive_integer
 from tensorgrad.core.context import paused
 from tensorgrad.core.engine import as_numeric
-from tensorgrad.core.refusals import require_unmasked
+from tensorgrad.core.refusals import require_values
 from tensorgrad.data.batches import ArrayBatches, Batch, Rows, StreamedBatches
 from tensorgrad.nn.fit.metrics import Measure
 from tensorgrad.nn.fit.outputs import are_classes, bare_loss, require_no_softmax
@@ -208,7 +208,7 @@ def _name(place: tuple[Any, ...]) -> str:
 
 def _take_rows(what: str, values: Array, dtype: np.dtype[Any]) -> Any:
     """``values``, not yet cast, as an array of real numbers, finite in that dtype, with at least one row."""
-    require_unmasked(values, what)
+    require_values(values, what)
     try:
         array: Any = values if isinstance(values, (np.ndarray, Rows)) else as_numeric(values, None, what)
         if array.dtype.kind not in "fiub":

@@ -15,7 +15,7 @@ import numpy as np
 from tensorgrad.core import Array, Tensor
 from tensorgrad.core.checks import NDArray
 from tensorgrad.core.elsewhere import advise_value
-from tensorgrad.core.refusals import require_unmasked
+from tensorgrad.core.refusals import require_values
 from tensorgrad.nn.fit.outputs import (
     Scale,
     are_classes,
@@ -320,5 +320,5 @@ def _predict_score(name: str, prediction: NDArray, scale: Scale) -> NDArray:
 
 
 def _array(x: Array) -> NDArray:
-    require_unmasked(x, "metrics")
+    require_values(x, "metrics")
     return x.data if isinstance(x, Tensor) else np.asarray(x)

@@ -133,7 +133,7 @@ def probabilities(name: str, prediction: NDArray, scale: Scale) -> NDArray:
         p = sigmoid(p) if scale == "logits" else p
         return np.concatenate([1 - p, p], axis=1)
     if scale == "logits":
-        return softmax(p, axis=-1)  # type: ignore[no-any-return]
+        return softmax(p, axis=-1)
     if (abs(p.sum(axis=-1) - 1) > TOLERANCE).any():
         raise ValueError(
             f"{name} needs probabilities of exclusive classes, and the rows of the outputs do not sum to 1: "
