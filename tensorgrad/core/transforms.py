@@ -8,10 +8,11 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
-from typing import Any
+from typing import Any, Literal, Protocol, TypeVar, overload
 
 import numpy as np
 
+from tensorgrad.core.checks import NDArray
 from tensorgrad.core.context import paused
 from tensorgrad.core.engine import (
     Tensor,
@@ -31,6 +32,36 @@ from tensorgrad.core.trees import flatten, map_leaves, match, rebuild
 __all__ = ["grad", "hessian", "hvp", "jacobian", "jvp", "stop_gradient", "value_and_grad", "vjp"]
 
 Argnums = int | tuple[int, ...]
+A = TypeVar("A")
+K = TypeVar("K")
+
+
+class Gradient(Protocol):
+    """What type checkers know of a gradient: it has the form of the first argument, numbers become arrays."""
+
+    @overload
+    def __call__(self, x: float, /, *args: Any, **kwargs: Any) -> NDArray: ...
+    @overload
+    def __call__(self, x: dict[K, float], /, *args: Any, **kwargs: Any) -> dict[K, NDArray]: ...
+    @overload
+    def __call__(self, x: A, /, *args: Any, **kwargs: Any) -> A: ...
+
+
+class ValueAndGradient(Protocol):
+    """What type checkers know of a value and gradient: the value is a Tensor for a Tensor, else an array."""
+
+    @overload
+    def __call__(self, x: Tensor, /, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]: ...
+    @overload
+    def __call__(self, x: float, /, *args: Any, **kwargs: Any) -> tuple[NDArray, NDArray]: ...
+    @overload
+    def __call__(
+        self, x: dict[K, float], /, *args: Any, **kwargs: Any
+    ) -> tuple[NDArray, dict[K, NDArray]]: ...
+    @overload
+    def __call__(self, x: NDArray, /, *args: Any, **kwargs: Any) -> tuple[NDArray, NDArray]: ...
+    @overload
+    def __call__(self, x: A, /, *args: Any, **kwargs: Any) -> tuple[Any, A]: ...
 
 
 def vjp(
@@ -163,9 +194,15 @@ def jvp(f: Callable[..., Any], args: tuple[Any, ...], tangents: tuple[Any, ...])
     return value, map_leaves(lambda t: _hand_out(t, record), moved)
 
 
+@overload
 def value_and_grad(
-    f: Callable[..., Any], argnums: Argnums = 0, *, allow_unused: bool = True
-) -> Callable[..., Any]:
+    f: Callable[..., Any], argnums: Literal[0] = 0, *, allow_unused: bool = True
+) -> ValueAndGradient: ...
+@overload
+def value_and_grad(
+    f: Callable[..., Any], argnums: Argnums, *, allow_unused: bool = True
+) -> Callable[..., tuple[Any, Any]]: ...
+def value_and_grad(f: Callable[..., Any], argnums: Argnums = 0, *, allow_unused: bool = True) -> Any:
     """The function ``(*args) -> (f(*args), gradient)``, for an ``f`` that gives a scalar.
 
     Parameters
@@ -207,7 +244,11 @@ def value_and_grad(
     return derivative
 
 
-def grad(f: Callable[..., Any], argnums: Argnums = 0, *, allow_unused: bool = True) -> Callable[..., Any]:
+@overload
+def grad(f: Callable[..., Any], argnums: Literal[0] = 0, *, allow_unused: bool = True) -> Gradient: ...
+@overload
+def grad(f: Callable[..., Any], argnums: Argnums, *, allow_unused: bool = True) -> Callable[..., Any]: ...
+def grad(f: Callable[..., Any], argnums: Argnums = 0, *, allow_unused: bool = True) -> Any:
     """The gradient of a scalar function, as a function of the same arguments; see `value_and_grad`.
 
     >>> tg.grad(lambda x: x**3)(2.0)
@@ -229,7 +270,11 @@ def grad(f: Callable[..., Any], argnums: Argnums = 0, *, allow_unused: bool = Tr
     return gradient
 
 
-def hvp(f: Callable[..., Any], argnums: Argnums = 0) -> Callable[..., Any]:
+@overload
+def hvp(f: Callable[..., Any], argnums: Literal[0] = 0) -> Gradient: ...
+@overload
+def hvp(f: Callable[..., Any], argnums: Argnums) -> Callable[..., Any]: ...
+def hvp(f: Callable[..., Any], argnums: Argnums = 0) -> Any:
     """The function ``(*args, v) -> H v``: the Hessian of a scalar function times ``v``, without the Hessian.
 
     Parameters
@@ -258,7 +303,11 @@ def hvp(f: Callable[..., Any], argnums: Argnums = 0) -> Callable[..., Any]:
     return product
 
 
-def jacobian(f: Callable[..., Any], argnums: Argnums = 0) -> Callable[..., Any]:
+@overload
+def jacobian(f: Callable[..., Any], argnums: Literal[0] = 0) -> Gradient: ...
+@overload
+def jacobian(f: Callable[..., Any], argnums: Argnums) -> Callable[..., Any]: ...
+def jacobian(f: Callable[..., Any], argnums: Argnums = 0) -> Any:
     """The derivative of every element of the result with respect to every element of an argument.
 
     Parameters
@@ -299,7 +348,11 @@ def jacobian(f: Callable[..., Any], argnums: Argnums = 0) -> Callable[..., Any]:
     return derivative
 
 
-def hessian(f: Callable[..., Any], argnums: int = 0) -> Callable[..., Any]:
+@overload
+def hessian(f: Callable[..., Any], argnums: Literal[0] = 0) -> Gradient: ...
+@overload
+def hessian(f: Callable[..., Any], argnums: int) -> Callable[..., Any]: ...
+def hessian(f: Callable[..., Any], argnums: int = 0) -> Any:
     """The second derivatives of a scalar function with respect to one array: the jacobian of `grad`.
 
     >>> tg.hessian(lambda x: x[0] * x[1] ** 2)(np.array([1.0, 2.0]))
@@ -309,6 +362,10 @@ def hessian(f: Callable[..., Any], argnums: int = 0) -> Callable[..., Any]:
     return jacobian(grad(f, argnums), argnums)
 
 
+@overload
+def stop_gradient(x: Tensor) -> Tensor: ...
+@overload
+def stop_gradient(x: A) -> A: ...
 def stop_gradient(x: Array) -> Array:
     """``x`` as a constant: no gradient flows back through the result.
 
