@@ -80,9 +80,10 @@ def copy_notebooks(app):
 
 
 def link_to_copies(app, docname, source):
-    """A link to a notebook leads to the notebook on GitHub, and here to the page that its copy becomes."""
-    here = "../" * docname.count("/") + "tutorial/"
-    source[0] = re.sub(r"\]\((?:\.\./)+notebooks/(?=[\w-]+\.ipynb\))", f"]({here}", source[0])
+    """A link to a notebook leads to the file on GitHub, here to the page that its copy becomes; and back."""
+    up = "../" * docname.count("/")
+    source[0] = re.sub(r"\]\((?:\.\./)+notebooks/(?=[\w-]+\.ipynb\))", f"]({up}tutorial/", source[0])
+    source[0] = source[0].replace("](../docs/", f"]({up}")
 
 
 def leave_out_progress_bars(app, doctree):
