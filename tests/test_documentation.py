@@ -171,6 +171,30 @@ def test_the_pictures_of_the_convolution_are_what_its_page_computes(tmp_path):
         assert (tmp_path / name).read_bytes() == (DOCS / name).read_bytes(), "run python docs/pictures.py"
 
 
+@pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz is not installed")
+def test_the_gallery_shows_what_its_code_draws_and_prints(tmp_path):
+    pytest.importorskip("matplotlib", reason="the curves need matplotlib")
+    made, texts = PICTURES["run_the_gallery"]()
+    PICTURES["write_the_gallery"](tmp_path, made)
+    page = (DOCS / "gallery.md").read_text(encoding="utf-8")
+    names = {path.name for path in (DOCS / "gallery").iterdir()}
+    assert names == set(re.findall(r"\]\(gallery/([\w.-]+)\)", page))
+    assert names - {path.name for path in tmp_path.iterdir()} <= {"player.png"}  # which needs a browser
+    for name in ("graph.svg", "gradient.svg"):
+        words = [
+            re.findall(r"<text.*?>(.*?)</text>", (f / name).read_text()) for f in (tmp_path, DOCS / "gallery")
+        ]
+        assert words[0] == words[1]
+        assert len(words[0]) > 10
+    shown = re.findall("^```text\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    assert len(shown) == len(texts) == 4
+    number = r"-?\d+\.\d+(?:e-?\d+)?"
+    for now, before in zip(texts, shown, strict=True):  # the last digits of a rounding may differ
+        assert re.sub(number, "#", now) == re.sub(number, "#", before), "run python docs/pictures.py"
+        values = [np.array(re.findall(number, text), float) for text in (now, before)]
+        np.testing.assert_allclose(*values, rtol=1e-4)
+
+
 def test_the_lines_of_a_program_on_the_page_of_the_convolution_are_in_it():
     program = str(PICTURES["namespace_of"](BY_HAND)["code"]).splitlines()
     written = {re.sub(" +# .*", "", line) for line in program}
