@@ -29,6 +29,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 PAGES = [
     ROOT / "README.md",
+    ROOT / "README.es.md",
     ROOT / "CONTRIBUTING.md",
     *sorted(page for page in DOCS.rglob("*.md") if "_build" not in page.parts),
 ]
@@ -122,23 +123,25 @@ def test_links_between_files_lead_somewhere(page):
     assert missing == []
 
 
-@pytest.mark.parametrize(("english", "spanish"), [("from-the-notebook.md", "desde-el-cuaderno.md")])
-def test_a_translation_has_the_same_code_figures_and_links(english, spanish):
+TRANSLATIONS = {"README.es.md": "README.md", "docs/desde-el-cuaderno.md": "docs/from-the-notebook.md"}
+
+
+@pytest.mark.parametrize(("spanish", "english"), TRANSLATIONS.items())
+def test_a_translation_has_the_same_code_figures_and_links(spanish, english):
     """Words may differ, and comments."""
 
     def parts(name):
-        text = (DOCS / name).read_text(encoding="utf-8")
+        text = (ROOT / name).read_text(encoding="utf-8")
         code = re.findall("^```(.*?)^```", text, re.MULTILINE | re.DOTALL)
         prose = re.sub("^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+        links, own = LINK.findall(prose), [Path(page).name for page in (english, spanish)]
         return {
             "code": [re.sub(" *# .*", "", block) for block in code],
             "names": Counter(re.findall("`.*?`", prose)),
             "figures": Counter(re.findall(r"\d+(?:\.\d+)?", prose)),
             "headings": re.findall("^#+ ", prose, re.MULTILINE),
             "rows": [line.count("|") for line in prose.splitlines() if line.startswith("|")],
-            "links": {
-                link for link in LINK.findall(prose) if link not in (english, spanish) and link[0] != "#"
-            },
+            "links": {TRANSLATIONS.get(x, x) for x in links if x not in own and x[0] != "#"},
         }
 
     assert parts(spanish) == parts(english)
