@@ -28,6 +28,8 @@ from tensorgrad.graph.recorded import Recorded
 
 __all__: list[str] = []
 
+LARGEST = 2_000_000_000  # bytes of weights, of 2^31 in a file
+
 
 def import_onnx(doing: str) -> Any:
     """The package; ImportError that says how to install it."""
@@ -150,6 +152,8 @@ def _assemble(graph: OnnxGraph, given: Value, last: Value) -> Any:
         for name, x in graph.initializers.items()
         if name in needed
     ]
+    if (size := sum(x.nbytes for x in graph.initializers.values())) > LARGEST:
+        raise UnwritableError(f"the weights have {size / 1e9:.1f} GB, and a file of ONNX holds 2")
     ends = [
         make.make_tensor_value_info(name, graph.kind(x.dtype), [_name_length(n) for n in x.shape])
         for name, x in (("input", given), ("output", last))
