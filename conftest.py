@@ -12,7 +12,7 @@ from tensorgrad.core.operators import NUMPY, OPS
 
 collect_ignore = ["docs/conf.py"]  # it needs Sphinx
 if find_spec("onnx") is None:  # whose examples write files of it
-    collect_ignore += ["tensorgrad/nn/onnx_export.py"]
+    collect_ignore += ["tensorgrad/nn/onnx_export.py", "tensorgrad/nn/onnx_import.py"]
 
 
 @pytest.fixture(autouse=True)

@@ -460,9 +460,9 @@ class Call(NamedTuple):
         The layer, or the op.
     label : str or int
         The name of the layer's class, or the position of the argument whose formula it was.
-    given : tuple
-        The tensors that the layer was given, and of arrays weak references, shapes and dtypes; or weak
-        references to the op's result and argument.
+    given : Tensor or tuple
+        The tensor that the layer was given, or several, and of arrays weak references, shapes and dtypes; or
+        weak references to the op's result and argument.
     """
 
     start: int

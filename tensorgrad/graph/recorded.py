@@ -428,7 +428,7 @@ def _group_for(start: int, maker: Any, label: Any, given: Any) -> Group:
     """A group for a call: of an op's vjp for the argument at the position ``label``, or of a layer."""
     if isinstance(maker, Op):
         return Group("vjp", start=start, name="vjp", given=(*given, maker, label))
-    layer = maker()
+    layer, given = maker(), (given,) if isinstance(given, Tensor) else given
     return Group("layer", start=start, name=label, layer=layer, given=given, note=_describe(layer))
 
 

@@ -12,8 +12,10 @@ from tensorgrad.nn.layer import *
 from tensorgrad.nn.layers import *
 from tensorgrad.nn.network import *
 from tensorgrad.nn.onnx_export import *
+from tensorgrad.nn.onnx_import import *
 from tensorgrad.nn.optimizers import *
 from tensorgrad.nn.plots import *
 from tensorgrad.nn.process import *
+from tensorgrad.nn.pytorch_files import *
 from tensorgrad.nn.saving import *
 from tensorgrad.nn.schedules import *

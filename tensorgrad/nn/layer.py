@@ -366,10 +366,10 @@ def _refuse_to_lose(what: str, held: Any, value: Any) -> None:
                 )
 
 
-def _note(x: Any) -> tuple[Any, ...]:
+def _note(x: Any) -> Tensor | tuple[Any, ...]:
     """What a graph remembers of what a layer was given: tensors, and arrays without keeping them alive."""
     if isinstance(x, Tensor):
-        return (x,)
+        return x
     arrays = [a for _, a in flatten(x) if isinstance(a, (np.ndarray, Tensor))]
     return tuple(a if isinstance(a, Tensor) else (weakref.ref(a), a.shape, a.dtype) for a in arrays)
 

@@ -427,7 +427,7 @@ class BatchNorm(Layer):
         """Same shape as the input, (N, C) or (N, ..., C)."""
         _require_input(self, x, ("N", "...", self.channels), self.scale.dtype)
         if not self.training:
-            return self._normalize(x, self.running_mean, self.running_variance)
+            return _normalize(x, self.running_mean, self.running_variance, self)
         axes = tuple(range(x.ndim - 1))
         count = x.size // self.channels
         if count < 2:
@@ -435,18 +435,15 @@ class BatchNorm(Layer):
                 f"{self}: expected at least two values in each channel to train with, got shape {x.shape}; "
                 "call eval() to use the running statistics"
             )
-        mean, variance = _as_tensor(ops.mean(x, axis=axes)), _as_tensor(ops.var(x, axis=axes))
-        out = self._normalize(x, mean, variance)
+        wide = _widen(x)
+        mean, variance = _as_tensor(ops.mean(wide, axis=axes)), _as_tensor(ops.var(wide, axis=axes))
+        out = _normalize(x, mean, variance, self)
         recorder = tracing.get()
         if recorder is None and not computing_again.get():
             self._move(count, mean.data, variance.data)
         elif recorder is not None:
             recorder.report((mean, variance), partial(self._move, count))
         return out
-
-    def _normalize(self, x: Array, mean: Tensor, variance: Tensor) -> Tensor:
-        gain = self.scale / ops.sqrt(variance + self.eps)
-        return _as_tensor(ops.normalize(x, mean, gain, self.shift))
 
     def _move(self, count: int, mean: NDArray, variance: NDArray) -> None:
         """Move the running statistics towards those of a batch, if these are finite."""
@@ -455,10 +452,27 @@ class BatchNorm(Layer):
                 (self.running_mean, mean),
                 (self.running_variance, variance * (count / (count - 1))),
             ):
-                running.data = (1 - self.momentum) * running.data + self.momentum * batch
+                moved = (1 - self.momentum) * running.data + self.momentum * batch
+                if np.any(abs(moved) > np.finfo(running.dtype).max):
+                    raise ValueError(
+                        f"{self}: {running.dtype} cannot hold the {running.name}, {np.max(moved):.3g}; "
+                        "scale the inputs, or compute in float32"
+                    )
+                running.data = moved.astype(running.dtype)
 
     def __repr__(self) -> str:
         return f"BatchNorm({self.channels})"
+
+
+def _widen(x: Array) -> Array:
+    """Halves in single precision: their variance may be more than a half can hold, their mean lose digits."""
+    return ops.astype(x, dtype="float32") if x.dtype == np.float16 else x
+
+
+def _normalize(x: Array, mean: Array, variance: Array, layer: BatchNorm | LayerNorm) -> Tensor:
+    gain = _widen(layer.scale) / ops.sqrt(_widen(variance) + layer.eps)
+    out = ops.normalize(_widen(x), _widen(mean), gain, _widen(layer.shift))
+    return _as_tensor(out if out.dtype == x.dtype else ops.astype(out, dtype=x.dtype))
 
 
 class LayerNorm(Layer):
@@ -506,8 +520,9 @@ class LayerNorm(Layer):
         """Same shape as the input, ``(N, ..., *shape)``."""
         _require_input(self, x, ("N", "...", *self.shape), self.scale.dtype)
         axes = tuple(range(-len(self.shape), 0))
-        mean, variance = ops.mean(x, axis=axes, keepdims=True), ops.var(x, axis=axes, keepdims=True)
-        return _as_tensor(ops.normalize(x, mean, self.scale / ops.sqrt(variance + self.eps), self.shift))
+        wide = _widen(x)
+        mean, variance = ops.mean(wide, axis=axes, keepdims=True), ops.var(wide, axis=axes, keepdims=True)
+        return _normalize(x, mean, variance, self)
 
     def __repr__(self) -> str:
         return f"LayerNorm({self.shape[0] if len(self.shape) == 1 else self.shape})"

@@ -55,8 +55,9 @@ def to_onnx(
 
     Notes
     -----
-    A range that an `Embedding` would refuse is not checked by every program that reads ONNX. Of float64 some
-    programs lack operators. The end of the file is a checksum of it, by which `from_onnx` knows it unharmed.
+    The size of the batch is seen at 5 and 7 alone: ``min(len(x), 8)`` is taken for ``len(x)``. A number that
+    an `Embedding` would refuse is not found out by every program that reads ONNX. Of float64 some programs
+    lack operators. The end of the file is a checksum of it, by which `from_onnx` knows it unharmed.
 
     >>> import tempfile
     >>> folder = tempfile.TemporaryDirectory()

@@ -173,7 +173,12 @@ def decay_weights(options: Options, x: NDArray, g: NDArray, out: NDArray | None,
 
 
 def cut(x: NDArray, g: NDArray, slots: list[NDArray]) -> Iterable[Part]:
-    """Cut the arrays into parts that fit the cache, where memory is laid out in one row."""
+    """Cut the arrays into parts that fit the cache, where memory is laid out in one row.
+
+    Half precision is copied to single, and back in the end.
+    """
+    if x.dtype == np.float16:
+        return _cut_wide(x, g, slots)
     if x.nbytes <= _PART_BYTES or not all(array.flags.c_contiguous for array in (x, *slots)):
         return ((x, g, slots, (None, None)),)
     return _cut_large(x.reshape(-1), g.reshape(-1), [slot.reshape(-1) for slot in slots])
@@ -186,6 +191,20 @@ def _cut_large(x: NDArray, g: NDArray, slots: list[NDArray]) -> Iterator[Part]:
         rows = slice(i, min(i + length, x.size))
         size = rows.stop - i
         yield x[rows], g[rows], [slot[rows] for slot in slots], (first[:size], second[:size])
+
+
+def _cut_wide(x: NDArray, g: NDArray, slots: list[NDArray]) -> Iterator[Part]:
+    wide = x.astype(np.float32)
+    yield from cut(wide, g.astype(np.float32), slots)
+    np.copyto(x, wide, casting="same_kind")
+
+
+def make_slot(p: Tensor) -> NDArray:
+    """Zeros for each element of a parameter, which a step adds to.
+
+    In single precision for halves, in which the square of a gradient is soon 0 or infinite.
+    """
+    return np.zeros_like(p.data, np.float32 if p.dtype == np.float16 else None, subok=False)
 
 
 def copy_slots(
@@ -211,11 +230,11 @@ def copy_slots(
         for key, array in slots.items():
             if key not in names:
                 raise ValueError(f"{key} of {label} is not known")
-            if not isinstance(array, np.ndarray) or (array.shape, array.dtype) != (p.shape, p.dtype):
+            copies[-1][key] = slot = make_slot(p)
+            if not isinstance(array, np.ndarray) or (array.shape, array.dtype) != (slot.shape, slot.dtype):
                 came = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else repr(array)
-                raise ValueError(f"{key} of {label}: expected {p.dtype} {p.shape}, got {came}")
-            copies[-1][key] = np.empty_like(p.data, subok=False)
-            np.copyto(copies[-1][key], array)
+                raise ValueError(f"{key} of {label}: expected {slot.dtype} {slot.shape}, got {came}")
+            np.copyto(slot, array)
     return copies
 
 

@@ -23,6 +23,7 @@ from tensorgrad.nn.optimizer_step import (
     copy_slots,
     cut,
     decay_weights,
+    make_slot,
     report_at_the_end,
     split_into_groups,
 )
@@ -218,7 +219,7 @@ class Optimizer(Explained):
     def _make_new_slots(self, each: Sequence[tuple[Options, list[str]]]) -> list[dict[str, NDArray]]:
         """Of each parameter the arrays that the next step is the first to need."""
         return [
-            {name: np.zeros_like(p.data, subok=False) for name in names if name not in slots}
+            {name: make_slot(p) for name in names if name not in slots}
             for p, slots, (_, names) in zip(self.parameters, self._slots, each, strict=True)
         ]
 
@@ -549,10 +550,9 @@ class Adam(Optimizer):
 
     @classmethod
     def _check_together(cls, options: Options, parameters: Sequence[Tensor]) -> None:
-        eps = options["eps"]
-        for p in parameters:
-            if not p.dtype.type(eps) > 0:
-                raise ValueError(f"{cls.__name__}: eps {eps} is 0 in {p.dtype}; choose a larger one")
+        for dtype in {make_slot(p).dtype for p in parameters}:
+            if not dtype.type(options["eps"]) > 0:
+                raise ValueError(f"{cls.__name__}: eps {options['eps']} is 0 in {dtype}; choose a larger one")
 
     def _compiled_options(self, options: Options, first: bool) -> list[float]:
         rate, decay = options["learning_rate"], options["weight_decay"]

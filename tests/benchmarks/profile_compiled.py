@@ -2,9 +2,8 @@
 
     python tests/benchmarks/profile_compiled.py [--network cnn] [--batch 32] [--steps 300]
 
-The generated C is told to look at its clock of processor time where an op begins; medians over steps. Of
-sums of products it prints the time that their arithmetic takes at the rate of sgemm on one core, the best
-that was measured.
+The generated C is told to read its clock of processor time where an op begins; medians over steps. Beside
+sums of products it prints the time that their arithmetic takes at the best rate of sgemm on one core.
 """
 
 import argparse
@@ -83,7 +82,7 @@ def main() -> None:
         made.train()
         times.append([1e3 * (b - a) for a, b in zip(before, spent, strict=True)])
     medians = [statistics.median(column) for column in zip(*times, strict=True)]
-    rate = machine.apart("sgemm_rates", 15)["1 thread"]["best"]
+    rate = machine.apart("sgemm_rates", 15, 1024, "thread_time")["1 thread"]["best"]
     print(f"{chosen.network}, batch {chosen.batch}: ms of a step on one thread; sgemm {rate:.0f} GFLOP/s")
     for time, (name, what) in sorted(zip(medians[1:], parts[1:], strict=True), reverse=True):
         limit = ""

@@ -1,6 +1,7 @@
 """Training steps and inference of small networks: tensorgrad beside its peers, interleaved in one run.
 
     python tests/benchmarks/steps.py [FOLDER] [--only cnn,dense] [--who NAMES] [--rounds 12] [--quick]
+        [--processor-time]
 
 Prints tables of medians, quartiles and minima in ms, and of the ratio of tensorgrad's time to the peer's;
 then the share of the machine's sgemm rate that a step reaches, the overhead of an op, the time of the import,
@@ -11,7 +12,9 @@ installed are named and left out.
 Each competitor lives in a process of its own, so that allocator and threads of one do not touch another. They
 take turns of a few steps in a row, so that a change of the machine's speed hits them all, with a pause before
 each turn, for threads that wait for work in a busy loop to fall asleep. A whole run takes some 20 minutes.
-With --quick everything is measured a little, and torch.compile, which takes minutes, is left out.
+With --quick everything is measured a little, and torch.compile, which takes minutes, is left out. With
+--processor-time it is not the clock that is read, but how long processors computed: what takes one thread, of
+which `--who "1 thread"` chooses the rows, can be measured on a busy machine so.
 """
 
 import argparse
@@ -19,6 +22,7 @@ import importlib.util
 import json
 import multiprocessing
 import os
+import time
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -50,9 +54,12 @@ def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("folder", nargs="?", type=Path, default=Path("benchmark-results"))
     parser.add_argument("--only", default=",".join(NETWORKS), help="networks, by name")
-    parser.add_argument("--who", help="competitors, by the start of their names")
+    parser.add_argument("--who", help="competitors, by parts of their names")
     parser.add_argument("--rounds", type=int, default=12, help="turns of each competitor a case")
     parser.add_argument("--quick", action="store_true", help="2 rounds, no torch.compile, less of all else")
+    parser.add_argument(
+        "--processor-time", action="store_true", help="of all threads, instead of the clock's"
+    )
     found = parser.parse_args()
     found.only = found.only.split(",")
     if unknown := set(found.only) - set(NETWORKS):
@@ -63,7 +70,7 @@ def options() -> argparse.Namespace:
         for label, competitor in COMPETITORS.items()
         if competitor.module not in absent
         and not (found.quick and label.startswith("PyTorch compiled"))
-        and (found.who is None or label.strip().startswith(tuple(found.who.split(","))))
+        and (found.who is None or any(part in label for part in found.who.split(",")))
     ]
     if found.quick:
         found.rounds = min(found.rounds, 2)
@@ -86,7 +93,8 @@ def raced(
     rates: list[dict[str, dict[str, float]]],
 ) -> dict[str, str]:
     """Run and print all cases, with the machine's rate between them; returns who failed."""
-    with Race(chosen.labels) as race:
+    clock = time.process_time if chosen.processor_time else time.perf_counter
+    with Race(chosen.labels, clock) as race:
         told: set[str] = set()
         for case in (Case(*parts) for parts in product(chosen.only, BATCHES, (True, False))):
             times = race.run(case, chosen.rounds)

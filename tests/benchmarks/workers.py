@@ -89,25 +89,27 @@ class Case:
         return f"{self.network}, batch {self.batch}, {kind}"
 
 
-def timed_turn(made: Made, training: bool) -> list[float]:
+def timed_turn(made: Made, training: bool, clock: Callable[[], float]) -> list[float]:
     """Milliseconds of some steps in a row."""
     if training and made.time_steps is not None:
         return made.time_steps(8)[2:]
-    return timed(made.train if training else made.infer)
+    return timed(made.train if training else made.infer, clock)
 
 
-def timed(step: Callable[[], object], most: int = 8, budget: float = 0.4) -> list[float]:
+def timed(
+    step: Callable[[], object], clock: Callable[[], float], most: int = 8, budget: float = 0.4
+) -> list[float]:
     """Milliseconds of steps in a row, after two to warm up; of fewer, at least one, if they are slow."""
     times: list[float] = []
     start = time.perf_counter()
     while len(times) < most and not (times and time.perf_counter() - start > budget):
-        before = time.perf_counter()
+        before = clock()
         step()
-        times.append(1e3 * (time.perf_counter() - before))
+        times.append(1e3 * (clock() - before))
     return times[2:] or times[-1:]
 
 
-def _serve(connection: Any, label: str) -> None:
+def _serve(connection: Any, label: str, clock: Callable[[], float]) -> None:
     """Answer cases with the times of steps, or with the reason why there are none."""
     competitor = COMPETITORS[label]
     if competitor.process is None:
@@ -131,7 +133,7 @@ def _serve(connection: Any, label: str) -> None:
                 if case.training not in warm:
                     (made[key].train if case.training else made[key].infer)()  # imports and compiles
                     warm.add(case.training)
-                connection.send(timed_turn(made[key], case.training))
+                connection.send(timed_turn(made[key], case.training, clock))
             except Exception as error:  # torch.compile without a compiler, for one
                 connection.send(f"{type(error).__name__}: {str(error).strip().splitlines()[0]}")
 
@@ -145,6 +147,7 @@ class Race:
     """
 
     labels: list[str]
+    clock: Callable[[], float] = time.perf_counter
     pause: float = 0.05
     silent: dict[str, str] = field(default_factory=dict)  # who failed, and how
 
@@ -154,7 +157,7 @@ class Race:
         self.processes = []
         for label in self.labels:
             self.connections[label], theirs = context.Pipe()
-            process = context.Process(target=_serve, args=(theirs, label), daemon=True)
+            process = context.Process(target=_serve, args=(theirs, label, self.clock), daemon=True)
             process.start()
             self.processes.append(process)
             theirs.close()

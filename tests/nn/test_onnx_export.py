@@ -282,6 +282,13 @@ def test_what_cannot_be_written_is_named_before_anything_is(name, tmp_path):
     assert path.read_bytes() == b"what was there"
 
 
+def test_weights_that_no_file_of_onnx_holds_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(onnx_model, "LARGEST", 100)
+    with pytest.raises(TypeError, match="a file of ONNX holds 2"):
+        tg.to_onnx(tg.Dense(8, 8), 8, tmp_path / "dense.onnx")
+    assert not any(tmp_path.iterdir())
+
+
 def test_wrong_arguments_are_refused(tmp_path):
     with pytest.raises(TypeError, match=r"to_onnx: expected a network or a function, got 3"):
         tg.to_onnx(3, 3, tmp_path / "f.onnx")

@@ -435,6 +435,24 @@ def test_a_step_is_elementwise_whatever_the_size_and_the_layout(make, layout, dt
     assert whole.dtype == dtype
 
 
+@every_kind
+@pytest.mark.parametrize("size", [1e-6, 1e-3, 1.0, 500.0, 3e4])
+def test_halves_step_as_float64_does_whatever_the_size_of_gradients(make, size):
+    rng = np.random.default_rng(0)
+    half, double = (tg.Parameter(np.ones(64, dtype)) for dtype in (np.float16, np.float64))
+    optimizers = [make([half]), make([double])]
+    for _ in range(5):
+        g = (size * rng.uniform(0.5, 2, 64)).astype(np.float16)
+        half.grad, double.grad = g, g
+        with np.errstate(over="ignore"):
+            for optimizer in optimizers:
+                optimizer.step()
+        with np.errstate(over="ignore"):
+            expected = double.data.astype(np.float16)
+        np.testing.assert_allclose(half.data, expected, rtol=5e-3, atol=5e-3)
+        double.data = half.data.astype(np.float64)  # what rounds away in the weights is no fault
+
+
 def kind_with(make, parameters, options):
     """An optimizer with an eps that float16 can hold."""
     if not options:

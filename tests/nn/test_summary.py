@@ -65,8 +65,8 @@ def test_what_is_kept_is_what_tracemalloc_finds(build, rows):
         tracemalloc.stop()
     kept = sum(cost.kept for cost in layer_costs(network, (28, 28, 1), rows))
     assert out.requires_grad
-    # Beside the arrays, the graph's objects take a few hundred bytes an op.
-    assert kept <= after - before <= kept + 15_000
+    # Beside the arrays, the graph's objects take about a thousand bytes an op and a layer.
+    assert kept <= after - before <= kept + 20_000
 
 
 def products_of(expression, *shapes):

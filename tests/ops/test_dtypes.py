@@ -253,6 +253,35 @@ def test_normalisation_of_halves(layer):
     np.testing.assert_allclose(out.data, centred, rtol=1e-2, atol=2e-3)
 
 
+@pytest.mark.parametrize(("layer", "low", "high"), [
+    (tg.BatchNorm(2, dtype=HALF), 100, 101), (tg.LayerNorm(200, dtype=HALF), 0, 1000),
+    (tg.LayerNorm(200, dtype=HALF), 100, 101), (tg.BatchNorm(2, dtype=HALF), 0, 500),
+])  # fmt: skip
+def test_normalisation_of_halves_whose_mean_or_variance_no_half_can_tell(layer, low, high):
+    """A mean of 100.5 has steps of 1/16, and a variance of 83,000 is infinite."""
+    shape = (2000, 2) if isinstance(layer, tg.BatchNorm) else (20, 200)
+    x = rng.uniform(low, high, shape).astype(HALF)
+    g = rng.standard_normal(shape).astype(HALF)
+    double = (tg.BatchNorm if isinstance(layer, tg.BatchNorm) else tg.LayerNorm)(shape[1], dtype=float)
+    found = []
+    for f, values in ((layer, x), (double, x.astype(float))):
+        leaf = tg.Tensor(values, requires_grad=True)
+        out = f(leaf)
+        out.backward(g.astype(out.dtype))
+        found.append((out.data, leaf.grad))
+    (half, half_slope), (exact, slope) = found
+    assert half.dtype == half_slope.dtype == HALF
+    np.testing.assert_allclose(half, exact, rtol=2e-3, atol=1e-3)
+    np.testing.assert_allclose(half_slope, slope, rtol=5e-3, atol=2e-3 * np.max(abs(slope)))
+
+
+def test_running_statistics_that_no_half_can_hold_are_refused():
+    x = (1000 * rng.standard_normal((100, 2))).astype(HALF)
+    layer = tg.BatchNorm(2, momentum=1.0, dtype=HALF)
+    with pytest.raises(ValueError, match=r"float16 cannot hold the running_variance.*compute in float32"):
+        layer(x)
+
+
 # A constant's dtype
 
 DTYPES = (

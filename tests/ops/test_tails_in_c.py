@@ -7,6 +7,7 @@ plain loops.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -24,13 +25,14 @@ pytestmark = pytest.mark.skipif(
     not any(map(shutil.which, ("cc", "gcc", "clang"))), reason="there is no C compiler"
 )
 
+Given = dict[str, list[np.ndarray]]
 # Its target is made of float64, which a program of float32 does not compute.
 NAMES = [name for name in CASES if name != "binary_cross_entropy"]
 
 
-def compute_in_c(dtype: Any, n: int, laned: bool) -> dict[str, tuple[list[np.ndarray], list[np.ndarray]]]:
+def compute_in_c(given: Given, laned: bool) -> dict[str, tuple[list[np.ndarray], list[np.ndarray]]]:
     """For each function its arguments, and value and derivatives by compiled code."""
-    given = {name: points(CASES[name], dtype, n) for name in NAMES}
+    dtype = given["exp"][0].dtype
     rows = max(len(args[0]) for args in given.values())
     given = {name: [np.resize(x, rows) for x in args] for name, args in given.items()}
     data = [*(x for args in given.values() for x in args), np.ones(rows, dtype)]
@@ -57,13 +59,21 @@ def compute_in_c(dtype: Any, n: int, laned: bool) -> dict[str, tuple[list[np.nda
     return {name: (args, [outputs.pop(0) for _ in range(1 + len(args))]) for name, args in given.items()}
 
 
-def check(dtype: Any, n: int, laned: bool, monkeypatch: pytest.MonkeyPatch, optimize: str) -> None:
-    monkeypatch.setattr(variant, "build", lambda source: toolchain.build(source, optimize=optimize))
-    # Zeros beside samples would be an array of its own; the products are zeros as well.
-    monkeypatch.setattr(test_tails, "logits", lambda x: x[:, None] * np.array([1, 0], dtype))
-    monkeypatch.setattr(test_tails, "three", lambda x, y: np.stack([x, y, 0 * x], axis=1))
+@pytest.fixture
+def arrange(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any, str], None]:
+    """Choose how to compile; the zeros beside logits come with the samples, not as an array of their own."""
+
+    def choose(dtype: Any, optimize: str) -> None:
+        monkeypatch.setattr(variant, "build", lambda source: toolchain.build(source, optimize=optimize))
+        monkeypatch.setattr(test_tails, "logits", lambda x: x[:, None] * np.array([1, 0], dtype))
+        monkeypatch.setattr(test_tails, "three", lambda x, y: np.stack([x, y, 0 * x], axis=1))
+
+    return choose
+
+
+def check(dtype: Any, n: int, laned: bool) -> None:
     with np.errstate(all="ignore"):
-        computed = compute_in_c(dtype, n, laned)
+        computed = compute_in_c({name: points(CASES[name], dtype, n) for name in NAMES}, laned)
     for name, (args, found) in computed.items():
         for what, (off, at) in judge(name, CASES[name], args, found).items():
             assert off <= LIMIT, f"{what} of {name} at {at}: off by {off:.3g} units in the last place"
@@ -72,36 +82,64 @@ def check(dtype: Any, n: int, laned: bool, monkeypatch: pytest.MonkeyPatch, opti
 @pytest.mark.parametrize("laned", [True, False], ids=["lanes", "loops"])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_value_and_derivative_keep_their_accuracy(
-    dtype: Any, laned: bool, monkeypatch: pytest.MonkeyPatch
+    dtype: Any, laned: bool, arrange: Callable[[Any, str], None]
 ) -> None:
-    check(dtype, 24, laned, monkeypatch, "-O1")
+    arrange(dtype, "-O1")
+    check(dtype, 24, laned)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("laned", [True, False], ids=["lanes", "loops"])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_value_and_derivative_keep_their_accuracy_everywhere(
-    dtype: Any, laned: bool, monkeypatch: pytest.MonkeyPatch
+    dtype: Any, laned: bool, arrange: Callable[[Any, str], None]
 ) -> None:
-    check(dtype, 120, laned, monkeypatch, "-O3")
+    arrange(dtype, "-O3")
+    check(dtype, 120, laned)
 
 
 #: Which of two equal zeros they give, of either sign, is not told.
 TIES = ("elu", "fmax", "fmin")
 
 
-@pytest.mark.parametrize("laned", [True, False], ids=["lanes", "loops"])
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_infinities_nan_zeros_and_ends_are_as_in_numpy(
-    dtype: Any, laned: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Of every elementwise op that has a rule, on all pairs of numbers where something happens."""
-    monkeypatch.setattr(variant, "build", lambda source: toolchain.build(source, optimize="-O1"))
+def pair_ends(dtype: Any) -> list[np.ndarray]:
+    """All pairs of numbers where something happens."""
     info = np.finfo(dtype)
     ends = [np.inf, info.max, info.smallest_normal, info.smallest_subnormal, 0.0]
     numbers = np.array([*ends, 800, 100, 3, 2.5, 2, 1.5, 1, 0.5, 1e-3], dtype)
     numbers = np.concatenate([numbers, -numbers, np.array([np.nan], dtype)])
-    pairs = [np.repeat(numbers, len(numbers)), np.tile(numbers, len(numbers))]
+    return [np.repeat(numbers, len(numbers)), np.tile(numbers, len(numbers))]
+
+
+@pytest.mark.parametrize("laned", [True, False], ids=["lanes", "loops"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_derivatives_of_infinities_nan_and_ends_are_as_in_numpy(
+    dtype: Any, laned: bool, arrange: Callable[[Any, str], None]
+) -> None:
+    arrange(dtype, "-O1")
+    names = [name for name in NAMES if name != "binary_cross_entropy, target"]  # which refuses such targets
+    given = {name: pair_ends(dtype)[: len(CASES[name].slopes)] for name in names}
+    with np.errstate(all="ignore"):
+        for name, (args, found) in compute_in_c(given, laned).items():
+            leaves = [tg.Tensor(x, requires_grad=True) for x in args]
+            out = CASES[name].ours(*leaves)
+            out.backward(np.ones(out.shape, dtype))
+            expected = [out.data, *(np.zeros_like(x.data) if x.grad is None else x.grad for x in leaves)]
+            for what, a, b in zip(("value", "slope 0", "slope 1"), found, expected, strict=False):
+                info = np.finfo(dtype)
+                np.testing.assert_allclose(
+                    a, b, 16 * info.eps, 16 * info.smallest_subnormal, err_msg=f"{what} of {name}"
+                )
+
+
+@pytest.mark.parametrize("laned", [True, False], ids=["lanes", "loops"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_infinities_nan_zeros_and_ends_are_as_in_numpy(
+    dtype: Any, laned: bool, arrange: Callable[[Any, str], None]
+) -> None:
+    """Of every elementwise op that has a rule, on all pairs of numbers where something happens."""
+    arrange(dtype, "-O1")
+    info, pairs = np.finfo(dtype), pair_ends(dtype)
     names = sorted({*ELEMENTWISE} - {"astype", "gate", "normalize", "where"})
     ops = {name: OPS[name] if name in OPS else getattr(np, name) for name in names}
     counts = {name: f.nin if isinstance(f, np.ufunc) else len(f.arrays) for name, f in ops.items()}

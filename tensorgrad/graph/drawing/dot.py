@@ -12,7 +12,7 @@ from tensorgrad.core import Tensor
 from tensorgrad.core.checks import NDArray
 from tensorgrad.graph.drawing.folding import Arrow, Folding
 from tensorgrad.graph.drawing.labels import constant_lines, count, node_lines
-from tensorgrad.graph.recorded import Group, Part, op_name, results_in
+from tensorgrad.graph.recorded import Group, op_name, results_in
 from tensorgrad.graph.values import FEW, as_array, brief, norm, size
 
 # The colours of Okabe and Ito, which colour-blind readers tell apart, as borders of light tints; for print,
@@ -69,18 +69,18 @@ class Overlay:
 
 def write_dot(folding: Folding, overlay: Overlay, rankdir: str) -> str:
     """The DOT text of a graph."""
-    return "\n".join(_Writer(folding, overlay).lines(rankdir)) + "\n"
+    return "\n".join(_Writer(folding, overlay, rankdir).lines()) + "\n"
 
 
 class _Writer:
-    def __init__(self, folding: Folding, overlay: Overlay) -> None:
-        self.folding, self.overlay = folding, overlay
+    def __init__(self, folding: Folding, overlay: Overlay, rankdir: str) -> None:
+        self.folding, self.overlay, self.rankdir = folding, overlay, rankdir
         self._clusters = 0
         self._sides: dict[str, list[str]] = {}  # the leaves beside an op, whose arrows do not place them
 
-    def lines(self, rankdir: str) -> Iterator[str]:
+    def lines(self) -> Iterator[str]:
         yield "digraph {"
-        yield f'  graph [rankdir={rankdir} bgcolor="transparent" nodesep=0.3 ranksep=0.35 newrank=true'
+        yield f'  graph [rankdir={self.rankdir} bgcolor="transparent" nodesep=0.3 ranksep=0.35 newrank=true'
         yield f'    fontsize=12 fontname="Helvetica,Arial,sans-serif" fontcolor="{INK}"]'
         yield '  node [fontname="Helvetica,Arial,sans-serif" fontsize=12 margin="0.12,0.06" height=0.4'
         yield f'    penwidth=1.3 fontcolor="{INK}"]'
@@ -118,19 +118,19 @@ class _Writer:
                 yield f"{indent}}}"
 
     def _heading(self, group: Group) -> Iterator[str]:
-        """A cluster's title as a node left of its first, for arrows go round nodes, but across labels."""
-        title = f"title{self._clusters}"
+        """A cluster's title as a node left of its first, or above: arrows go round nodes, not labels."""
+        title, first = f"title{self._clusters}", group.parts[0]
+        upright = self.rankdir in ("TB", "BT")  # otherwise the last of a rank is at the top
+        if isinstance(first, Group) and first not in self.folding.boxes:
+            end = f"title{self._clusters + 1}"
+        else:
+            leaves = self.folding.leaves.get(id(group), ())
+            beside = [leaf for leaf in leaves if self.folding.find_only_user(leaf, group) is first]
+            beside = beside[:1] if upright else beside[1:2]
+            end = self.folding.ids[id(beside[0] if beside else first)]
         yield f'{title} [label={_write_title(group)} shape=plaintext margin=0.05 height=0.2 class="tg-title"]'
-        first: Part = group
-        while isinstance(first, Group) and first not in self.folding.boxes:
-            group, first = first, first.parts[0]
-        beside = [
-            leaf
-            for leaf in self.folding.leaves.get(id(group), ())
-            if self.folding.find_only_user(leaf, group) is first
-        ]
-        name = self.folding.ids[id(beside[0] if beside else first)]
-        yield f"{{ rank=same {title} {name} }} {title} -> {name} [style=invis]"
+        edge = f"{title} -> {end}" if upright else f"{end} -> {title}"
+        yield f"{{ rank=same {title} {end} }} {edge} [style=invis]"
 
     def _beside(self, leaf: str, op: str) -> Iterator[str]:
         """The first leaf that only one op reads stands on its left, the second on its right."""

@@ -102,6 +102,17 @@ def gelu(words: Words, x: Term, approximate: str) -> str:
     return words.call("gelu_tanh" if approximate == "tanh" else "gelu", x)
 
 
+def round_to(words: Words, x: Term, decimals: int) -> str:
+    power = words.real(10.0 ** abs(decimals))
+    scale, back = ("*", "/") if decimals >= 0 else ("/", "*")
+    scaled = Term(f"({words.convert(x, 'f')} {scale} {power})", x.laned, "f")
+    return f"({words.call('rint', scaled)} {back} {power})"
+
+
+def ldexp(words: Words, x: Term, exponent: Term) -> str:
+    return words.call_plainly("ldexp", words.convert(x, "f"), words.convert(exponent, "i"))
+
+
 def nan_to_num(words: Words, x: Term, nan: float, posinf: Any, neginf: Any) -> str:
     most, least = Term("REAL_MAX", False, "f"), Term("(-REAL_MAX)", False, "f")
     return words.call(
@@ -136,5 +147,6 @@ ELEMENTWISE: dict[str, Elementwise] = {
     "isnan": Elementwise(lambda words, x: ELEMENTWISE["not_equal"].write(words, x, x)),
     "isfinite": Elementwise(is_finite), "nan_to_num": Elementwise(nan_to_num, "f"),
     "astype": Cast(),
+    "round": Elementwise(round_to, "f"), "ldexp": Elementwise(ldexp, "f"),
     "where": Elementwise(choose), "gate": Elementwise(gate, "f"), "gelu": Elementwise(gelu, "f"),
 }  # fmt: skip

@@ -28,14 +28,13 @@ from tensorgrad.graph.recorded import Recorded
 
 __all__: list[str] = []
 
+LARGEST = 2_000_000_000  # bytes of weights, of 2^31 in a file
+
 
 def import_onnx(doing: str) -> Any:
     """The package; ImportError that says how to install it."""
     try:
         import onnx
-        import onnx.checker
-        import onnx.helper
-        import onnx.numpy_helper
     except ImportError as error:
         raise ImportError(
             f"{doing} needs onnx; install it with pip install 'tensorgrad-numpy[onnx]'"
@@ -153,6 +152,8 @@ def _assemble(graph: OnnxGraph, given: Value, last: Value) -> Any:
         for name, x in graph.initializers.items()
         if name in needed
     ]
+    if (size := sum(x.nbytes for x in graph.initializers.values())) > LARGEST:
+        raise UnwritableError(f"the weights have {size / 1e9:.1f} GB, and a file of ONNX holds 2")
     ends = [
         make.make_tensor_value_info(name, graph.kind(x.dtype), [_name_length(n) for n in x.shape])
         for name, x in (("input", given), ("output", last))

@@ -74,6 +74,8 @@ LIBRARY(cosh) LIBRARY(tanh) LIBRARY(asinh) LIBRARY(acosh) LIBRARY(atanh) LIBRARY
 LIBRARY(floor) LIBRARY(ceil) LIBRARY(trunc) LIBRARY(rint) LIBRARY_2(pow) LIBRARY_2(atan2) LIBRARY_2(hypot)
 LIBRARY_2(fmod) LIBRARY_2(copysign) LIBRARY_2(fmax) LIBRARY_2(fmin)
 INLINE real s_exp(real x) { return F(exp)(x); }
+INLINE real s_ldexp(real x, whole n) { return F(ldexp)(x, (int)(n < -9999 ? -9999 : n > 9999 ? 9999 : n)); }
+INLINE V v_ldexp(V x, W n) { V y; for (int l = 0; l < LANES; l++) y[l] = s_ldexp(x[l], n[l]); return y; }
 INLINE V v_fabs(V x) { return (V)((W)x & ~(W)all((real)-0.0)); }
 INLINE real s_fabs(real x) { return F(fabs)(x); }
 INLINE real s_max(real x, real y) { return x > y || x != x ? x : y; }

@@ -108,20 +108,14 @@ def _read_function(x: FunctionType) -> Iterator[Any]:
         with suppress(ValueError):  # it is empty as yet
             yield cell.cell_contents
     yield from (*(x.__defaults__ or ()), *(x.__kwdefaults__ or {}).values(), *vars(x).values())
-    if not _is_library(x.__module__):
-        names = _names_in(x.__code__)
-        for name in names:
-            if name in x.__globals__:
-                yield from _read_global(x.__globals__[name], names)
-
-
-def _read_global(x: Any, names: tuple[str, ...]) -> Iterator[Any]:
-    """A global; if it is a module what the code names in it, too."""
-    yield x
-    if isinstance(x, ModuleType) and not _is_library(x.__name__):
-        for name in names:
-            if name in vars(x):
-                yield from _read_global(vars(x)[name], names)
+    if _is_library(x.__module__):
+        return
+    spaces, names = [x.__globals__], _names_in(x.__code__)
+    for space in spaces:  # and of modules that are found what the code names in them
+        for value in (space[name] for name in names if name in space):
+            yield value
+            if isinstance(value, ModuleType) and not _is_library(value.__name__):
+                spaces += [vars(value)] * all(vars(value) is not other for other in spaces)
 
 
 def _read_attributes(x: Any) -> Iterator[Any]:

@@ -43,8 +43,9 @@ static void wait_a_little(long turn, int thread) {
 static void help(int thread) {
   for (long turn = 0;;) {
     const unsigned long last = atomic_load(&end);
-    unsigned long task = atomic_load(&next), start = atomic_load(&first);
+    unsigned long start = atomic_load(&first), task = atomic_load(&next);
     if (task >= last) return;
+    if (atomic_load(&first) != start) continue;  // another step began meanwhile
     const struct phase *phase = phases;
     while (task - start >= (unsigned long)phase->tasks) start += phase++->tasks;
     if (atomic_load(&done) < start) {

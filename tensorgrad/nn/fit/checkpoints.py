@@ -31,7 +31,7 @@ _ENTRIES: dict[str, Any] = {
     "callbacks": list, "schedule": dict | None, "seconds": float, "stopped": str | None, "engine": dict,
 }  # fmt: skip
 _INNER = {
-    "tally": ("total", "weight", "rows", "predictions", "targets", "weights"),
+    "tally": ("total", "weight", "rows", "right", "predictions", "targets", "weights"),
     "engine": ("choice", "libraries"),
 }
 

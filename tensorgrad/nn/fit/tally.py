@@ -102,7 +102,7 @@ class Tally:
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state` gave."""
         self.total, self.weight, self.rows = state["total"], state["weight"], state["rows"]
-        self._right = state.get("right")  # of a checkpoint that has none, the epoch has no accuracy
+        self._right = state["right"]
         self._kept = {name: list(state[name]) for name in _KEPT}
 
 

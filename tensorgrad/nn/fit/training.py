@@ -193,7 +193,8 @@ class Training:
         self.stopped: str | None = None
         self.resumed = False
         # The accuracy that validation data has by itself, training has too.
-        watched = {} if measures is None and held_out is None else _make_lenient("fit", measures)
+        counted = measures is not None or _may_be_classes(intake, held_out)
+        watched = _make_lenient("fit", measures) if counted else {}
         self.tally = Tally(intake, watched)
         self._validation_measures = _make_lenient("fit, validation", measures)
         self.seconds = 0.0  # of the epoch
@@ -459,6 +460,14 @@ class Training:
                 f"fit: {', '.join(wrong)} became infinite or NaN in epoch {self.epoch}, "
                 f"by batch {self.batch}. {HINT}"
             )
+
+
+def _may_be_classes(intake: Intake, held_out: Data | None) -> bool:
+    """Whether held-out targets may be classes, by the first of them."""
+    if held_out is None or isinstance(held_out, StreamedBatches) or intake.output is None:
+        return held_out is not None
+    first = np.asarray(held_out[1][:8])
+    return are_classes(np.empty((len(first), *intake.output[1:])), first)
 
 
 def _make_lenient(what: str, measures: Mapping[str, Measure] | None) -> Mapping[str, Measure] | None:

@@ -113,6 +113,58 @@ def placed(dot, drawing):
     return [line[:6] for line in lines if line[0] in ("graph", "node")]
 
 
+def points_of(spline):
+    """Points along a chain of Bezier curves, given by their control points."""
+    t = np.linspace(0, 1, 50)[:, None]
+    for k in range(0, len(spline) - 3, 3):
+        a, b, c, d = spline[k : k + 4]
+        yield from a * (1 - t) ** 3 + 3 * b * t * (1 - t) ** 2 + 3 * c * t**2 * (1 - t) + d * t**3
+
+
+def network_with_dropout():
+    layers = [
+        tg.Dense(3, 4, rng=0),
+        tg.BatchNorm(4),
+        tg.ReLU(),
+        tg.Dropout(0.5, rng=0),
+        tg.Dense(4, 2, rng=1),
+    ]
+    network = tg.Network(layers)
+    return tg.mse(network(np.ones((4, 3), np.float32)), np.ones((4, 2), np.float32))
+
+
+def gradient_graph():
+    x = tg.Tensor(0.5, requires_grad=True, name="x")
+    y = np.tanh(x * x) * x
+    y.backward(create_graph=True)
+    return x.grad
+
+
+def loop():
+    state, weights = tg.Tensor(np.zeros(3), name="state"), tg.Parameter(np.eye(3), name="weights")
+    for _ in range(20):
+        state = np.tanh(state @ weights)
+    return state
+
+
+@pytest.mark.parametrize("build", [network_with_dropout, gradient_graph, loop])
+@pytest.mark.parametrize("rankdir", ["TB", "LR"])
+def test_no_arrow_crosses_the_title_of_a_frame(dot, build, rankdir):
+    source = tg.draw(build(), rankdir=rankdir).source
+    done = subprocess.run([dot, "-Tplain"], input=source, capture_output=True, text=True, check=True)
+    lines = [line.split() for line in done.stdout.splitlines()]
+    titles = [
+        np.array(line[2:6], float) for line in lines if line[0] == "node" and line[1].startswith("title")
+    ]
+    assert titles
+    for line in lines:
+        if line[0] == "edge" and "invis" not in line:
+            count = int(line[3])
+            for point in points_of(np.array(line[4 : 4 + 2 * count], float).reshape(-1, 2)):
+                for x, y, width, height in titles:
+                    assert abs(point[0] - x) > width / 2 or abs(point[1] - y) > height / 2
+
+
 @pytest.mark.parametrize("options", [{}, {"values": True, "rankdir": "LR"}, {"depth": 1}])
 def test_all_steps_have_one_layout(dot, options):
     network = tg.Network([tg.Dense(3, 2, rng=0), tg.Tanh(), tg.Dense(2, 1, rng=1)])
