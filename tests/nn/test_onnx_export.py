@@ -66,6 +66,8 @@ FUNCTIONS = {
     "gate": ((4,), lambda x: OPS["gate"](x, x > 0)),
     "fmod": ((4,), lambda x: np.fmod(x, 0.3)),
     "remainder": ((4,), lambda x: np.remainder(x, -0.3)),
+    "fmax, fmin": ((4,), lambda x: np.fmax(np.where(x > 1, np.nan, x), 0.2) - np.fmin(V, np.where(x < -1, np.nan, x))),
+    "hypot": ((4,), lambda x: np.hypot(x * 1e30, V) + np.hypot(x, 0.5) + np.hypot(0 * x, 0.0)),
     "logaddexp": ((4,), lambda x: np.logaddexp(x, V * 30)),
     "erf": ((4,), tg.erf),
     "sigmoid, silu": ((4,), lambda x: tg.sigmoid(x) - tg.silu(9 * x)),
