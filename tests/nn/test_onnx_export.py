@@ -66,7 +66,8 @@ FUNCTIONS = {
     "gate": ((4,), lambda x: OPS["gate"](x, x > 0)),
     "fmod": ((4,), lambda x: np.fmod(x, 0.3)),
     "remainder": ((4,), lambda x: np.remainder(x, -0.3)),
-    "fmax, fmin": ((4,), lambda x: np.fmax(np.where(x > 1, np.nan, x), 0.2) - np.fmin(V, np.where(x < -1, np.nan, x))),
+    "fmax": ((4,), lambda x: np.fmax(np.where(x > 1, np.nan, x), 0.2)),
+    "fmin": ((4,), lambda x: np.fmin(V, np.where(x < -1, np.nan, x))),
     "hypot": ((4,), lambda x: np.hypot(x * 1e30, V) + np.hypot(x, 0.5) + np.hypot(0 * x, 0.0)),
     "logaddexp": ((4,), lambda x: np.logaddexp(x, V * 30)),
     "erf": ((4,), tg.erf),
@@ -218,6 +219,20 @@ def test_names_are_those_of_the_graph(tmp_path):
         for x in (*graph.input, *graph.output)
     ]
     assert lengths == [["N", 12, 12, 1], ["N", 4]]
+
+
+def test_names_that_are_taken_get_numbers(tmp_path):
+    a, b = (
+        tg.Parameter(np.full(3, value, np.float32), name) for value, name in ((2, "input"), (3, "output"))
+    )
+    same = tg.Parameter(np.full(3, 5, np.float32), "output")
+
+    def function(x):
+        out = x * a + b
+        out.name = "output"
+        return (out * same) + tg.Tensor(np.ones(3, np.float32), name="input")
+
+    assert_runs_alike(function, 3, tmp_path / "f.onnx")
 
 
 def test_a_network_in_training_is_written_as_at_inference_and_left_as_it_is(tmp_path):

@@ -106,7 +106,7 @@ def along(operator: str) -> Rule:
     """As an operator along one axis, such as Softmax."""
 
     def rule(graph: OnnxGraph, x: Value, *, axis: Any) -> Value:
-        if not isinstance(axis, int):
+        if not isinstance(axis, (int, np.integer)):
             raise UnwritableError(f"{operator} along the axes {axis}")
         return graph.put(operator, graph.read(x, x.perm), perm=x.perm, axis=x.perm[axis])
 
