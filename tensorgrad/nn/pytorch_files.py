@@ -292,8 +292,8 @@ def _require_images(doing: str, shape: tuple[int, ...]) -> None:
     """ValueError if pixels may have been flattened from other axes than those of images."""
     if len(shape) not in (2, 4) and sum(n > 1 for n in shape[1:]) > 1:
         raise ValueError(
-            f"{doing}: {shape} is flattened after a convolution, and the order of these axes in PyTorch is not "
-            "known; set the weights by hand"
+            f"{doing}: {shape} is flattened after a convolution, and the order of these axes in PyTorch is "
+            "not known; set the weights by hand"
         )
 
 

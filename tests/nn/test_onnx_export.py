@@ -10,6 +10,7 @@ import tensorgrad as tg
 from tensorgrad.core import OPS
 from tensorgrad.graph.export import onnx_model
 from tensorgrad.graph.export.onnx_rules import ONNX_RULES
+from tensorgrad.nn import layers
 
 onnx = pytest.importorskip("onnx", reason="onnx is not installed")
 reference = pytest.importorskip("onnx.reference", reason="onnx is not installed")
@@ -196,9 +197,27 @@ def test_a_stock_architecture_runs_alike(make, tmp_path):
     assert_runs_alike(network, (28, 28, 1), tmp_path / "network.onnx")
 
 
-def test_an_embedding_runs_alike(tmp_path):
-    layers = [tg.Embedding(16, 4, rng=0), tg.Flatten(), tg.LayerNorm(12), tg.Dense(12, 3, rng=1)]
-    assert_runs_alike(tg.Network(layers), 3, tmp_path / "network.onnx", np.int64)
+def test_every_layer_runs_alike(tmp_path):
+    images = {
+        "AvgPool2D": tg.AvgPool2D(2), "BatchNorm": tg.BatchNorm(3), "Conv2D": tg.Conv2D(3, 4, 3, rng=0),
+        "Flatten": tg.Flatten(), "GlobalAvgPool2D": tg.GlobalAvgPool2D(), "Dropout": tg.Dropout(0.5),
+        "GlobalMaxPool2D": tg.GlobalMaxPool2D(), "LayerNorm": tg.LayerNorm((5, 3)),
+        "MaxPool2D": tg.MaxPool2D(2),
+    }  # fmt: skip
+    rows = {"Dense": tg.Dense(3, 2, rng=0), "Embedding": tg.Embedding(16, 4, rng=0)}
+    others = images | rows
+    others |= {name: getattr(tg, name)() for name in layers.__all__ if name not in others}  # activations
+    for name in layers.__all__:
+        shape, dtype = (
+            ((6, 5, 3) if name in images else (3,)),
+            np.int64 if name == "Embedding" else np.float32,
+        )
+        assert_runs_alike(tg.Network([others[name]]), shape, tmp_path / "layer.onnx", dtype)
+
+
+def test_an_embedding_among_layers_runs_alike(tmp_path):
+    network = tg.Network([tg.Embedding(16, 4, rng=0), tg.Flatten(), tg.LayerNorm(12), tg.Dense(12, 3, rng=1)])
+    assert_runs_alike(network, 3, tmp_path / "network.onnx", np.int64)
 
 
 def test_names_are_those_of_the_graph(tmp_path):
