@@ -28,9 +28,9 @@ def to_onnx(
 ) -> None:
     """Write what a network computes at inference as an ONNX file, weights included.
 
-    The file has one input ``input`` (N, *input_shape) and one output ``output``, for batches of any size,
-    laid out as in `Network.predict`: images are (N, H, W, C). Parameters and buffers keep their paths as
-    names, results are named after layers and ops. The operators are those of opset 20.
+    The file has one input ``input``, ``(N, *input_shape)``, and one output ``output``, for batches of any
+    size, laid out as in `Network.predict`: images are (N, H, W, C). Parameters and buffers keep their paths
+    as names, results are named after layers and ops. The operators are those of opset 20.
 
     Parameters
     ----------
