@@ -74,7 +74,8 @@ def load_pytorch(
     network : Layer
         Its layers are defined in the same order as those of the model.
     input_shape : int or tuple of int
-        Of the network's input without N, images (H, W, C): it tells what is flattened.
+        Of the network's input without N, images (H, W, C): it tells what is flattened. A `LayerNorm` over
+        three axes is taken for one over images.
     names : sequence of str, optional
         The keys of the model's state dict in their order, ``list(model.state_dict())``. The file does not
         keep it; without ``names`` modules of equal shapes are ordered by the numbers in their names.
@@ -259,6 +260,7 @@ def _follow_flattened(doing: str, network: Layer, shape: tuple[int, ...]) -> dic
         recording = infer(record, network, [x], ["input"], differentiate=False)
     orders: dict[int, NDArray] = {}  # of results, along their last axis
     found: dict[int, NDArray] = {}
+    convolved = any(isinstance(layer, layers.Conv2D) for layer in network.named_layers().values())
     multiplied: set[int] = set()  # by what is in order
     for node in sort_graph(recording.outputs):
         if node.op is None:
@@ -266,6 +268,8 @@ def _follow_flattened(doing: str, network: Layer, shape: tuple[int, ...]) -> dic
         given = [part for part in node.inputs if isinstance(part, Tensor)]
         order = next((orders[id(part)] for part in given if id(part) in orders), None)
         if order is None:
+            if node.op.name == "reshape" and node.ndim == 2 and convolved:
+                _require_images(doing, given[0].shape)
             if _flattens(node, given):
                 orders[id(node)] = _order_pixels(given[0].shape[1:])
             multiplied.update(map(id, given if node.op.name == "matmul" else []))
@@ -282,6 +286,15 @@ def _follow_flattened(doing: str, network: Layer, shape: tuple[int, ...]) -> dic
     if found.keys() & multiplied:
         raise ValueError(f"{doing}: a layer is used both for flattened images and for other inputs")
     return found
+
+
+def _require_images(doing: str, shape: tuple[int, ...]) -> None:
+    """ValueError if pixels may have been flattened from other axes than those of images."""
+    if len(shape) not in (2, 4) and sum(n > 1 for n in shape[1:]) > 1:
+        raise ValueError(
+            f"{doing}: {shape} is flattened after a convolution, and the order of these axes in PyTorch is "
+            "not known; set the weights by hand"
+        )
 
 
 def _flattens(node: Tensor, given: list[Tensor]) -> bool:

@@ -239,7 +239,16 @@ class Halves(tg.Layer):
         return x[:, : x.shape[1] // 2]
 
 
+class OneRow(tg.Layer):
+    def forward(self, x):
+        return np.squeeze(x, 1)
+
+
 def test_what_cannot_be_followed_is_refused(tmp_path):
+    line = tg.Network([tg.Conv2D(3, 4, (12, 1)), OneRow(), tg.Flatten(), tg.Dense(32, 1)])
+    assert_refused(
+        line, {"weight": (1,)}, r"\(2, 8, 4\) is flattened after a convolution", tmp_path, ValueError
+    )
     own = tg.Network([tg.Flatten(), Scale(288)])
     assert_refused(
         own, {"weight": (1,)}, r"Scale1\.gain are of no layer that PyTorch has", tmp_path, ValueError

@@ -110,8 +110,8 @@ static int choose_help(void) {
   return steps < 8 ? steps < 4 : steps % 64 < 2 ? !better : better;
 }
 static void learn(int helped, double seconds) {
-  if (steps == 3 || steps == 7) cost[helped] = seconds;
-  else if (steps > 7 && steps % 64) cost[helped] += (seconds - cost[helped]) / (steps % 64 == 1 ? 4 : 16);
+  if (steps < 8) cost[helped] = steps % 4 ? fmin(cost[helped], seconds) : seconds;  // one may have had bad luck
+  else if (steps % 64) cost[helped] += (seconds - cost[helped]) / (steps % 64 == 1 ? 4 : 16);
   steps++;
 }
 

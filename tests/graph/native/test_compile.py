@@ -251,3 +251,16 @@ def test_the_source_is_shown_and_saved(tmp_path):
     assert text == loss.source
     assert "slopes" in text
     assert "20 x 6" in text
+
+
+@pytest.mark.parametrize("clip", [None, 0.1])
+@pytest.mark.parametrize("size", [1e-25, 1e-3, 1e20, 1e30])
+def test_gradients_whose_squares_leave_single_precision_are_finite(size, clip):
+    c = (size * np.linspace(1, 2, 37)).astype(np.float32)
+    options = {"learning_rate": 1 / size if size > 1 else 1.0, "clip_norm": clip and clip * size}
+    plain, compiled = (tg.Parameter(np.zeros(37, np.float32)) for _ in range(2))
+    optimizers = [tg.MiniBatchSGD([p], **options) for p in (plain, compiled)]
+    (plain * c).sum().backward()
+    optimizers[0].step()
+    tg.compile(lambda x: (compiled * x).sum(), optimizer=optimizers[1])(c)
+    np.testing.assert_allclose(compiled.data, plain.data, rtol=1e-6)
