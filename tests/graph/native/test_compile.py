@@ -264,3 +264,15 @@ def test_gradients_whose_squares_leave_single_precision_are_finite(size, clip):
     optimizers[0].step()
     tg.compile(lambda x: (compiled * x).sum(), optimizer=optimizers[1])(c)
     np.testing.assert_allclose(compiled.data, plain.data, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_scaling_by_powers_and_rounding_are_exact(dtype):
+    numbers = [0.0, -0.0, 1.5, -2.5, 1e-30, 123.455, 1e30, np.inf, np.nan]
+    exponents = [-5000, -1100, -150, -3, 0, 1, 127, 1030, 99999]
+    x, n = (grid.ravel() for grid in np.meshgrid(np.array(numbers, dtype), exponents))
+    with tg.no_grad(), np.errstate(all="ignore"):
+        np.testing.assert_array_equal(tg.compile(lambda x, n: np.ldexp(x, n))(x, n).data, np.ldexp(x, n))
+        for decimals in (-2, -1, 0, 1, 3):
+            rounded = tg.compile(lambda x, d=decimals: tg.round(x, decimals=d))(x).data
+            np.testing.assert_array_equal(rounded, np.round(x, decimals))
