@@ -21,6 +21,13 @@ def _names(doctest_namespace: dict[str, Any]) -> None:
 
 
 @pytest.fixture(autouse=True)
+def _folder_of_its_own(request: pytest.FixtureRequest) -> None:
+    """What an example writes does not lie about in the project."""
+    if isinstance(request.node, pytest.DoctestItem):
+        request.getfixturevalue("monkeypatch").chdir(request.getfixturevalue("tmp_path"))
+
+
+@pytest.fixture(autouse=True)
 def _tables_of_ops() -> Iterator[None]:
     """What a test or an example registers is gone after it, so that no other sees it."""
     before = [(table, dict(table)) for table in (OPS, NUMPY)]

@@ -14,6 +14,12 @@ from docutils import nodes
 from sphinx.util.nodes import make_refnode
 
 DOCS = Path(__file__).parent
+EXECUTED = """---
+file_format: mystnb
+kernelspec:
+  language: python
+  name: python3
+---"""
 
 project = "tensorgrad"
 author = "the tensorgrad developers"
@@ -80,9 +86,18 @@ def copy_notebooks(app):
 
 
 def link_to_copies(app, docname, source):
-    """A link to a notebook leads to the notebook on GitHub, and here to the page that its copy becomes."""
-    here = "../" * docname.count("/") + "tutorial/"
-    source[0] = re.sub(r"\]\((?:\.\./)+notebooks/(?=[\w-]+\.ipynb\))", f"]({here}", source[0])
+    """A link to a notebook leads to the file on GitHub, here to the page that its copy becomes; and back."""
+    up = "../" * docname.count("/")
+    source[0] = re.sub(r"\]\((?:\.\./)+notebooks/(?=[\w-]+\.ipynb\))", f"]({up}tutorial/", source[0])
+    source[0] = source[0].replace("](../docs/", f"]({up}")
+
+
+def uncover(app, docname, source):
+    """What is for this site alone stands in comments, so that pages read well as plain Markdown."""
+    source[0] = re.sub(r"^<!--\n(```\{.*?^```)\n-->", r"\1", source[0], flags=re.MULTILINE | re.DOTALL)
+    if source[0].startswith("<!-- executed -->"):  # a page whose blocks show what they give
+        cells = source[0].replace("```python\n", "```{code-cell} python\n")
+        source[0] = cells.replace("<!-- executed -->", EXECUTED, 1)
 
 
 def leave_out_progress_bars(app, doctree):
@@ -139,6 +154,7 @@ def setup(app):
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_math, None))
     app.connect("builder-inited", copy_notebooks)
     app.connect("source-read", link_to_copies)
+    app.connect("source-read", uncover)
     app.connect("doctree-read", leave_out_progress_bars)
     app.connect("autodoc-process-docstring", name_the_examples, priority=400)  # before numpydoc's
     app.connect("autodoc-process-signature", show_arrays_alone)

@@ -1,13 +1,22 @@
 """Pictures of the README and the pages, made by their own code: `python docs/pictures.py` writes them."""
 
+import contextlib
+import io
+import linecache
 import re
+import shutil
+import subprocess
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 DOCS = Path(__file__).parent
 README, CONVOLUTION = DOCS.parent / "README.md", DOCS / "tutorial" / "convolution-by-hand.md"
+GALLERY = DOCS / "gallery.md"
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 # Pictures of numbers in squares: dark on a card of their own, so that they read on light and dark pages.
 CARD, INK, LINE = "#f7f5f0", "#1f2328", "#8b949e"
@@ -30,16 +39,75 @@ def namespace_of(page: Path) -> dict[str, object]:
 def write(folder: Path) -> None:
     write_the_readmes(folder)
     write_convolution(folder)
+    made, texts = run_the_gallery()
+    write_the_gallery(folder / "gallery", made)
+    GALLERY.write_text(with_texts(GALLERY.read_text(encoding="utf-8"), texts), encoding="utf-8")
 
 
 def write_the_readmes(folder: Path) -> None:
+    made = namespace_of(README)
+    render(made["drawing"], folder / "graph.svg")
+    save_curve(made["figure"], folder / "learning-curve.svg")
+
+
+def render(drawing: Any, path: Path) -> None:
+    """Write a drawing of a graph, on a card of its own."""
+    source = drawing.source.replace('bgcolor="transparent"', f'bgcolor="{CARD}" pad=0.2')
+    type(drawing)(source).render(path)
+
+
+def save_curve(figure: Any, path: Path) -> None:
+    """As SVG with no date and no random names, so that the same curve is the same file."""
     import matplotlib
 
-    made = namespace_of(README)
-    made["drawing"].render(folder / "graph.svg")
-    # No date and no random names, so that the same curve is the same file.
     with matplotlib.rc_context({"svg.hashsalt": "tensorgrad", "svg.fonttype": "none"}):
-        made["figure"].savefig(folder / "learning-curve.svg", metadata={"Date": None})
+        figure.savefig(path, metadata={"Date": None})
+
+
+def run_the_gallery() -> tuple[dict[str, Any], list[str]]:
+    """What the blocks of the gallery leave behind, and what each prints before a block of text.
+
+    An error that names a line calls the page gallery.py.
+    """
+    page = GALLERY.read_text(encoding="utf-8")
+    made: dict[str, Any] = {"__name__": "__main__"}
+    texts = []
+    linecache.cache["gallery.py"] = (len(page), None, page.splitlines(keepends=True), "gallery.py")
+    for found in re.finditer(r"^```python\n(.*?)^```\n(\n```text)?", page, re.MULTILINE | re.DOTALL):
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            exec(compile("\n" * page.count("\n", 0, found.start(1)) + found[1], "gallery.py", "exec"), made)
+        if found[2]:
+            texts.append(printed.getvalue().rstrip() + "\n")
+    return made, texts
+
+
+def with_texts(page: str, texts: list[str]) -> str:
+    """The gallery with what its blocks print."""
+    left = iter(texts)
+    block = re.compile("^```text\n.*?^```", re.MULTILINE | re.DOTALL)
+    return block.sub(lambda _: f"```text\n{next(left)}```", page)
+
+
+def write_the_gallery(folder: Path, made: dict[str, Any]) -> None:
+    folder.mkdir(exist_ok=True)
+    render(made["graph"], folder / "graph.svg")
+    render(made["gradient"], folder / "gradient.svg")
+    save_curve(made["curve"], folder / "curve.svg")
+    for name in ("learned", "mistakes"):
+        made[name].savefig(folder / f"{name}.png", dpi=100)
+    if BROWSER:
+        photograph(made["player"], folder / "player.png", step=9)
+
+
+def photograph(player: Any, path: Path, step: int) -> None:
+    """The player's page at one step, as a browser without a window shows it."""
+    with tempfile.TemporaryDirectory() as folder:
+        page = player.render(Path(folder) / "player.html")
+        command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
+        command += [f"--user-data-dir={folder}/profile", "--window-size=1100,760", f"--screenshot={path}"]
+        subprocess.run(
+            [*command, f"{page.as_uri()}#step={step}"], check=True, capture_output=True, timeout=60
+        )
 
 
 def write_convolution(folder: Path) -> None:

@@ -56,9 +56,9 @@ else:
             "Layer LayerNorm LeakyReLU LogSoftmax MaxPool2D MiniBatchSGD Network OneCycle OnnxLayer "
             "Optimizer ReLU ReduceOnPlateau SavedFileError Schedule SiLU Sigmoid Softmax Softplus StepDecay "
             "Tanh Training WarmUp accuracy convolutional_network dense_network from_onnx generator_state "
-            "load_checkpoint load_network load_notes load_weights modern_network plot_confusion "
-            "plot_filters plot_history plot_images plot_mistakes save_checkpoint save_network save_weights "
-            "set_generator_state to_c to_onnx tuned_process"
+            "load_checkpoint load_network load_notes load_pytorch load_weights modern_network "
+            "plot_confusion plot_filters plot_history plot_images plot_mistakes save_checkpoint "
+            "save_network save_pytorch save_weights set_generator_state to_c to_onnx tuned_process"
         ),
     }
     _HOME = {name: floor for floor, names in _ON_DEMAND.items() for name in names.split()}

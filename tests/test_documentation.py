@@ -29,6 +29,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 PAGES = [
     ROOT / "README.md",
+    ROOT / "README.es.md",
     ROOT / "CONTRIBUTING.md",
     *sorted(page for page in DOCS.rglob("*.md") if "_build" not in page.parts),
 ]
@@ -122,23 +123,25 @@ def test_links_between_files_lead_somewhere(page):
     assert missing == []
 
 
-@pytest.mark.parametrize(("english", "spanish"), [("from-the-notebook.md", "desde-el-cuaderno.md")])
-def test_a_translation_has_the_same_code_figures_and_links(english, spanish):
+TRANSLATIONS = {"README.es.md": "README.md", "docs/desde-el-cuaderno.md": "docs/from-the-notebook.md"}
+
+
+@pytest.mark.parametrize(("spanish", "english"), TRANSLATIONS.items())
+def test_a_translation_has_the_same_code_figures_and_links(spanish, english):
     """Words may differ, and comments."""
 
     def parts(name):
-        text = (DOCS / name).read_text(encoding="utf-8")
+        text = (ROOT / name).read_text(encoding="utf-8")
         code = re.findall("^```(.*?)^```", text, re.MULTILINE | re.DOTALL)
         prose = re.sub("^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+        links, own = LINK.findall(prose), [Path(page).name for page in (english, spanish)]
         return {
             "code": [re.sub(" *# .*", "", block) for block in code],
             "names": Counter(re.findall("`.*?`", prose)),
             "figures": Counter(re.findall(r"\d+(?:\.\d+)?", prose)),
             "headings": re.findall("^#+ ", prose, re.MULTILINE),
             "rows": [line.count("|") for line in prose.splitlines() if line.startswith("|")],
-            "links": {
-                link for link in LINK.findall(prose) if link not in (english, spanish) and link[0] != "#"
-            },
+            "links": {TRANSLATIONS.get(x, x) for x in links if x not in own and x[0] != "#"},
         }
 
     assert parts(spanish) == parts(english)
@@ -169,6 +172,29 @@ def test_the_pictures_of_the_convolution_are_what_its_page_computes(tmp_path):
     assert names == sorted(re.findall(r"\]\(\.\./([\w-]+\.svg)\)", BY_HAND.read_text(encoding="utf-8")))
     for name in names:
         assert (tmp_path / name).read_bytes() == (DOCS / name).read_bytes(), "run python docs/pictures.py"
+
+
+@pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz is not installed")
+def test_the_gallery_shows_what_its_code_draws_and_prints(tmp_path):
+    pytest.importorskip("matplotlib", reason="the curves need matplotlib")
+    made, texts = PICTURES["run_the_gallery"]()
+    PICTURES["write_the_gallery"](tmp_path, made)
+    page = (DOCS / "gallery.md").read_text(encoding="utf-8")
+    names = {path.name for path in (DOCS / "gallery").iterdir()}
+    assert names == set(re.findall(r"\]\(gallery/([\w.-]+)\)", page))
+    assert names - {path.name for path in tmp_path.iterdir()} <= {"player.png"}  # which needs a browser
+    for name in ("graph.svg", "gradient.svg"):
+        folders = tmp_path, DOCS / "gallery"
+        words = [sorted(re.findall("<text.*?>(.*?)</text>", (f / name).read_text())) for f in folders]
+        assert words[0] == words[1]
+        assert len(words[0]) > 10
+    shown = re.findall("^```text\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    assert len(shown) == len(texts) == 4
+    number = r"-?\d+\.\d+(?:e-?\d+)?"
+    for now, before in zip(texts, shown, strict=True):  # the last digits of a rounding may differ
+        assert re.sub(number, "#", now) == re.sub(number, "#", before), "run python docs/pictures.py"
+        values = [np.array(re.findall(number, text), float) for text in (now, before)]
+        np.testing.assert_allclose(*values, rtol=1e-4)
 
 
 def test_the_lines_of_a_program_on_the_page_of_the_convolution_are_in_it():

@@ -256,7 +256,8 @@ def calling_line() -> str:
         frame = frame.f_back
     file, line = frame.f_code.co_filename, frame.f_lineno
     source = linecache.getline(file, line, frame.f_globals).strip()
-    return f"{file}:{line}" + (f" ({source})" if source else "")
+    place = f"line {line} of a cell" if "ipykernel_" in file else f"{file}:{line}"
+    return place + (f" ({source})" if source else "")
 
 
 # Of the reverse walk

@@ -16,5 +16,6 @@ from tensorgrad.nn.onnx_import import *
 from tensorgrad.nn.optimizers import *
 from tensorgrad.nn.plots import *
 from tensorgrad.nn.process import *
+from tensorgrad.nn.pytorch_files import *
 from tensorgrad.nn.saving import *
 from tensorgrad.nn.schedules import *

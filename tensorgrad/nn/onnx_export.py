@@ -28,9 +28,9 @@ def to_onnx(
 ) -> None:
     """Write what a network computes at inference as an ONNX file, weights included.
 
-    The file has one input ``input`` (N, *input_shape) and one output ``output``, for batches of any size,
-    laid out as in `Network.predict`: images are (N, H, W, C). Parameters and buffers keep their paths as
-    names, results are named after layers and ops. The operators are those of opset 20.
+    The file has one input ``input``, ``(N, *input_shape)``, and one output ``output``, for batches of any
+    size, laid out as in `Network.predict`: images are (N, H, W, C). Parameters and buffers keep their paths
+    as names, results are named after layers and ops. The operators are those of opset 20.
 
     Parameters
     ----------
@@ -55,8 +55,9 @@ def to_onnx(
 
     Notes
     -----
-    A range that an `Embedding` would refuse is not checked by every program that reads ONNX. Of float64 some
-    programs lack operators. The end of the file is a checksum of it, by which `from_onnx` knows it unharmed.
+    The size of the batch is seen at 5 and 7 alone: ``min(len(x), 8)`` is taken for ``len(x)``. A number that
+    an `Embedding` would refuse is not found out by every program that reads ONNX. Of float64 some programs
+    lack operators. The end of the file is a checksum of it, by which `from_onnx` knows it unharmed.
 
     >>> import tempfile
     >>> folder = tempfile.TemporaryDirectory()

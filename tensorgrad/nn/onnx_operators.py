@@ -460,8 +460,8 @@ SEVERAL = ("Dropout", "LayerNormalization", "Split")
 
 
 def attributes_of(operator: Operator) -> set[str]:
-    """The names of the keyword arguments; those of a ufunc are NumPy's own."""
-    if isinstance(operator, np.ufunc):
+    """The names of the keyword arguments; those of NumPy's own functions are no attributes."""
+    if operator is np.where or isinstance(operator, np.ufunc):
         return set()
     parameters = inspect.signature(operator).parameters.values()
     return {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}

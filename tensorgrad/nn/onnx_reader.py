@@ -98,6 +98,7 @@ class _Reader:
     def __init__(self, onnx: Any, model: Any, folder: Path) -> None:
         self.onnx, self.model, self.graph, self.folder = onnx, model, model.graph, folder
         self.opset = 0
+        self.beside: dict[Path, int] = {}  # how many bytes of each file beside may still be asked for
 
     def read(self, outputs: str | Sequence[str] | None) -> Contents:
         if not self.graph.node or not self.graph.output:
@@ -108,6 +109,8 @@ class _Reader:
         self._check_operators(needed)
         for tensor in self._tensors():
             self._load_beside(tensor)
+        if self.model.ByteSize() >= 1 << 31:
+            raise SavedFileError("it has more than 2 GB, which the package onnx cannot check")
         self.onnx.checker.check_model(self.model, full_check=True)
         wanted = {name for node in needed for name in node.input} | set(results)
         arrays = {x.name: self._array(x) for x in self.graph.initializer if x.name in wanted}
@@ -195,6 +198,10 @@ class _Reader:
         with open_file(target) as file:
             if start + size > os.fstat(file.fileno()).st_size:
                 raise SavedFileError(f"the data of {tensor.name} is not whole: {place} is cut off")
+            left = self.beside.setdefault(target, os.fstat(file.fileno()).st_size + MOST_ELEMENTS) - size
+            if left < 0:
+                raise SavedFileError(f"its arrays ask for the same bytes of {place} again and again")
+            self.beside[target] = left
             file.seek(start)
             tensor.raw_data = file.read(size)
         tensor.data_location = self.onnx.TensorProto.DEFAULT

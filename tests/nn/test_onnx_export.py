@@ -10,6 +10,7 @@ import tensorgrad as tg
 from tensorgrad.core import OPS
 from tensorgrad.graph.export import onnx_model
 from tensorgrad.graph.export.onnx_rules import ONNX_RULES
+from tensorgrad.nn import layers
 
 onnx = pytest.importorskip("onnx", reason="onnx is not installed")
 reference = pytest.importorskip("onnx.reference", reason="onnx is not installed")
@@ -66,6 +67,9 @@ FUNCTIONS = {
     "gate": ((4,), lambda x: OPS["gate"](x, x > 0)),
     "fmod": ((4,), lambda x: np.fmod(x, 0.3)),
     "remainder": ((4,), lambda x: np.remainder(x, -0.3)),
+    "fmax": ((4,), lambda x: np.fmax(np.where(x > 1, np.nan, x), 0.2)),
+    "fmin": ((4,), lambda x: np.fmin(V, np.where(x < -1, np.nan, x))),
+    "hypot": ((4,), lambda x: np.hypot(x * 1e30, V) + np.hypot(x, 0.5) + np.hypot(0 * x, 0.0)),
     "logaddexp": ((4,), lambda x: np.logaddexp(x, V * 30)),
     "erf": ((4,), tg.erf),
     "sigmoid, silu": ((4,), lambda x: tg.sigmoid(x) - tg.silu(9 * x)),
@@ -193,9 +197,27 @@ def test_a_stock_architecture_runs_alike(make, tmp_path):
     assert_runs_alike(network, (28, 28, 1), tmp_path / "network.onnx")
 
 
-def test_an_embedding_runs_alike(tmp_path):
-    layers = [tg.Embedding(16, 4, rng=0), tg.Flatten(), tg.LayerNorm(12), tg.Dense(12, 3, rng=1)]
-    assert_runs_alike(tg.Network(layers), 3, tmp_path / "network.onnx", np.int64)
+def test_every_layer_runs_alike(tmp_path):
+    images = {
+        "AvgPool2D": tg.AvgPool2D(2), "BatchNorm": tg.BatchNorm(3), "Conv2D": tg.Conv2D(3, 4, 3, rng=0),
+        "Flatten": tg.Flatten(), "GlobalAvgPool2D": tg.GlobalAvgPool2D(), "Dropout": tg.Dropout(0.5),
+        "GlobalMaxPool2D": tg.GlobalMaxPool2D(), "LayerNorm": tg.LayerNorm((5, 3)),
+        "MaxPool2D": tg.MaxPool2D(2),
+    }  # fmt: skip
+    rows = {"Dense": tg.Dense(3, 2, rng=0), "Embedding": tg.Embedding(16, 4, rng=0)}
+    others = images | rows
+    others |= {name: getattr(tg, name)() for name in layers.__all__ if name not in others}  # activations
+    for name in layers.__all__:
+        shape, dtype = (
+            ((6, 5, 3) if name in images else (3,)),
+            np.int64 if name == "Embedding" else np.float32,
+        )
+        assert_runs_alike(tg.Network([others[name]]), shape, tmp_path / "layer.onnx", dtype)
+
+
+def test_an_embedding_among_layers_runs_alike(tmp_path):
+    network = tg.Network([tg.Embedding(16, 4, rng=0), tg.Flatten(), tg.LayerNorm(12), tg.Dense(12, 3, rng=1)])
+    assert_runs_alike(network, 3, tmp_path / "network.onnx", np.int64)
 
 
 def test_names_are_those_of_the_graph(tmp_path):
@@ -216,6 +238,20 @@ def test_names_are_those_of_the_graph(tmp_path):
         for x in (*graph.input, *graph.output)
     ]
     assert lengths == [["N", 12, 12, 1], ["N", 4]]
+
+
+def test_names_that_are_taken_get_numbers(tmp_path):
+    a, b = (
+        tg.Parameter(np.full(3, value, np.float32), name) for value, name in ((2, "input"), (3, "output"))
+    )
+    same = tg.Parameter(np.full(3, 5, np.float32), "output")
+
+    def function(x):
+        out = x * a + b
+        out.name = "output"
+        return (out * same) + tg.Tensor(np.ones(3, np.float32), name="input")
+
+    assert_runs_alike(function, 3, tmp_path / "f.onnx")
 
 
 def test_a_network_in_training_is_written_as_at_inference_and_left_as_it_is(tmp_path):
@@ -280,6 +316,13 @@ def test_what_cannot_be_written_is_named_before_anything_is(name, tmp_path):
     assert str(caught.value).startswith("to_onnx: ")
     assert [*tmp_path.iterdir()] == [path]
     assert path.read_bytes() == b"what was there"
+
+
+def test_weights_that_no_file_of_onnx_holds_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(onnx_model, "LARGEST", 100)
+    with pytest.raises(TypeError, match="a file of ONNX holds 2"):
+        tg.to_onnx(tg.Dense(8, 8), 8, tmp_path / "dense.onnx")
+    assert not any(tmp_path.iterdir())
 
 
 def test_wrong_arguments_are_refused(tmp_path):

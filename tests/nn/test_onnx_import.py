@@ -3,8 +3,10 @@
 Values are held against the programs that wrote the files, or against onnxruntime.
 """
 
+import copy
 import itertools
 import os
+import pickle
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -416,6 +418,26 @@ def test_inputs_that_do_not_fit_are_refused(tmp_path):
         layer((np.ones((2, 3), np.float32), np.ones((2, 3), np.float32)))
     with pytest.raises(tg.SavedFileError, match=r"expected outputs from output, got 'scores'"):
         tg.from_onnx(tmp_path / "dense.onnx", outputs="scores")
+
+
+def test_the_same_bytes_beside_are_not_read_again_and_again(tmp_path):
+    (tmp_path / "w.bin").write_bytes(bytes(4_000_000))
+    names = [f"w{i}" for i in range(100)]
+    tensors = {}
+    for name in names:
+        tensors[name] = external("w.bin", (1_000_000,))
+        tensors[name].name = name
+    nodes = [helper.make_node("Sum", ["x", *names], ["y"])]
+    with pytest.raises(tg.SavedFileError, match="again and again"):
+        tg.from_onnx(save(tmp_path, nodes, tensors))
+
+
+def test_an_imported_layer_can_be_copied_and_pickled(tmp_path):
+    network = tg.Network([tg.Embedding(10, 4, rng=0), tg.Flatten(), tg.Dense(12, 3, rng=0)])
+    tg.to_onnx(network, 3, tmp_path / "network.onnx", dtype="int64")
+    layer, x = tg.from_onnx(tmp_path / "network.onnx"), RNG.integers(0, 10, (5, 3))
+    for twin in (layer, copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
+        np.testing.assert_allclose(twin(x).numpy(), network.predict(x), rtol=1e-6)
 
 
 # ONNX's own cases of single operators

@@ -358,6 +358,7 @@ EXCEPTIONS: dict[tuple[str, str], F] = {
     ("logaddexp", "value"): root(lambda x, y: (max(x, y), mp.log1p(mp.exp(-abs(x - y))))),
     ("logaddexp2", "value"): root(lambda x, y: (max(x, y), mp.log1p(mp.power(2, -abs(x - y))))),
     **{(f"logaddexp{n}", f"slope {i}"): apart for n in ("", "2") for i in (0, 1)},
+    ("log_softmax", "slope 0"): lambda tiny, x: apart(tiny, x, 0),  # shares are exponentials of the result
     **{
         ("softmax of three", what): lambda tiny, x, y: apart(tiny, x, y, 0)
         for what in ("value", "slope 0", "slope 1")

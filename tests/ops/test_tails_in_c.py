@@ -140,7 +140,7 @@ def test_infinities_nan_zeros_and_ends_are_as_in_numpy(
     """Of every elementwise op that has a rule, on all pairs of numbers where something happens."""
     arrange(dtype, "-O1")
     info, pairs = np.finfo(dtype), pair_ends(dtype)
-    names = sorted({*ELEMENTWISE} - {"astype", "gate", "normalize", "where"})
+    names = sorted({*ELEMENTWISE} - {"astype", "gate", "ldexp", "normalize", "where"})
     ops = {name: OPS[name] if name in OPS else getattr(np, name) for name in names}
     counts = {name: f.nin if isinstance(f, np.ufunc) else len(f.arrays) for name, f in ops.items()}
     leaves = [tg.Tensor(x) for x in pairs]

@@ -19,6 +19,7 @@ from tensorgrad.core.checks import NDArray
 from tensorgrad.graph.export.expressions import UnwritableError
 
 OPSET, IR_VERSION = 20, 9
+INPUT, OUTPUT = "input", "output"  # what they are called
 
 #: The batch sizes of the two recordings. What differs between them follows the batch.
 SAMPLES = (5, 7)
@@ -61,7 +62,7 @@ class Value:
 
     @property
     def is_vector(self) -> bool:
-        """Whether it is one of constants."""
+        """Whether it is a constant of one axis."""
         return self.constant is not None and self.ndim == 1
 
 
@@ -122,9 +123,8 @@ class OnnxGraph:
         self.nodes: list[Any] = []
         self.initializers: dict[str, NDArray] = {}
         self.out = Value("", (), np.dtype(bool), ())
-        self.batch = ""  # the name of the input, whose first length is that of the batch
         self.values: dict[int, Value] = {}  # by the identity of what was recorded
-        self._used: Counter[str] = Counter()
+        self._used: Counter[str] = Counter([INPUT, OUTPUT])
         self._laid: dict[Any, str] = {}
 
     def name(self, word: str) -> str:
@@ -218,7 +218,7 @@ class OnnxGraph:
         parts = []
         for n in shape:
             if isinstance(n, Rows):
-                name = self.write("Shape", [self.batch], start=0, end=1)
+                name = self.write("Shape", [INPUT], start=0, end=1)
                 times = self.constant(np.array([n.times]))
                 parts.append(name if n.times == 1 else self.write("Mul", [name, times]))
             else:

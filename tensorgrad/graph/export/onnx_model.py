@@ -13,8 +13,10 @@ from tensorgrad.graph.export.expressions import UnwritableError
 from tensorgrad.graph.export.lowerings import ONNX_RULES
 from tensorgrad.graph.export.names import NodeNames
 from tensorgrad.graph.export.onnx_graph import (
+    INPUT,
     IR_VERSION,
     OPSET,
+    OUTPUT,
     SAMPLES,
     Length,
     OnnxGraph,
@@ -27,6 +29,8 @@ from tensorgrad.graph.native.record import Recording, UncompilableError, record
 from tensorgrad.graph.recorded import Recorded
 
 __all__: list[str] = []
+
+LARGEST = 2_000_000_000  # bytes of weights, of 2^31 in a file
 
 
 def import_onnx(doing: str) -> Any:
@@ -91,8 +95,8 @@ def _write(
     for a, b in zip(first.order, second.order, strict=True):
         graph.values[id(a)] = _write_value(graph, a, b, a is given, words, (first, second))
     last = graph.values[id(result)]
-    graph.out = Value("output", last.shape, last.dtype, last.perm)
-    graph.put("Identity", graph.read(last))
+    end = graph.onnx.helper.make_node("Identity", [graph.read(last)], [OUTPUT], name=OUTPUT)
+    graph.nodes.append(end)
     return _assemble(graph, graph.values[id(given)], last)
 
 
@@ -119,8 +123,7 @@ def _write_value(
         return Value(word, made.shape, a.dtype, tuple(range(a.ndim)), data, a)
     shape: tuple[Length, ...] = merge(a.shape, b.shape, word)
     if a.op is None:
-        graph.batch = graph.name("input")
-        return Value(graph.batch, shape, a.dtype, tuple(range(a.ndim)), tensor=a)
+        return Value(INPUT, shape, a.dtype, tuple(range(a.ndim)), tensor=a)
     graph.out = Value(word, shape, a.dtype, tuple(range(a.ndim)))
     args = [_merge_input(graph, x, y, word, both) for x, y in zip(a.inputs, b.inputs, strict=True)]
     options = {k: _merge_input(graph, a.params[k], b.params[k], word, both) for k in a.params}
@@ -140,7 +143,7 @@ def _merge_input(graph: OnnxGraph, x: Any, y: Any, word: str, both: Sequence[Exp
 def _assemble(graph: OnnxGraph, given: Value, last: Value) -> Any:
     """The model of what the output needs, checked."""
     make, onnx = graph.onnx.helper, graph.onnx
-    needed, nodes = {"output"}, []
+    needed, nodes = {OUTPUT}, []
     for node in reversed(graph.nodes):
         if node.output[0] in needed:
             nodes.append(node)
@@ -150,9 +153,11 @@ def _assemble(graph: OnnxGraph, given: Value, last: Value) -> Any:
         for name, x in graph.initializers.items()
         if name in needed
     ]
+    if (size := sum(x.nbytes for x in graph.initializers.values())) > LARGEST:
+        raise UnwritableError(f"the weights have {size / 1e9:.1f} GB, and a file of ONNX holds 2")
     ends = [
         make.make_tensor_value_info(name, graph.kind(x.dtype), [_name_length(n) for n in x.shape])
-        for name, x in (("input", given), ("output", last))
+        for name, x in ((INPUT, given), (OUTPUT, last))
     ]
     body = make.make_graph(nodes[::-1], "tensorgrad", ends[:1], ends[1:], weights)
     opset = [make.make_opsetid("", OPSET)]

@@ -106,7 +106,7 @@ def along(operator: str) -> Rule:
     """As an operator along one axis, such as Softmax."""
 
     def rule(graph: OnnxGraph, x: Value, *, axis: Any) -> Value:
-        if not isinstance(axis, int):
+        if not isinstance(axis, (int, np.integer)):
             raise UnwritableError(f"{operator} along the axes {axis}")
         return graph.put(operator, graph.read(x, x.perm), perm=x.perm, axis=x.perm[axis])
 
@@ -349,6 +349,11 @@ def remainder(x: Array, y: Array) -> Array:
     return np.where((rest != 0) & ((rest < 0) != (y < 0)), rest + y, rest)
 
 
+def hypot(x: Array, y: Array) -> Array:
+    most, least = np.maximum(np.abs(x), np.abs(y)), np.minimum(np.abs(x), np.abs(y))
+    return most * np.sqrt(1 + (least / np.where(most == 0, 1.0, most)) ** 2)
+
+
 #: Ops that are written as others; an op that has neither a rule nor a line here, as its forward is made.
 EXPANSIONS: Mapping[str, Callable[..., Array]] = {
     "all": lambda x, **axes: ops.sum(np.logical_not(x), **axes) == 0,
@@ -356,6 +361,9 @@ EXPANSIONS: Mapping[str, Callable[..., Array]] = {
     "deg2rad": lambda x: x * (math.pi / 180), "degrees": lambda x: x * (180 / math.pi),
     "exp2": lambda x: np.power(2.0, x),
     "expm1": lambda x: np.tanh(x / 2) * (np.exp(x) + 1),  # exact near 0
+    "fmax": lambda x, y: np.where(np.isnan(x), y, np.where(np.isnan(y), x, np.maximum(x, y))),
+    "fmin": lambda x, y: np.where(np.isnan(x), y, np.where(np.isnan(y), x, np.minimum(x, y))),
+    "hypot": hypot,
     "isfinite": lambda x: x - x == 0,
     "cbrt": lambda x: np.sign(x) * np.abs(x) ** (1 / 3),
     "log1p": lambda x: np.where(np.abs(x) < 0.5, 2 * np.arctanh(x / (2 + x)), np.log(1 + x)),  # exact near 0

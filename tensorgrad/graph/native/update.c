@@ -30,7 +30,8 @@ static real *find_gradient(int k) {
   return !mode ? (real *)arg[FIRST + k] : g->stays ? (real *)g->source + g->offset : own_gradients + g->at;
 }
 
-INLINE double sum_of_squares(const real *x, long n) {
+// In single precision squares overflow where numbers do not, and are soon 0: then it is done again in double.
+static double sum_of_squares(const real *x, long n) {
   U sum = {0};
   long i = 0;
   for (; i + LANES <= n; i += LANES) {
@@ -40,6 +41,9 @@ INLINE double sum_of_squares(const real *x, long n) {
   double total = 0;
   for (; i < n; i++) total += (double)x[i] * x[i];
   for (int l = 0; l < LANES; l++) total += sum[l];
+#if SINGLE
+  if (total < n * 1e-30 || !(total < INFINITY)) for (i = 0, total = 0; i < n; i++) total += (double)x[i] * x[i];
+#endif
   return total;
 }
 

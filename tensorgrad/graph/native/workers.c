@@ -43,8 +43,9 @@ static void wait_a_little(long turn, int thread) {
 static void help(int thread) {
   for (long turn = 0;;) {
     const unsigned long last = atomic_load(&end);
-    unsigned long task = atomic_load(&next), start = atomic_load(&first);
+    unsigned long start = atomic_load(&first), task = atomic_load(&next);
     if (task >= last) return;
+    if (atomic_load(&first) != start) continue;  // another step began meanwhile
     const struct phase *phase = phases;
     while (task - start >= (unsigned long)phase->tasks) start += phase++->tasks;
     if (atomic_load(&done) < start) {
@@ -109,8 +110,8 @@ static int choose_help(void) {
   return steps < 8 ? steps < 4 : steps % 64 < 2 ? !better : better;
 }
 static void learn(int helped, double seconds) {
-  if (steps == 3 || steps == 7) cost[helped] = seconds;
-  else if (steps > 7 && steps % 64) cost[helped] += (seconds - cost[helped]) / (steps % 64 == 1 ? 4 : 16);
+  if (steps < 8) cost[helped] = steps % 4 ? fmin(cost[helped], seconds) : seconds;  // one may have had bad luck
+  else if (steps % 64) cost[helped] += (seconds - cost[helped]) / (steps % 64 == 1 ? 4 : 16);
   steps++;
 }
 

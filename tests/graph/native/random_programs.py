@@ -156,7 +156,7 @@ def draw_image_layer(rng: np.random.Generator, channels: int, rows: int, dtype: 
         return tg.AvgPool2D(pick(rng, 2, 3), stride=pick(rng, None, 1), padding=pick(rng, 0, 1))
     if kind < 0.93:
         return tg.LayerNorm(channels, dtype=dtype) if channels > 1 else activation(rng)
-    return tg.BatchNorm(channels, eps=1e-2, dtype=dtype) if rows > 1 else activation(rng)
+    return tg.BatchNorm(channels, eps=pick(rng, 1e-2, 1e-5), dtype=dtype) if rows > 1 else activation(rng)
 
 
 def draw_rows(rng: np.random.Generator, dtype: Any) -> Program:
@@ -170,9 +170,9 @@ def draw_rows(rng: np.random.Generator, dtype: Any) -> Program:
         width = outputs
         kind = rng.random()
         if kind < 0.2 and rows > 1:
-            layers.append(tg.BatchNorm(width, eps=1e-2, dtype=dtype))
+            layers.append(tg.BatchNorm(width, eps=pick(rng, 1e-2, 1e-5), dtype=dtype))
         elif kind < 0.4 and width > 1:
-            layers.append(tg.LayerNorm(width, eps=pick(rng, 1e-2, 1e-3), dtype=dtype))
+            layers.append(tg.LayerNorm(width, eps=pick(rng, 1e-2, 1e-5), dtype=dtype))
         layers.append(activation(rng))
     layers.append(tg.Dense(width, outputs := int(rng.integers(1, 12)), dtype=dtype, rng=0))
     if rng.random() < 0.15:

@@ -251,3 +251,28 @@ def test_the_source_is_shown_and_saved(tmp_path):
     assert text == loss.source
     assert "slopes" in text
     assert "20 x 6" in text
+
+
+@pytest.mark.parametrize("clip", [None, 0.1])
+@pytest.mark.parametrize("size", [1e-25, 1e-3, 1e20, 1e30])
+def test_gradients_whose_squares_leave_single_precision_are_finite(size, clip):
+    c = (size * np.linspace(1, 2, 37)).astype(np.float32)
+    options = {"learning_rate": 1 / size if size > 1 else 1.0, "clip_norm": clip and clip * size}
+    plain, compiled = (tg.Parameter(np.zeros(37, np.float32)) for _ in range(2))
+    optimizers = [tg.MiniBatchSGD([p], **options) for p in (plain, compiled)]
+    (plain * c).sum().backward()
+    optimizers[0].step()
+    tg.compile(lambda x: (compiled * x).sum(), optimizer=optimizers[1])(c)
+    np.testing.assert_allclose(compiled.data, plain.data, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_scaling_by_powers_and_rounding_are_exact(dtype):
+    numbers = [0.0, -0.0, 1.5, -2.5, 1e-30, 123.455, 1e30, np.inf, np.nan]
+    exponents = [-5000, -1100, -150, -3, 0, 1, 127, 1030, 99999]
+    x, n = (grid.ravel() for grid in np.meshgrid(np.array(numbers, dtype), exponents))
+    with tg.no_grad(), np.errstate(all="ignore"):
+        np.testing.assert_array_equal(tg.compile(lambda x, n: np.ldexp(x, n))(x, n).data, np.ldexp(x, n))
+        for decimals in (-2, -1, 0, 1, 3):
+            rounded = tg.compile(lambda x, d=decimals: tg.round(x, decimals=d))(x).data
+            np.testing.assert_array_equal(rounded, np.round(x, decimals))
