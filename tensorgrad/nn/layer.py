@@ -130,7 +130,7 @@ class Layer(Explained, Printed):
             _refuse_to_lose(f"{type(self).__name__}.{name}", held, value)
         if type(value) is Tensor and value.requires_grad and value.op is None:
             raise TypeError(
-                f"{type(self).__name__}.{name}: a Tensor that requires grad is no Parameter, so that it would be "
+                f"{type(self).__name__}.{name}: a Tensor that requires grad is no Parameter and would be "
                 "neither trained nor saved; write tg.Parameter(values)"
             )
         super().__setattr__(name, value)

@@ -306,7 +306,7 @@ class Parts(tg.Layer):
     (
         "set('bias', tg.Tensor(np.ones(2), requires_grad=True))",
         TypeError,
-        r"Parts.bias: a Tensor that requires grad is no Parameter, .*write tg.Parameter\(values\)",
+        r"Parts.bias: a Tensor that requires grad is no Parameter .*write tg.Parameter\(values\)",
     ),
     ("set('weights', [1.0, 2.0])", TypeError, "and a float in its place"),
     ("set('weights', [])", TypeError, "and a list in its place"),
