@@ -260,6 +260,11 @@ def calling_line() -> str:
     return place + (f" ({source})" if source else "")
 
 
+def hint_network(x: Any) -> str:
+    """Where a layer was expected: what an estimator of scikit-learn's kind has of it; of others nothing."""
+    return "; give its network, which is .module_" if hasattr(x, "module_") else ""
+
+
 # Of the reverse walk
 
 

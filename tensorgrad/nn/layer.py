@@ -96,7 +96,8 @@ class Layer(Explained, Printed):
     ------
     TypeError
         If an attribute that holds a Parameter, a Buffer or a layer is assigned an array or anything else that
-        would not be part of the layer: it would no longer be trained or saved.
+        would not be part of the layer: it would no longer be trained or saved. If an attribute is a Tensor
+        that requires grad and is no Parameter, for the same reason.
     """
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -127,6 +128,11 @@ class Layer(Explained, Printed):
         held = vars(self).get(name)
         if isinstance(held, (Tensor, Layer, list, tuple, dict)) and held is not value:
             _refuse_to_lose(f"{type(self).__name__}.{name}", held, value)
+        if type(value) is Tensor and value.requires_grad and value.op is None:
+            raise TypeError(
+                f"{type(self).__name__}.{name}: a Tensor that requires grad is no Parameter and would be "
+                "neither trained nor saved; write tg.Parameter(values)"
+            )
         super().__setattr__(name, value)
 
     def __dir__(self) -> list[str]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from tensorgrad.core import Array, Tensor
 from tensorgrad.core.checks import NDArray, positive_integer
-from tensorgrad.core.refusals import require_values
+from tensorgrad.core.refusals import hint_network, require_values
 from tensorgrad.nn.fit.outputs import (
     are_classes,
     are_two_classes,
@@ -132,6 +132,8 @@ def plot_confusion(
 
     Raises
     ------
+    TypeError
+        If a model is given instead of what it predicts.
     ValueError
         If the labels are not as above, or outside the names.
     ImportError
@@ -142,6 +144,11 @@ def plot_confusion(
 
     for labels in (target, predicted):
         require_values(labels, "plot_confusion")
+        if hasattr(labels, "predict"):
+            raise TypeError(
+                f"plot_confusion: expected labels, got a {type(labels).__name__}; write plot_confusion(y, "
+                "model.predict(x)), for a network with .argmax(axis=1)"
+            )
     counts = _confusion(np.asarray(target), np.asarray(predicted), class_names)
     classes = len(counts)
     names = [_cut(name) for name in (range(classes) if class_names is None else class_names)]
@@ -294,6 +301,8 @@ def plot_mistakes(
 
     Raises
     ------
+    TypeError
+        If ``network`` is none.
     ValueError
         If the targets are no classes of the outputs, these are not finite, or ``x`` are no images.
     ImportError
@@ -306,6 +315,8 @@ def plot_mistakes(
     3
     """
     positive_integer("plot_mistakes", "count", count)
+    if not isinstance(network, Network):
+        raise TypeError(f"plot_mistakes: expected a Network, got {network!r}{hint_network(network)}")
     outputs, target, scale = network.predict(x), np.asarray(y), output_scale(network)
     if not np.isfinite(outputs).all():
         raise ValueError("plot_mistakes: expected finite outputs of the network, got some that are not")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -167,9 +168,11 @@ def _describe(
     doing: str, path: PathLike, network: Layer, input_shape: int | tuple[int, ...]
 ) -> tuple[list[_Module], dict[int, NDArray]]:
     """The layers that keep something, in the order of definition; and where their rows are in PyTorch."""
-    if Path(path).suffix != ".safetensors":
-        raise ValueError(
-            f"{doing}: expected a file name that ends in .safetensors, got {str(path)!r}; those of PyTorch "
+    is_path = isinstance(path, (str, os.PathLike))
+    if not is_path or Path(path).suffix != ".safetensors":
+        got = repr(str(path)) if is_path else f"a {type(path).__name__}"
+        raise (ValueError if is_path else TypeError)(
+            f"{doing}: expected a file name that ends in .safetensors, got {got}; those of PyTorch "
             "are pickles, which may run anything: write safetensors.torch.save_file(model.state_dict(), path)"
         )
     if not isinstance(network, Layer):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tensorgrad.core.refusals import hint_network
 from tensorgrad.nn.description import build, describe
 from tensorgrad.nn.files.archive import (
     Arrays,
@@ -172,7 +173,7 @@ def _check_network_header(header: dict[str, Any] | None) -> dict[str, Any]:
 
 def _take_state(what: str, layer: Layer) -> Arrays:
     if not isinstance(layer, Layer):
-        raise TypeError(f"{what}: expected a Layer, got {layer!r}")
+        raise TypeError(f"{what}: expected a Layer, got {layer!r}{hint_network(layer)}")
     return layer.state()
 
 

@@ -573,3 +573,22 @@ def test_a_training_that_diverges_stops_with_its_reason():
     model = TensorgradRegressor(optimizer="sgd", learning_rate=1e30, max_epochs=3, random_state=0)
     with pytest.raises(FloatingPointError, match="smaller learning rate"):
         model.fit(1e10 * X, Y)
+
+
+@refused_calls(
+    ("tg.save_network('model.npz', model)", TypeError, r"save_network: expected a Layer, got .*\.module_"),
+    (
+        "tg.draw(model)",
+        TypeError,
+        r"draw: expected a Tensor or a Layer, got a TensorgradClassifier; .*\.module_",
+    ),
+    ("tg.plot_mistakes(model, X, Y)", TypeError, r"plot_mistakes: expected a Network, got .*\.module_"),
+    (
+        "tg.plot_confusion(model, Y)",
+        TypeError,
+        r"expected labels, got a Tensor.*plot_confusion\(y, model\.predict",
+    ),
+)
+def test_where_a_network_is_needed_an_estimator_is_told_where_its_own_is(call, error, message):
+    pytest.importorskip("matplotlib", reason="matplotlib, which draws, is not installed")
+    assert_refused(call, error, message, model=TensorgradClassifier(**QUICK).fit(X, Y), X=X, Y=Y)

@@ -303,6 +303,11 @@ class Parts(tg.Layer):
         TypeError,
         r"Parts.weights.data = \.\.\. for new values, or assign a Parameter",
     ),
+    (
+        "set('bias', tg.Tensor(np.ones(2), requires_grad=True))",
+        TypeError,
+        r"Parts.bias: a Tensor that requires grad is no Parameter .*write tg.Parameter\(values\)",
+    ),
     ("set('weights', [1.0, 2.0])", TypeError, "and a float in its place"),
     ("set('weights', [])", TypeError, "and a list in its place"),
     ("set('weights', 3.0)", TypeError, "and a float in its place"),
@@ -339,6 +344,7 @@ def test_what_a_layer_keeps_may_be_replaced_by_its_like_or_left_away():
     layer.blocks = []
     layer.table = {"w": shared, "rate": 0.1}
     layer.rate, layer.bias = np.ones(2), 3.0
+    layer.bias, layer.rate = tg.Tensor(np.ones(2)), layer.weights * 2  # a constant, and a result to look at
     assert list(layer.named_parameters()) == ["weights", "mean", "head.Dense0.weights", "head.Dense0.bias"]
     layer.weights = layer.table = layer.head = None
     del layer.mean

@@ -264,6 +264,11 @@ def test_wrong_arguments_are_refused(tmp_path):
     network = tg.Network([tg.Dense(3, 2)])
     with pytest.raises(ValueError, match=r"got 'model\.pt'; those of PyTorch are pickles"):
         tg.load_pytorch("model.pt", network, input_shape=3)
+    for state in ({"0.bias": np.zeros(2)}, None):
+        with pytest.raises(
+            TypeError, match=rf"expected a file name .*got a {type(state).__name__}; .*save_file"
+        ):
+            tg.load_pytorch(state, network, input_shape=3)
     with pytest.raises(TypeError, match="load_pytorch: expected a Layer, got 3"):
         tg.load_pytorch("model.safetensors", 3, input_shape=3)
     with pytest.raises(ValueError, match=r"the names do not fit the layers of the network: 0\.bias, a\.bias"):

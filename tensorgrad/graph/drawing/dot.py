@@ -143,10 +143,9 @@ class _Writer:
 
     def _node(self, name: str, kind: str, x: Tensor, group: Group) -> str:
         overlay = self.overlay
-        title, *lines = node_lines(self.folding.recorded, x, overlay.size(x))
+        lines = node_lines(self.folding.recorded, x, overlay.size(x), overlay.titles.get(id(x)))
         if group.kind == "repeat" and x.op is not None:
-            title = op_name(x)  # of all rounds
-        lines = [overlay.titles.get(id(x), title), *lines]
+            lines[0] = op_name(x)  # of all rounds
         pair: tuple[str, ...] = ()
         if id(x) in overlay.gradients:
             pair = f"data {brief(x)}", f"grad {brief(overlay.gradients[id(x)])}"

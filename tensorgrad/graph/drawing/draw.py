@@ -11,6 +11,7 @@ import numpy as np
 
 from tensorgrad.core import Tensor
 from tensorgrad.core.checks import NDArray, is_integer, write_file
+from tensorgrad.core.refusals import hint_network
 from tensorgrad.graph.drawing.dot import Overlay, write_dot
 from tensorgrad.graph.drawing.folding import Folding
 from tensorgrad.graph.drawing.graphviz import lay_out, strip_svg
@@ -210,7 +211,8 @@ def _record(thing: Any, input_shape: tuple[int, ...] | None) -> tuple[Tensor, di
             raise ValueError("draw: input_shape is for a layer; a Tensor has its graph already")
         return thing, {}, None
     if not hasattr(thing, "named_parameters"):
-        raise TypeError(f"draw: expected a Tensor or a Layer, got a {type(thing).__name__}")
+        hint = hint_network(thing)
+        raise TypeError(f"draw: expected a Tensor or a Layer, got a {type(thing).__name__}{hint}")
     if input_shape is None:
         raise ValueError(f"draw: a {type(thing).__name__} needs input_shape, the shape of one input")
     (out, layer), (more, _) = (_rehearse(thing, tuple(input_shape), rows) for rows in ROWS)

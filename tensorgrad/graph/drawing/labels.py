@@ -12,16 +12,17 @@ from tensorgrad.graph.recorded import Recorded
 from tensorgrad.graph.values import size
 
 
-def node_lines(graph: Recorded, x: Tensor, shape: str) -> list[str]:
+def node_lines(graph: Recorded, x: Tensor, shape: str, title: str | None = None) -> list[str]:
     """Of a result the op, the name if it has one, the params worth seeing; of a leaf the name; the shape.
 
-    The count of a parameter comes last.
+    The count of a parameter comes last. A ``title`` has the name in it, so it stands before the op.
     """
     name = _cut(graph.names[id(x)], 80)
     if x.op is not None:
-        lines = [graph.title_of(x), name if x.name else "", _cut(", ".join(list_params(x)), 60), shape]
+        first, second = (graph.title_of(x), name) if title is None else (title, graph.title_of(x))
+        lines = [first, second if x.name else "", _cut(", ".join(list_params(x)), 60), shape]
         return [line for line in lines if line]
-    kind = graph.kind_of(x)
+    kind, name = graph.kind_of(x), title or name
     return [name, shape, count(x.size, kind)] if kind == "parameter" else [name, shape]
 
 

@@ -91,8 +91,7 @@ def _read(folding: Folding, titles: Mapping[int, str]) -> tuple[dict[str, _Box],
         name = folding.ids[id(node)]
         for i, _ in graph.constants_in(node):
             boxes[f"{name}c{i}"] = _Box("constant", constant_lines(graph, node, i))
-        _, *lines = node_lines(graph, node, size(node))
-        words = "\n".join([titles[id(node)], *lines]).split("\n")
+        words = "\n".join(node_lines(graph, node, size(node), titles[id(node)])).split("\n")
         boxes[name] = _Box("op" if node.op else graph.kind_of(node), words)
         edges += [ends[:2] for i in range(len(node.inputs)) if (ends := folding.ends(node, i))]
     return boxes, edges

@@ -19,7 +19,6 @@ from tensorgrad.graph.drawing.graphviz import lay_out, strip_svg
 from tensorgrad.graph.drawing.labels import list_params
 from tensorgrad.graph.drawing.pictures import Pictures
 from tensorgrad.graph.drawing.plain_layout import write_svg
-from tensorgrad.graph.formulas import argument_names
 from tensorgrad.graph.recorded import op_name
 from tensorgrad.graph.steps import BackwardStep, BackwardSteps, backward_steps
 from tensorgrad.graph.values import long, size
@@ -196,14 +195,16 @@ class _Script:
 
     def _forward(self, node: Tensor) -> dict[str, Any]:
         assert node.op is not None
-        arguments = argument_names(node.op, len(node.inputs))
         inputs = {i: self._graph.name_of_input(node, i) for i, x in enumerate(node.inputs) if x is not None}
-        rows = [self._entry("name", f"{arguments[i]} = {name}", node.inputs[i]) for i, name in inputs.items()]
+        shown = {name: node.inputs[i] for i, name in inputs.items()} | {self._names[id(node)]: node}
+        rows = [
+            self._entry("name", name, x) for name, x in shown.items() if hasattr(x, "shape")
+        ]  # no numbers
         read = [*inputs.values(), *list_params(node)]
         return self._frame(
             "forward",
             self._names[id(node)],
-            [*rows, self._entry("name", "out", node)],
+            rows,
             call=f"{self._names[id(node)]} = {op_name(node)}({', '.join(read)})",
             node=self._ids[id(node)],
             edges=self._edges_to(node, inputs),

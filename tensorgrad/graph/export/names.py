@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builtins
 import keyword
-import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -68,7 +68,7 @@ def word_for(step: Step, names: Mapping[Step, str]) -> str:
     if step.name is not None or step.function is None:
         return make_identifier(str(step.name or step.base))
     if step.base is not None:
-        return re.sub(r"\W", "_", step.base)
+        return _spell(step.base)
     function = step.args[0].function if isinstance(step.function, Item) else step.function
     if isinstance(function, (Method, Lines)):
         return _WORDS.get(function.name, function.name)
@@ -82,6 +82,11 @@ def make_identifier(name: str) -> str:
     >>> make_identifier("Dense2.weights"), make_identifier("2nd try"), make_identifier("lambda")
     ('Dense2_weights', '_2nd_try', 'lambda_')
     """
-    name = re.sub(r"\W", "_", name) or "_"
-    name = f"_{name}" if name[0].isdigit() else name
+    name = _spell(name)
     return f"{name}_" if name in RESERVED else name
+
+
+def _spell(name: str) -> str:
+    name = unicodedata.normalize("NFKC", name)  # as Python does with names: ℒ is L, and ₁ no letter but 1 is
+    name = "".join(c if f"_{c}".isidentifier() else "_" for c in name)
+    return name if name.isidentifier() else f"_{name}"

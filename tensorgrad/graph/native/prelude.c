@@ -1,5 +1,6 @@
 // What a program is made of: numbers, vectors of them, and functions of both. SINGLE and LANES are defined before.
 // Of its functions those of numbers, s_, are read by alone.py too, which knows how they are written here.
+#define _GNU_SOURCE  // for sched_getcpu
 #include <float.h>
 #include <math.h>
 #include <pthread.h>

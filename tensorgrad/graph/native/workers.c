@@ -91,28 +91,46 @@ static int find_memory(int threads) {
   return found;
 }
 
+static pthread_t helpers[MOST_THREADS];
+static int near = -1;  // the processor that helpers keep away from
+#ifdef __linux__
+// Keep helpers from the caller's processor: after a rest the system wakes them there, beside an idle one.
+static void keep_apart(void) {
+  const int here = sched_getcpu();
+  if (here == near || here < 0) return;
+  near = here;
+  cpu_set_t others;
+  if (sched_getaffinity(0, sizeof others, &others)) return;
+  CPU_CLR(here, &others);
+  for (int i = 0; i < workers && CPU_COUNT(&others); i++) pthread_setaffinity_np(helpers[i], sizeof others, &others);
+}
+#else
+static void keep_apart(void) {}
+#endif
+
 static void start_workers(int threads) {
   while (workers < threads - 1) {
-    pthread_t thread;
-    if (pthread_create(&thread, 0, serve, (void *)(intptr_t)(workers + 1))) break;
-    pthread_detach(thread);
+    if (pthread_create(&helpers[workers], 0, serve, (void *)(intptr_t)(workers + 1))) break;
+    pthread_detach(helpers[workers]);
     workers++;
+    near = -1;
   }
 }
 
 // What steps cost the caller lately, alone and with help: the time that it computed and that it waited. Help does not
 // pay in a small program, nor where another program keeps the helpers from their work. Of 64 steps two are made the
-// other way; in the first of them the helpers wake up.
-static double cost[2];
-static long steps;
-static int choose_help(void) {
-  const int better = cost[1] * 1.1 < cost[0];  // who is woken is in the way of others, too
-  return steps < 8 ? steps < 4 : steps % 64 < 2 ? !better : better;
+// other way; in the first of them the helpers wake up. Steps after a rest, in which helpers fell asleep, are counted
+// apart: they say nothing of those that follow one another.
+static struct steps { double cost[2]; long count; } kinds[2];
+static int choose_help(const struct steps *its) {
+  const int better = its->cost[1] * 1.1 < its->cost[0];  // who is woken is in the way of others, too
+  return its->count < 16 ? its->count < 8 : its->count % 64 < 2 ? !better : better;
 }
-static void learn(int helped, double seconds) {
-  if (steps < 8) cost[helped] = steps % 4 ? fmin(cost[helped], seconds) : seconds;  // one may have had bad luck
-  else if (steps % 64) cost[helped] += (seconds - cost[helped]) / (steps % 64 == 1 ? 4 : 16);
-  steps++;
+static void learn(struct steps *its, int helped, double seconds) {
+  double *cost = &its->cost[helped];
+  if (its->count < 16) *cost = its->count % 8 ? fmin(*cost, seconds) : seconds;  // one may have had bad luck
+  else if (its->count % 64) *cost += (seconds - *cost) / (its->count % 64 == 1 ? 4 : 16);
+  its->count++;
 }
 
 // Carry out one step with at most so many threads.
@@ -122,7 +140,9 @@ int step(void **arguments, int threads, int update) {
   if (threads > MOST_THREADS) threads = MOST_THREADS;
   if (!find_memory(threads)) return NO_MEMORY;
   start_workers(threads);
-  const int helped = threads > 1 && choose_help();
+  static double ended;
+  struct steps *const its = &kinds[threads > 1 && find_time(CLOCK_MONOTONIC) - ended > 2e-3];
+  const int helped = threads > 1 && choose_help(its);
   const double from = threads > 1 ? find_time(CLOCK_THREAD_CPUTIME_ID) : 0;
   slept = 0;
   arg = arguments;
@@ -133,6 +153,7 @@ int step(void **arguments, int threads, int update) {
   for (int i = 0; i < (mode ? PHASES : GRADIENTS_DONE); i++) last += phases[i].tasks;
   atomic_store(&end, last);
   if (helped) {
+    keep_apart();
     pthread_mutex_lock(&lock);
     for (int i = 1; i < threads && i <= workers; i++) atomic_fetch_add(&asked[i], 1);
     pthread_cond_broadcast(&wake);
@@ -140,7 +161,8 @@ int step(void **arguments, int threads, int update) {
   }
   help(0);
   for (long turn = 0; atomic_load(&done) < last; turn++) wait_a_little(turn, 0);
-  if (threads > 1) learn(helped, find_time(CLOCK_THREAD_CPUTIME_ID) - from + slept);
+  if (threads > 1) learn(its, helped, find_time(CLOCK_THREAD_CPUTIME_ID) - from + slept);
+  if (threads > 1) ended = find_time(CLOCK_MONOTONIC);
   return result;
 }
 

@@ -42,6 +42,26 @@ def test_the_frames_are_the_walk_forward_and_back():
     rows = {row["name"]: row["value"] for row in walk["frames"][-1]["rows"]}
     assert rows == {"x": "6.33333", "y": "9.0"}  # 3 (1/9 + 2) and 9
     assert walk["frames"][1]["call"] == "multiply_1 = multiply(x, 3.0)"
+    assert [row["name"] for row in walk["frames"][1]["rows"]] == ["x", "multiply_1"]
+    assert [row["name"] for row in walk["frames"][3]["rows"]] == ["multiply_1", "y", "multiply_2"]
+
+
+def test_no_argument_of_an_op_is_taken_for_a_tensor_of_that_name():
+    y = tg.Tensor(3.0, requires_grad=True, name="y")
+    walk = walk_of(tg.player(1.0 + y * y))  # add calls its arguments x and y, too
+    rows = [[(row["name"], row["value"]) for row in frame["rows"]] for frame in walk["frames"][1:3]]
+    assert rows == [[("y", "3.0"), ("multiply", "9.0")], [("multiply", "9.0"), ("add", "10.0")]]
+
+
+@pytest.mark.parametrize("graphviz", [True, False], ids=["dot", "without Graphviz"])
+def test_a_result_with_a_name_shows_name_and_op(monkeypatch, graphviz):
+    if not graphviz:
+        monkeypatch.setenv("PATH", "")
+        monkeypatch.setitem(sys.modules, "pygraphviz", None)
+    y = tg.tanh(tg.Tensor(3.0, requires_grad=True, name="x"))
+    y.name = "activity"
+    words = re.findall(r"<text[^>]*>([^<]*)</text>", tg.player(y).source)
+    assert words.count("activity") == words.count("tanh") == 1
 
 
 def test_nothing_is_fetched_from_anywhere():

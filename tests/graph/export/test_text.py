@@ -96,6 +96,8 @@ def test_layers_lend_their_names():
         ("lambda", "None", "np"),
         ("a.b", "a_b", "a b"),
         ("2x", "", "größe"),
+        ("θ₁", "x²", "½"),
+        ("ℒ", "L", "፩"),
         ("loss", "gradients", "step"),
         ("x", "x", "d_x"),
         (None, None, "sum"),
@@ -104,7 +106,9 @@ def test_layers_lend_their_names():
 )
 def test_any_names_become_different_names_of_python(names):
     leaves = [tg.Tensor([1.0, k], requires_grad=True, name=name) for k, name in enumerate(names)]
-    loss = np.sum(np.exp(leaves[0]) * leaves[1] + np.exp(leaves[2]))
+    inner = np.exp(leaves[0])
+    inner.name = names[1]
+    loss = np.sum(inner * leaves[1] + np.exp(leaves[2]))
     code = tg.to_numpy(loss)
     assert len(code.arguments) == 3
     assert all(name.isidentifier() and not keyword.iskeyword(name) for name in code.arguments)
