@@ -2,9 +2,9 @@
 
     python tests/benchmarks/mnist.py FOLDER [--epochs 20] [--threads 1] [--only compiled,numpy,pytorch]
 
-FOLDER holds the four files of MNIST. Each training runs in a process of its own, one after the other, with as
-many threads; batches of 32, rate 0.01, the sum of squared errors, Glorot's initial weights. Prints accuracy on
-the test images, seconds, and seconds of processor time, which others on the machine hardly change.
+FOLDER holds the four files of MNIST. Each training runs in a process of its own, one after the other, on as
+many threads; batches of 32, rate 0.01, the sum of squared errors, Glorot's initial weights. Prints the
+accuracy on test images, seconds, and seconds of processor time, which others on the machine hardly change.
 """
 
 import argparse
