@@ -10,7 +10,10 @@ import pytest
 import tensorgrad as tg
 from tensorgrad.core.operators import NUMPY, OPS
 
-collect_ignore = ["docs/conf.py", "tests/types/program.py"]  # needs Sphinx; a user's program, with an op of its own
+collect_ignore = [
+    "docs/conf.py",  # it needs Sphinx
+    "tests/types/program.py",  # a user's program, with an op of its own
+]
 if find_spec("onnx") is None:  # whose examples write files of it
     collect_ignore += ["tensorgrad/nn/onnx_export.py", "tensorgrad/nn/onnx_import.py"]
 
