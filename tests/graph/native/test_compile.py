@@ -263,7 +263,7 @@ def test_gradients_whose_squares_leave_single_precision_are_finite(size, clip):
     (plain * c).sum().backward()
     optimizers[0].step()
     tg.compile(lambda x: (compiled * x).sum(), optimizer=optimizers[1])(c)
-    np.testing.assert_allclose(compiled.data, plain.data, rtol=1e-6)
+    np.testing.assert_allclose(compiled.data, plain.data, rtol=1e-6, atol=2e-38)  # below that steps have 0
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -276,3 +276,21 @@ def test_scaling_by_powers_and_rounding_are_exact(dtype):
         for decimals in (-2, -1, 0, 1, 3):
             rounded = tg.compile(lambda x, d=decimals: tg.round(x, decimals=d))(x).data
             np.testing.assert_array_equal(rounded, np.round(x, decimals))
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_steps_take_numbers_below_the_smallest_normal_one_for_zero_and_gradients_do_not(threads):
+    tiny = np.full((40, 3), 1e-40, np.float32)
+    p = tg.Parameter(np.zeros(3, np.float32))
+
+    def loss(x):
+        return (p * x).sum()
+
+    tg.compile(loss, threads=threads)(tiny).backward()
+    np.testing.assert_allclose(p.grad, 40e-40, rtol=1e-4)
+    step = tg.compile(loss, optimizer=tg.MiniBatchSGD([p], learning_rate=1.0), threads=threads)
+    step(tiny)
+    np.testing.assert_array_equal(p.data, 0)
+    assert np.float32(1e-40) * np.float32(1) > 0  # as before in this thread
+    step(tiny * np.float32(1e30))
+    np.testing.assert_allclose(p.data, -40e-10, rtol=1e-4)
