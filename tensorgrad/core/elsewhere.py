@@ -165,4 +165,4 @@ class Explained:
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         if "__init__" in vars(cls):
-            cls.__init__ = explained(vars(cls)["__init__"])  # type: ignore[method-assign]
+            cls.__init__ = explained(vars(cls)["__init__"])  # type: ignore[method-assign]  # the same

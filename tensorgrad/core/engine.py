@@ -278,7 +278,7 @@ class Tensor(Operators["Tensor"]):
     def detach(self) -> Tensor:
         """The same values as a leaf that does not require grad."""
         if find_recorder() is not None:
-            return identity._follow((self,), {})  # type: ignore[no-any-return]
+            return identity._follow((self,), {})  # type: ignore[no-any-return]  # a tensor of one
         return Tensor(self._array)
 
     def zero_grad(self) -> None:

@@ -75,7 +75,7 @@ def main() -> None:
     network = NETWORKS[chosen.network]
     made = with_compiled(network, *network.batch(chosen.batch), threads=1)
     made.train()
-    spent = (ctypes.c_double * len(parts)).in_dll(built[0].library, "spent")
+    spent = (ctypes.c_double * len(parts)).in_dll(built[0].functions, "spent")
     times = []
     for _ in range(chosen.steps):
         before = list(spent)

@@ -60,7 +60,7 @@ class NoCompilerError(RuntimeError):
 class Built:
     """A library in memory, and how it came there."""
 
-    library: ctypes.CDLL
+    functions: ctypes.CDLL
     compiler: str  # as the user calls it: cc
     seconds: float  # that `build` took
     cached: bool
@@ -94,7 +94,7 @@ def build(source: str, *, optimize: str = "-O3") -> Built:
         folder can be written; on systems other than Linux and macOS.
 
     >>> from tensorgrad.graph.native.toolchain import build
-    >>> build("int answer(void) { return 42; }").library.answer()
+    >>> build("int answer(void) { return 42; }").functions.answer()
     42
     """
     start = time.perf_counter()

@@ -99,7 +99,7 @@ class Variant:
         name = getattr(function, "__name__", type(function).__name__)
         self.source = write_c(self.program, f"{name}({', '.join(names)}): {what}, in {self.program.dtype}.")
         self.built = build(self.source)
-        self._call = self.built.library.step
+        self._call = self.built.functions.step
         self._whole = np.dtype(f"i{self.program.dtype.itemsize}")
         self._call.argtypes = ctypes.c_void_p, ctypes.c_int, ctypes.c_int
         self._places = {id(t): i for i, t in enumerate(self.recording.given())}  # among what a call is given

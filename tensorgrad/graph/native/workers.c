@@ -40,7 +40,7 @@ static void wait_a_little(long turn, int thread) {
 }
 
 // In a step of an optimizer numbers below the smallest normal one are 0: the gradients of a network that is sure of what
-// it says are full of such, and processors take some hundred cycles for each.
+// it says are full of such, and processors are slow with them.
 #if defined(__SSE__)
 static unsigned long flush(int wanted) {
   const unsigned before = __builtin_ia32_stmxcsr();

@@ -126,7 +126,7 @@ def count_processes(monkeypatch):
 def test_built_then_from_the_cache_without_a_process(folder, monkeypatch):
     commands = count_processes(monkeypatch)
     first = build(SOURCE)
-    assert (first.library.answer(), first.compiler, first.cached, first.note) == (42, "cc", False, "")
+    assert (first.functions.answer(), first.compiler, first.cached, first.note) == (42, "cc", False, "")
     assert first.path.parent == folder
     assert os.listdir(folder) == [first.path.name]
     assert folder.stat().st_mode & 0o777 == 0o700
@@ -134,9 +134,9 @@ def test_built_then_from_the_cache_without_a_process(folder, monkeypatch):
     assert len(commands) == 2  # the compiler, and the test
 
     again = build(SOURCE)
-    assert (again.library.answer(), again.cached, again.path) == (42, True, first.path)
+    assert (again.functions.answer(), again.cached, again.path) == (42, True, first.path)
     assert len(commands) == 2
-    assert output_of(BUILD + "print(built.library.answer(), built.cached)") == "42 True"
+    assert output_of(BUILD + "print(built.functions.answer(), built.cached)") == "42 True"
 
 
 def test_cache_takes_less_than_50_ms():
@@ -154,7 +154,7 @@ def test_another_library_for_another_source_flags_processor(monkeypatch):
 
 
 def test_flags_of_the_caller_come_last():
-    assert build("int answer(void) { return ANSWER; }", optimize="-O0 -DANSWER=7").library.answer() == 7
+    assert build("int answer(void) { return ANSWER; }", optimize="-O0 -DANSWER=7").functions.answer() == 7
 
 
 def test_a_new_version_of_the_compiler_compiles_anew(compiler):
@@ -168,7 +168,7 @@ def test_a_new_version_of_the_compiler_compiles_anew(compiler):
 
 
 def test_two_sources_are_two_libraries_in_one_process():
-    libraries = [build(f"int answer(void) {{ return {number}; }}").library for number in range(3)]
+    libraries = [build(f"int answer(void) {{ return {number}; }}").functions for number in range(3)]
     assert [library.answer() for library in libraries] == [0, 1, 2]
 
 
@@ -185,7 +185,7 @@ def test_what_the_flags_promise():
             pthread_create(&thread, 0, set, &place);
             pthread_join(thread, 0);
             return place;
-        }""").library
+        }""").functions
     library.add.restype = c_double
     assert library.is_nan(c_double(float("nan"))) == 1
     assert library.add(c_double(1e20), c_double(1.0)) == 0
@@ -270,7 +270,7 @@ def test_instructions_that_this_processor_does_not_know(compiler, folder, tmp_pa
     (tmp_path / "die.h").write_text(ILLEGAL)
     compiler(f'case "$*" in *=native*) set -- -include {tmp_path}/die.h "$@";; esac; exec {CC} "$@"')
     built = build(SOURCE)
-    assert (built.library.answer(), built.cached, built.note) == (42, False, "")
+    assert (built.functions.answer(), built.cached, built.note) == (42, False, "")
     assert os.listdir(folder) == [built.path.name]
     monkeypatch.setattr(toolchain, "Popen", None)
     assert build(SOURCE).cached
@@ -293,7 +293,7 @@ def test_cc_with_arguments(compiler, tmp_path, monkeypatch):
     program = compiler(f'echo "$@" >> {tmp_path}/log; exec {CC} "$@"', choose=False)
     monkeypatch.setenv("CC", f"'{program}' -DANSWER='4 + 3' -O0")
     built = build("int answer(void) { return ANSWER; }")
-    assert (built.library.answer(), built.compiler) == (7, "fake -DANSWER=4 + 3 -O0")
+    assert (built.functions.answer(), built.compiler) == (7, "fake -DANSWER=4 + 3 -O0")
     assert (tmp_path / "log").read_text().startswith("-DANSWER=4 + 3 -O0 -std=gnu11 ")
 
 
@@ -301,7 +301,7 @@ def test_cc_with_arguments(compiler, tmp_path, monkeypatch):
 def test_a_processor_named_in_cc_stands(monkeypatch):
     monkeypatch.setenv("CC", "cc -march=x86-64")
     source = "int answer(void) {\n#ifdef __AVX__\n    return 1;\n#endif\n    return 0;\n}"
-    assert build(source).library.answer() == 0
+    assert build(source).functions.answer() == 0
 
 
 @pytest.mark.parametrize(
@@ -344,7 +344,7 @@ def test_ziglang_where_nothing_else_is(compiler, folder, tmp_path, monkeypatch):
     (tmp_path / "bin" / "fake").rename(package / "zig")
     monkeypatch.delenv("CC")
     built = build(SOURCE)
-    assert (built.library.answer(), built.compiler) == (42, "zig cc")
+    assert (built.functions.answer(), built.compiler) == (42, "zig cc")
     assert (tmp_path / "log").read_text() == f"{folder}/zig cc\n"
 
 
@@ -354,7 +354,7 @@ def test_real_ziglang_where_nothing_else_is(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("HOME", "/proc/nobody")  # it is not asked
     first = build(SOURCE)
-    assert (first.library.answer(), first.compiler, first.cached) == (42, "zig cc", False)
+    assert (first.functions.answer(), first.compiler, first.cached) == (42, "zig cc", False)
     assert build(SOURCE).cached
 
 
@@ -426,7 +426,7 @@ def test_a_file_that_does_not_match_its_hash_is_made_anew(folder, poison):
     before = path.read_bytes()
     poison(path)
     again = build(SOURCE)
-    assert (again.library.answer(), again.cached, again.path) == (42, False, path)
+    assert (again.functions.answer(), again.cached, again.path) == (42, False, path)
     assert path.read_bytes() == before
     assert os.listdir(folder) == [path.name]
 
@@ -444,7 +444,11 @@ def test_a_folder_that_others_can_write(folder, mode):
     build(SOURCE)
     folder.chmod(mode)
     built = build(SOURCE)
-    assert (built.library.answer(), built.cached, built.note) == (42, False, f"not kept: {folder} {REFUSED}")
+    assert (built.functions.answer(), built.cached, built.note) == (
+        42,
+        False,
+        f"not kept: {folder} {REFUSED}",
+    )
     assert folder not in built.path.parents
     assert built.path.parent.stat().st_mode & 0o777 == 0o700
     assert build(SOURCE).cached  # for this process
@@ -465,7 +469,11 @@ def test_a_folder_that_is_a_link(folder, tmp_path):
     folder.rename(tmp_path / "elsewhere")
     folder.symlink_to(tmp_path / "elsewhere")
     built = build(SOURCE)
-    assert (built.library.answer(), built.cached, built.note) == (42, False, f"not kept: {folder} {REFUSED}")
+    assert (built.functions.answer(), built.cached, built.note) == (
+        42,
+        False,
+        f"not kept: {folder} {REFUSED}",
+    )
 
 
 def test_a_folder_of_another_user(folder, monkeypatch):
@@ -473,7 +481,11 @@ def test_a_folder_of_another_user(folder, monkeypatch):
     stranger = os.getuid() + 1
     monkeypatch.setattr(os, "getuid", lambda: stranger)
     built = build(SOURCE)
-    assert (built.library.answer(), built.cached, built.note) == (42, False, f"not kept: {folder} {REFUSED}")
+    assert (built.functions.answer(), built.cached, built.note) == (
+        42,
+        False,
+        f"not kept: {folder} {REFUSED}",
+    )
 
 
 @pytest.mark.parametrize(
@@ -517,7 +529,7 @@ def test_no_home(monkeypatch):
     monkeypatch.delenv("HOME")
     monkeypatch.setattr(Path, "home", fail)
     built = build(SOURCE)
-    assert (built.library.answer(), built.note) == (42, "not kept: Could not determine home directory.")
+    assert (built.functions.answer(), built.note) == (42, "not kept: Could not determine home directory.")
 
 
 def test_a_home_that_is_no_folder(tmp_path, monkeypatch):
@@ -525,7 +537,7 @@ def test_a_home_that_is_no_folder(tmp_path, monkeypatch):
     (tmp_path / "home").touch()
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     built = build(SOURCE)
-    assert built.library.answer() == 42
+    assert built.functions.answer() == 42
     assert built.note.startswith("not kept: [Errno")
     assert "Not a directory" in built.note
 
@@ -540,7 +552,7 @@ def test_a_read_only_home(mount, monkeypatch):
     assert (build(SOURCE).path, build(SOURCE).cached) == (kept, True)
     for cached in (False, True):
         built = build(SOURCE + " ")
-        assert (built.library.answer(), built.cached) == (42, cached)
+        assert (built.functions.answer(), built.cached) == (42, cached)
         assert built.note.startswith("not kept: [Errno 30] Read-only file system: ")
     monkeypatch.setenv("XDG_CACHE_HOME", str(home / "new"))
     assert build(SOURCE).note.startswith("not kept: [Errno 30] Read-only file system: ")
@@ -551,7 +563,7 @@ def test_a_folder_without_the_right_to_write(folder):
     folder.mkdir(parents=True)
     folder.chmod(0o500)
     built = build(SOURCE)
-    assert built.library.answer() == 42
+    assert built.functions.answer() == 42
     assert built.note.startswith("not kept: [Errno 13] Permission denied: ")
 
 
@@ -560,7 +572,7 @@ def test_a_full_disk(mount, monkeypatch):
     monkeypatch.setenv("TENSORGRAD_CACHE_DIR", str(disk))
     for cached in (False, True):
         built = build(SOURCE)
-        assert (built.library.answer(), built.cached) == (42, cached)
+        assert (built.functions.answer(), built.cached) == (42, cached)
         assert built.note == "not kept: [Errno 28] No space left on device"
     assert os.listdir(disk / "native") == []
 
@@ -575,7 +587,7 @@ def test_a_full_disk_without_mounting(folder, monkeypatch):
 
     monkeypatch.setattr(Path, "write_bytes", full)
     built = build(SOURCE)
-    assert built.library.answer() == 42
+    assert built.functions.answer() == 42
     assert built.note.endswith("Disk quota exceeded")
 
 
@@ -589,7 +601,7 @@ def test_no_room_anywhere(monkeypatch):
 
 def test_processes_at_once(folder):
     """All succeed, and one file stays."""
-    code = BUILD + "print(built.library.answer(), built.note, built.path)"
+    code = BUILD + "print(built.functions.answer(), built.note, built.path)"
     processes = [python(code) for _ in range(4)]
     outputs = [process.communicate(timeout=100)[0] for process in processes]
     (path,) = folder.iterdir()
@@ -603,7 +615,7 @@ def test_threads_at_once(folder):
         thread.start()
     for thread in threads:
         thread.join()
-    assert [built.library.answer() for built in answers] == [42] * 4
+    assert [built.functions.answer() for built in answers] == [42] * 4
     assert len(os.listdir(folder)) == 1
 
 
@@ -634,11 +646,11 @@ import multiprocessing, os
 def again():
     from tensorgrad.graph.native.toolchain import build
     built = build({SOURCE!r})
-    print(built.path, built.cached, built.library.answer(), built.path.exists(), flush=True)
+    print(built.path, built.cached, built.functions.answer(), built.path.exists(), flush=True)
 child = multiprocessing.get_context("fork").Process(target=again)
 child.start()
 child.join()
-print(built.path, built.cached, built.library.answer(), built.path.exists())
+print(built.path, built.cached, built.functions.answer(), built.path.exists())
 """
     (tmp_path / "temporary").mkdir()
     lines = output_of(code, TMPDIR=str(tmp_path / "temporary")).splitlines()
@@ -656,7 +668,7 @@ import os
 child = os.fork()
 if child == 0:
     new = build("int answer(void) {{ return 43; }}")
-    print(built.library.answer(), build({SOURCE!r}).cached, new.library.answer(), flush=True)
+    print(built.functions.answer(), build({SOURCE!r}).cached, new.functions.answer(), flush=True)
     os._exit(0)
 os.waitpid(child, 0)
 """
