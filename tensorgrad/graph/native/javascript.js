@@ -54,6 +54,18 @@ function s_erfc(x) {
 }
 function s_gelu(x) { return x === -Infinity ? -0 : 0.5 * x * s_erfc(-x * Math.SQRT1_2); }
 
+// What layers do between steps, as between_steps.py tells. `random` gives numbers from 0 to less than 1.
+function drawMask(mask, { keep }, random) {
+  for (let i = 0; i < mask.length; i++) mask[i] = random() < keep ? 1 / keep : 0;
+}
+function moveRunning(runningMean, runningVariance, mean, variance, { momentum, unbiased }) {
+  if (!mean.every(Number.isFinite) || !variance.every(Number.isFinite)) return; // it would be spoilt for good
+  for (let i = 0; i < mean.length; i++) {
+    runningMean[i] = (1 - momentum) * runningMean[i] + momentum * mean[i];
+    runningVariance[i] = (1 - momentum) * runningVariance[i] + momentum * (variance[i] * unbiased);
+  }
+}
+
 // Optimizers, as those of tensorgrad: options have their names and meaning.
 const OPTIMIZERS = {
   MiniBatchSGD: {

@@ -64,19 +64,18 @@ def run_jobs(jobs, evaluate=None):
     programs = ", ".join(f"(() => {{ {text}; return step; }})()" for text in texts)
     script = f"{read_prelude()}{RUN}const programs = [{programs}];\n"
     asked = json.dumps([_describe(job) for job in jobs])
-    told = json.loads((evaluate or run_node)(script, asked))
+    script += f"JSON.stringify({asked}.map((job, k) => run(job, programs[k])))"
+    told = json.loads((evaluate or run_node)(script))
     return [_read(job, answer) for job, answer in zip(jobs, told, strict=True)]
 
 
-def run_node(script, asked):
-    """What the jobs of a script print."""
-    with subprocess.Popen(
-        [NODE, "-"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        script += f"console.log(JSON.stringify({asked}.map((job, k) => run(job, programs[k]))));"
-        out, problems = process.communicate(script, timeout=600)
-    assert process.returncode == 0, problems[-3000:]
-    return out
+def run_node(script):
+    """The value of a script's last line."""
+    *lines, last = script.splitlines()
+    script = "\n".join([*lines, f"console.log({last.removesuffix(';')});"])
+    done = subprocess.run([NODE, "-"], input=script, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
 
 
 def _describe(job):

@@ -1,23 +1,26 @@
 """Generated JavaScript against the NumPy engine: every op with a rule, random programs, and training."""
 
+import json
 from contextlib import suppress
 
 import numpy as np
 import pytest
 from helpers import SHIPPED
-from node import Job, needs_node, run_jobs
+from node import Job, needs_node, run_jobs, run_node
 from random_programs import compare, draw
 
 import tensorgrad as tg
 from tensorgrad.audit import SAMPLES
 from tensorgrad.audit.native import bind
 from tensorgrad.core import OPS
+from tensorgrad.core.context import tracing
 from tensorgrad.graph.export.lowerings import C_RULES
 from tensorgrad.graph.native.expansions import Expansion
-from tensorgrad.graph.native.javascript import JAVASCRIPT_RULES, plan_graph
+from tensorgrad.graph.native.javascript import JAVASCRIPT_RULES, plan_graph, plan_plain, read_prelude
 from tensorgrad.graph.native.plan import UnbatchableError, UnwritableError
 from tensorgrad.graph.native.program import Program, Vectors
 from tensorgrad.graph.native.record import UncompilableError, record
+from tensorgrad.nn.between_steps import list_draws, list_reports
 
 REFUSALS = UncompilableError, UnbatchableError, UnwritableError
 
@@ -51,7 +54,7 @@ def is_written_in_c(function, arrays, differentiate):
 @needs_node
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_ops_give_what_numpy_does_and_their_gradients_too(dtype):
-    jobs, expected = {}
+    jobs, expected = {}, {}
     for name in SHIPPED:
         for sample in SAMPLES[name]:
             function, arrays = bind(OPS[name], sample, dtype)
@@ -178,6 +181,46 @@ def hold_trainings(runs, evaluate=None):
 @needs_node
 def test_networks_train_as_by_numpy_for_a_hundred_steps():
     hold_trainings(RUNS)
+
+
+@needs_node
+def test_what_layers_do_between_steps_can_be_done_there():
+    norm, dropout = tg.BatchNorm(2, momentum=0.3, dtype=float), tg.Dropout(0.25, rng=0)
+    x = np.random.default_rng(0).standard_normal((5, 2))
+    program = plan_plain(lambda x: tg.sum(dropout(norm(x))), [x])
+    ((argument, drawer, keep),) = list_draws(program.graph.recording)
+    ((output, reporter, how),) = list_reports(program.graph.recording)
+    assert (drawer, reporter) == (dropout, norm)
+    job = Job(program, {id(program.graph.recording.inputs[0]): x, id(argument): argument.data})
+    mean, variance = (answer := run_jobs([job])[0]).arrays[output : output + 2]
+    script = f"""
+    const arrays = {json.dumps([[0, 0], [1, 1], mean.tolist(), variance.tolist()])};
+    moveRunning(...arrays, {json.dumps(how)});
+    moveRunning(...arrays.slice(0, 2), [NaN, 0], [1, 1], {json.dumps(how)});
+    const mask = new Float64Array(8), numbers = [0, 0.74, 0.75, 0.9];
+    let count = 0;
+    drawMask(mask, {json.dumps(keep)}, () => numbers[count++ % 4]);
+    JSON.stringify([...arrays.slice(0, 2), Array.from(mask)])"""
+    running_mean, running_variance, mask = json.loads(run_node(read_prelude() + script))
+    norm(x)
+    np.testing.assert_allclose(running_mean, norm.running_mean.data, rtol=1e-12)
+    np.testing.assert_allclose(running_variance, norm.running_variance.data, rtol=1e-12)
+    assert mask == [1 / 0.75, 1 / 0.75, 0, 0] * 2
+    assert {*np.unique(argument.data)} == {0, 1 / 0.75}
+    assert answer.result == 0
+
+
+class Noise(tg.Layer):
+    """Draws what nobody knows."""
+
+    def forward(self, x):
+        return x + tracing.get().draw(lambda: np.ones(2))
+
+
+def test_what_another_layer_draws_is_refused():
+    recording = record(lambda x: tg.sum(Noise()(x)), [np.ones(2)], ["x"], False)
+    with pytest.raises(UncompilableError, match=r"Noise.forward.*draws numbers.*not known in JavaScript"):
+        list_draws(recording)
 
 
 def hold_random_programs(seeds):
