@@ -15,10 +15,11 @@ from tensorgrad.nn.files.archive import PathLike
 from tensorgrad.nn.fit.compiling import choose_forward, take_choice
 from tensorgrad.nn.fit.examples import Intake, cut
 from tensorgrad.nn.fit.metrics import Metric, measures
+from tensorgrad.nn.fit.options import FitOptions
 from tensorgrad.nn.fit.outputs import output_scale
 from tensorgrad.nn.fit.prepare import prepare_training
 from tensorgrad.nn.fit.tally import evaluate
-from tensorgrad.nn.fit.training import Callback, FitOptions
+from tensorgrad.nn.fit.training import Callback
 from tensorgrad.nn.layer import infer, learn
 from tensorgrad.nn.optimizers import Optimizer
 from tensorgrad.nn.schedules import Schedule

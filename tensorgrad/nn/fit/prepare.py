@@ -20,8 +20,9 @@ from tensorgrad.nn.fit.callbacks import Progress
 from tensorgrad.nn.fit.examples import Data, Intake, Source, split, take_training, take_validation
 from tensorgrad.nn.fit.fingerprint import require_same, take_fingerprint
 from tensorgrad.nn.fit.metrics import Measure, better, measures
+from tensorgrad.nn.fit.options import FitOptions, monitored
 from tensorgrad.nn.fit.outputs import output_scale
-from tensorgrad.nn.fit.training import Callback, FitOptions, Training, monitored
+from tensorgrad.nn.fit.training import Callback, Training
 from tensorgrad.nn.optimizers import Adam, AdamW, MiniBatchSGD, Optimizer
 from tensorgrad.nn.schedules import (
     CosineDecay,

@@ -1,29 +1,27 @@
-"""Training: the loop, and where it stands; callbacks, which are told; and the arguments that both follow."""
+"""Training: the loop, and where it stands; and callbacks, which are told."""
 
 from __future__ import annotations
 
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import timedelta
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from tensorgrad.core import Array, Tensor, detect_nan
+from tensorgrad.core import Tensor, detect_nan
 from tensorgrad.core.checks import NDArray
 from tensorgrad.core.elsewhere import TABLES, Explained, advise_value, find_name
 from tensorgrad.data.batches import StreamedBatches
 from tensorgrad.graph.recorded import Recorded
-from tensorgrad.nn.files.archive import PathLike
 from tensorgrad.nn.files.trees import generator_state, set_generator_state
 from tensorgrad.nn.fit.compiling import take_choice
 from tensorgrad.nn.fit.engine import Engine
 from tensorgrad.nn.fit.examples import EVALUATED, Data, Examples, Intake, Source, validation_batches
 from tensorgrad.nn.fit.interrupts import Interrupts
-from tensorgrad.nn.fit.metrics import Measure, Metric, Mode, better, lenient
+from tensorgrad.nn.fit.metrics import Measure, Mode, better, lenient
+from tensorgrad.nn.fit.options import FitOptions, monitored
 from tensorgrad.nn.fit.outputs import are_classes, require_logits
 from tensorgrad.nn.fit.tally import Tally, evaluate
 from tensorgrad.nn.layer import infer
@@ -40,10 +38,10 @@ HINT = "A smaller learning rate usually helps"
 class Callback(Explained):
     """Base of all callbacks: override what you need. Each method is given the one `Training`.
 
-    In the order of calls: `on_train_begin`; for each epoch `on_epoch_begin`, `on_batch_end` after each step
-    and `on_epoch_end` when the history has its figures; `on_train_end`, if no error ended the training;
-    `close` at the end of any. A callback that keeps something from call to call gives it in `state`, so that
-    a resumed run goes on with it.
+    In the order of calls: `on_train_begin`; for each epoch `on_epoch_begin`, for each batch `on_gradients`
+    before the step and `on_batch_end` after it, and `on_epoch_end` when the history has its figures;
+    `on_train_end`, if no error ended the training; `close` at the end of any. A callback that keeps something
+    from call to call gives it in `state`, so that a resumed run goes on with it.
 
     >>> class Rates(tg.Callback):
     ...     def on_epoch_end(self, training):
@@ -70,6 +68,24 @@ class Callback(Explained):
     def on_epoch_begin(self, training: Training) -> None:
         """Before the first batch of an epoch, or before the rest of an epoch after a resume."""
 
+    def on_gradients(self, training: Training) -> None:
+        """Between the backward pass and the step: ``p.grad`` of ``training.optimizer.parameters`` is at hand.
+
+        The gradients are those of the whole batch, finite and not yet clipped. To change one, assign it:
+        ``p.grad = 0.5 * p.grad``. If a callback has such a method, compiled code makes the gradients alone,
+        and NumPy the step.
+
+        >>> class Norms(tg.Callback):
+        ...     def on_gradients(self, training):
+        ...         print(*(round(float(np.linalg.norm(p.grad)), 4) for p in training.optimizer.parameters))
+        >>> network = tg.Network([tg.Dense(1, 1, init="zeros")])
+        >>> network.use(tg.mse)
+        >>> x = np.ones((4, 1), np.float32)
+        >>> history = network.fit(x, x, 2, 0.125, callbacks=[Norms()], verbose=False)
+        2.0 2.0
+        1.0 1.0
+        """
+
     def on_batch_end(self, training: Training) -> None:
         """After each step; ``training.loss`` is the loss of its batch per example."""
 
@@ -92,43 +108,6 @@ class Callback(Explained):
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state` gave."""
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class FitOptions:
-    """The arguments of `Network.fit`, which says what they mean."""
-
-    x: Any
-    y: Array | None
-    epochs: int
-    learning_rate: float | None
-    batch_size: int
-    momentum: float
-    nesterov: bool
-    weight_decay: float | None
-    optimizer: str | Optimizer | Callable[..., Optimizer] | None
-    schedule: str | Schedule | Callable[[Optimizer], Schedule] | None
-    schedule_every: str
-    schedule_monitor: str | None
-    validation: Any
-    validation_split: float | None
-    metrics: Iterable[Metric] | None
-    callbacks: Callback | Iterable[Callback] | None
-    sample_weight: Array | None
-    class_weight: Any
-    augment: Callable[[Array, np.random.Generator], Array] | None
-    steps_per_epoch: int | None
-    checkpoint: PathLike | None
-    checkpoint_every: int | timedelta | None
-    resume: bool | PathLike
-    compile: bool | None
-    seed: np.random.Generator | int | None
-    verbose: bool
-
-
-def monitored(options: FitOptions, validates: bool) -> str:
-    """The figure that a schedule watches which needs one."""
-    return options.schedule_monitor or ("validation_loss" if validates else "loss")
 
 
 class Training:
@@ -211,11 +190,12 @@ class Training:
         stepped = {id(p) for p in optimizer.parameters}
         self._frozen = [p for p in self._named.values() if id(p) not in stepped]
         self._compute_loss = loss_of(network)
+        self._splits = any(type(each).on_gradients is not Callback.on_gradients for each in callbacks)
         choice = take_choice("fit", options.compile)
         rows = None if held_out is None or isinstance(held_out, StreamedBatches) else len(held_out[0])
         self.engine = Engine(
             network, optimizer, choice, self._forward_state, epochs=self.epochs, batches=self.batches,
-            held_out=rows, predicts=watched != {}, verbose=options.verbose,
+            held_out=rows, predicts=watched != {}, splits=self._splits, verbose=options.verbose,
         )  # fmt: skip
 
     @property
@@ -380,6 +360,9 @@ class Training:
         try:
             made = self.engine.step((x, y, weights))
             loss, prediction, wrong = (*made, None) if made else self._differentiate(x, y, weights)
+            if wrong is None and self._splits:
+                self._tell("on_gradients")
+                wrong = self._find_wrong_gradient(" in on_gradients")
         except BaseException as error:
             self._forward_state.restore()
             if isinstance(error, Exception):
@@ -397,7 +380,7 @@ class Training:
                 f"fit: {wrong} in epoch {self.epoch}, batch {self.batch + 1}; the parameters are as before "
                 f"this batch. {found}. {HINT}"
             )
-        if made is None:
+        if made is None or not self.engine.steps:
             self.optimizer.step()
         self.loss = self.tally.add(loss, prediction, y, weights)
         self.batch += 1
@@ -422,7 +405,7 @@ class Training:
         loss.backward()
         return value, prediction, self._find_wrong_gradient()
 
-    def _find_wrong_gradient(self) -> str | None:
+    def _find_wrong_gradient(self, where: str = "") -> str | None:
         reached = [p for p in self.optimizer.parameters if p.grad is not None]
         flat = (np.asarray(p.grad).ravel("K") for p in reached)
         # The squares' sum is not finite if an element is not; BLAS finds it in half the time of isfinite.
@@ -431,7 +414,7 @@ class Training:
         for p in reached:
             bad = p.grad[~np.isfinite(p.grad)]
             if bad.size:
-                return f"the gradient of {p.name or 'a parameter'} became {bad[0]}"
+                return f"the gradient of {p.name or 'a parameter'} became {bad[0]}{where}"
         return None
 
     def _find_provenance(self, x: NDArray, y: NDArray, weights: NDArray | None) -> str:
