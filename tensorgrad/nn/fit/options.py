@@ -46,6 +46,7 @@ class FitOptions:
     checkpoint_every: int | timedelta | None
     resume: bool | PathLike
     compile: bool | None
+    communicator: Any
     seed: np.random.Generator | int | None
     verbose: bool
 

@@ -18,11 +18,12 @@ from tensorgrad.graph.recorded import Recorded
 from tensorgrad.nn.files.trees import generator_state, set_generator_state
 from tensorgrad.nn.fit.compiling import take_choice
 from tensorgrad.nn.fit.engine import Engine
-from tensorgrad.nn.fit.examples import EVALUATED, Data, Examples, Intake, Source, validation_batches
-from tensorgrad.nn.fit.interrupts import Interrupts
+from tensorgrad.nn.fit.examples import EVALUATED, Data, Examples, Intake
 from tensorgrad.nn.fit.metrics import Measure, Mode, better, lenient
 from tensorgrad.nn.fit.options import FitOptions, monitored
 from tensorgrad.nn.fit.outputs import are_classes, require_logits
+from tensorgrad.nn.fit.ranks import Ranks
+from tensorgrad.nn.fit.source import Source, validation_batches
 from tensorgrad.nn.fit.tally import Tally, evaluate
 from tensorgrad.nn.layer import infer
 from tensorgrad.nn.optimizers import Optimizer
@@ -142,6 +143,8 @@ class Training:
         Whether there is validation data.
     resumed : bool
         Whether the training goes on from a checkpoint.
+    rank, ranks : int
+        Which of the ranks of a communicator this is, and how many there are; 0 and 1 without one.
     engine : Engine
         ``str(training.engine)`` says in a line what makes the steps.
     """
@@ -157,8 +160,10 @@ class Training:
         schedule: Schedule | None,
         callbacks: Sequence[Callback],
         rng: np.random.Generator,
+        ranks: Ranks,
     ) -> None:
         network = intake.network
+        self._together, self.rank, self.ranks = ranks, ranks.rank, ranks.size
         self.network, self.optimizer, self.schedule = network, optimizer, schedule
         self.epochs = options.epochs
         self.callbacks = callbacks
@@ -190,9 +195,13 @@ class Training:
         stepped = {id(p) for p in optimizer.parameters}
         self._frozen = [p for p in self._named.values() if id(p) not in stepped]
         self._compute_loss = loss_of(network)
-        self._splits = any(type(each).on_gradients is not Callback.on_gradients for each in callbacks)
+        self._splits = ranks.size > 1 or any(
+            type(each).on_gradients is not Callback.on_gradients for each in callbacks
+        )
         choice = take_choice("fit", options.compile)
-        rows = None if held_out is None or isinstance(held_out, StreamedBatches) else len(held_out[0])
+        rows = None
+        if held_out is not None and not isinstance(held_out, StreamedBatches):
+            rows = -(-len(held_out[0]) // ranks.size)
         self.engine = Engine(
             network, optimizer, choice, self._forward_state, epochs=self.epochs, batches=self.batches,
             held_out=rows, predicts=watched != {}, splits=self._splits, verbose=options.verbose,
@@ -244,23 +253,27 @@ class Training:
         """Compile what the training and its validation need, where that pays."""
         self.engine.prepare(self._source.samples(self.epochs))
         if self._held_out is not None and not isinstance(self._held_out, StreamedBatches):
-            rows = self.tally.intake.cast_inputs(self._held_out[0][:EVALUATED])
+            count = EVALUATED * self.ranks
+            places = self._together.rows(min(count, len(self._held_out[0])))
+            rows = self.tally.intake.cast_inputs(self._held_out[0][:count][places])
             infer(self.engine.forward.prepare, rows)
         self.engine.tell()
 
     def run(self) -> None:
         """Train all epochs that are left."""
-        with tuned_process(), Interrupts() as interrupts:
+        ranks = self._together
+        with tuned_process(threads=ranks.count_threads()), ranks.interrupts:
             try:
                 self._tell("on_train_begin")
                 self.checkpoints.on_train_begin(self)
                 self.network.history = self.history
                 while self.finished < self.epochs and self.stopped is None:
-                    self._run_epoch(interrupts)
-                    self._obey(interrupts)
+                    self._run_epoch()
+                    self._obey()
                 self.checkpoints.on_train_end(self)
                 self._tell("on_train_end")
-                if interrupts.pending:
+                ranks.meet("the end of the training")
+                if ranks.interrupted:
                     raise KeyboardInterrupt
             finally:
                 for callback in self.callbacks:
@@ -270,14 +283,14 @@ class Training:
         for callback in self.callbacks:
             getattr(callback, event)(self)
 
-    def _obey(self, interrupts: Interrupts) -> None:
-        if interrupts.pending:
+    def _obey(self) -> None:
+        if self._together.interrupted:
             self.checkpoints.on_train_end(self)
             raise KeyboardInterrupt
 
     # An epoch
 
-    def _run_epoch(self, interrupts: Interrupts) -> None:
+    def _run_epoch(self) -> None:
         begun = time.perf_counter() - self.seconds
         self.epoch = self.finished + 1
         batches = self._begin_epoch()
@@ -285,26 +298,39 @@ class Training:
         # What overflows shows in the loss, the gradients and the parameters, which are checked.
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             for x, y, weights in batches:
-                self._train_step(self._augment(x), y, weights)
+                with self._together.sharing(len(y)):
+                    self._train_step(self._augment(x), y, weights)
                 self._tell("on_batch_end")
                 self.seconds = time.perf_counter() - begun
                 self.checkpoints.on_batch_end(self)
-                self._obey(interrupts)
+                self._obey()
         self.require_finite_parameters()
         self.figures = {**self.tally.figures(), "seconds": time.perf_counter() - begun}
         if self.schedule is not None:
             self.figures["learning_rate"] = self.optimizer.groups[0].learning_rate
         if self._held_out is not None:
-            batches = validation_batches(self.tally.intake, self._held_out)
-            figures = evaluate(self.tally.intake, batches, self._validation_measures, self.engine.forward)
+            intake, forward = self.tally.intake, self.engine.forward
+            batches = validation_batches(intake, self._held_out, self._together)
+            figures = evaluate(intake, batches, self._validation_measures, forward, self._together)
             self.figures |= {f"validation_{key}": value for key, value in figures.items()}
+        self.figures = self._together.broadcast("the figures of an epoch", self.figures)
         before = self.finished
         for key in dict.fromkeys((*self.history, *self.figures)):  # every list has an entry an epoch
             self.history.setdefault(key, [math.nan] * before).append(self.figures.get(key, math.nan))
         self._step_schedule()
         self._tell("on_epoch_end")
+        self._agree()
         self.batch, self.seconds = 0, 0.0
         self.checkpoints.on_epoch_end(self)
+
+    def _agree(self) -> None:
+        """Let all ranks stop where one of them stops; refuse to go on if their networks are not the same."""
+        if self.ranks == 1:
+            return
+        reasons = self._together.collect("the end of an epoch", self.stopped)
+        self.stopped = next((reason for reason in reasons if reason is not None), None)
+        state = b"".join(x.tobytes() for x in self.network.state().values())
+        self._together.meet(f"the parameters after epoch {self.epoch}", state)
 
     def _begin_epoch(self) -> Iterator[Examples]:
         rng = self.generators[""]
@@ -345,6 +371,7 @@ class Training:
     # A step
 
     def _augment(self, x: NDArray) -> NDArray:
+        """A batch of inputs for the network; where it is augmented, all ranks do that and take their rows."""
         augment = self._options.augment
         if augment is None:
             return x
@@ -352,17 +379,23 @@ class Training:
         if not isinstance(out, np.ndarray) or out.shape != x.shape or out.dtype != x.dtype:
             came = f"{out.dtype} {out.shape}" if isinstance(out, np.ndarray) else repr(out)
             raise ValueError(f"fit: expected augment to give {x.dtype} {x.shape} again, got {came}")
-        return out
+        return out if self.ranks == 1 else out[self._together.rows(len(out))]
 
     def _train_step(self, x: NDArray, y: NDArray, weights: NDArray | None) -> None:
         """Make a step; where that fails, all is as it was before the batch."""
         self._forward_state.save()
+        part = self._together.take(y, weights, self.tally.intake.reduction)
         try:
-            made = self.engine.step((x, y, weights))
-            loss, prediction, wrong = (*made, None) if made else self._differentiate(x, y, weights)
+            made = self.engine.step((x, part.y, part.weights))
+            loss, prediction, wrong = (*made, None) if made else self._differentiate(x, part.y, part.weights)
             if wrong is None and self._splits:
+                prediction = prediction if self.tally.predicts else None
+                where = f"batch {self.batch + 1} of epoch {self.epoch}"
+                loss, prediction = self._together.join(
+                    where, part, loss, prediction, self.optimizer.parameters
+                )
                 self._tell("on_gradients")
-                wrong = self._find_wrong_gradient(" in on_gradients")
+                wrong = self._find_wrong_gradient(" between the backward pass and the step")
         except BaseException as error:
             self._forward_state.restore()
             if isinstance(error, Exception):
@@ -373,7 +406,7 @@ class Training:
         if wrong is not None:
             self._forward_state.restore()
             del prediction
-            found = self._find_provenance(x, y, weights)
+            found = self._find_provenance(x, part.y, part.weights)
             self._forward_state.restore()
             self.optimizer.zero_grad()
             raise FloatingPointError(

@@ -99,9 +99,7 @@ def test_a_gradient_that_a_callback_spoils_is_named_and_makes_no_step():
                 p.grad = np.full(1, np.nan)
 
     network = linear()
-    with pytest.raises(
-        FloatingPointError, match=r"Dense0.bias became nan in on_gradients in epoch 1, batch 2"
-    ):
+    with pytest.raises(FloatingPointError, match=r"Dense0.bias became nan between .* in epoch 1, batch 2"):
         network.fit(X, Y, 1, 0.1, 8, callbacks=Spoil(), **QUIET)
     assert all(np.isfinite(values).all() for values in network.state().values())
 
