@@ -14,8 +14,8 @@ Outline: TypeAlias = tuple[tuple[int, ...], np.dtype[Any]]
 
 #: Ops whose results have axes as long as their arguments', or of length 1; besides those on elements.
 ALONG = (
-    "all", "any", "log_softmax", "logsumexp", "matmul", "max", "mean", "min", "softmax", "sum", "sum_to",
-    "swapaxes", "transpose", "var",
+    "all", "any", "einsum_", "gate", "log_softmax", "logsumexp", "matmul", "max", "mean", "min", "softmax",
+    "sum", "sum_to", "swapaxes", "transpose", "var",
 )  # fmt: skip
 #: Ops on images: how many arguments have a row for each sample, and whether the result has.
 BY_SAMPLE = {

@@ -1,4 +1,4 @@
-"""What a recording holds: shapes and dtypes at once, values when they are asked for, and hardly any memory."""
+"""What a recording holds: shapes and dtypes at once, values when they are asked for, hardly any memory."""
 
 import gc
 import shutil
