@@ -314,7 +314,7 @@ def require_rows_apart(
         if abs(apart - whole).max() > near * abs(whole).max():
             raise ValueError(
                 "fit: with a communicator each rank computes its rows of a batch alone, but what this "
-                "network gives for a row depends on the other rows, or a layer other than Dropout draws at random"
+                "network gives for a row depends on others, or a layer other than Dropout draws at random"
             )
         loss = loss_of(network)
         value = loss(Tensor(whole), y, weights).item()
