@@ -37,7 +37,7 @@ LATE = {
     "threadpoolctl",
     "tqdm",
 }
-FUNCTION, FILE, PACKAGE = 60, 350, 20_950
+FUNCTION, FILE, PACKAGE = 60, 350, 22_500
 LARGER = {"core/engine.py": 700}
 #: Tokens that make no line a line of code.
 NO_CODE = {

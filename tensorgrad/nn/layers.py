@@ -590,12 +590,14 @@ class Dropout(Layer):
         recorder = tracing.get()
         if recorder is not None:
             state = self.generator.bit_generator.state  # each call of the compiled code draws, this does not
-            shape, dtype = x.shape, x.dtype
-            mask = recorder.draw(lambda: self._draw(np.empty(shape, dtype)))  # new for each call and thread
+            mask = recorder.draw(partial(self._draw_new, x.shape, x.dtype))
             self.generator.bit_generator.state = state
             return _as_tensor(x * mask)
         like = np.empty_like(x.data if isinstance(x, Tensor) else x, subok=False)
         return _as_tensor(x * Tensor(self._draw(like), name="mask"))
+
+    def _draw_new(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray:
+        return self._draw(np.empty(shape, dtype))  # new for each call and thread
 
     def _draw(self, mask: NDArray) -> NDArray:
         """Fill ``mask`` with 0 for what is left out, and 1 / (1 - rate)."""
