@@ -155,7 +155,7 @@ def train(make, kind, options):
     net, arrays = make(np.random.default_rng(0))
     loss = lambda x, y: tg.cross_entropy(net(x), y)
     job = make_job(loss, arrays, optimizer=kind, options=options, steps=STEPS)
-    job.values.update({id(t): t.data for t, _ in job.program.graph.recording.draws})
+    job.values.update({id(t): make() for t, make in job.program.graph.recording.draws})
     parameters = [p for p, _ in job.program.graph.recording.gradients]
     job.values.update({id(p): p.data.copy() for p in parameters})
     optimizer, losses = getattr(tg, kind)(parameters, **options), []
@@ -202,7 +202,8 @@ def test_what_layers_do_between_steps_can_be_done_there():
     ((argument, drawer, keep),) = list_draws(program.graph.recording)
     ((output, reporter, how),) = list_reports(program.graph.recording)
     assert (drawer, reporter) == (dropout, norm)
-    job = Job(program, {id(program.graph.recording.inputs[0]): x, id(argument): argument.data})
+    mask = program.graph.recording.draws[0][1]()
+    job = Job(program, {id(program.graph.recording.inputs[0]): x, id(argument): mask})
     mean, variance = (answer := run_jobs([job])[0]).arrays[output : output + 2]
     script = f"""
     const arrays = {json.dumps([[0, 0], [1, 1], mean.tolist(), variance.tolist()])};
@@ -212,12 +213,12 @@ def test_what_layers_do_between_steps_can_be_done_there():
     let count = 0;
     drawMask(mask, {json.dumps(keep)}, () => numbers[count++ % 4]);
     JSON.stringify([...arrays.slice(0, 2), Array.from(mask)])"""
-    running_mean, running_variance, mask = json.loads(run_node(read_prelude() + script))
+    running_mean, running_variance, drawn = json.loads(run_node(read_prelude() + script))
     norm(x)
     np.testing.assert_allclose(running_mean, norm.running_mean.data, rtol=1e-12)
     np.testing.assert_allclose(running_variance, norm.running_variance.data, rtol=1e-12)
-    assert mask == [1 / 0.75, 1 / 0.75, 0, 0] * 2
-    assert {*np.unique(argument.data)} == {0, 1 / 0.75}
+    assert drawn == [1 / 0.75, 1 / 0.75, 0, 0] * 2
+    assert {*np.unique(mask)} == {0, 1 / 0.75}
     assert answer.result == 0
 
 
@@ -245,7 +246,7 @@ def hold_random_programs(seeds):
         except UncompilableError:
             assert not is_written_in_c(drawn[0].loss, drawn[0].arrays, True), drawn[0].name
             continue
-        jobs[-1].values.update({id(t): t.data for t, _ in jobs[-1].program.graph.recording.draws})
+        jobs[-1].values.update({id(t): make() for t, make in jobs[-1].program.graph.recording.draws})
         reached = [p for p, _ in jobs[-1].program.graph.recording.gradients]
         places = [next(k for k, p in enumerate(drawn[0].parameters) if p is leaf) for leaf in reached]
         expected.append(
