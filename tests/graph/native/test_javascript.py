@@ -17,7 +17,14 @@ from tensorgrad.core import OPS
 from tensorgrad.core.context import tracing
 from tensorgrad.graph.export.lowerings import C_RULES
 from tensorgrad.graph.native.expansions import Expansion
-from tensorgrad.graph.native.javascript import JAVASCRIPT_RULES, plan_graph, plan_plain, read_prelude
+from tensorgrad.graph.native.javascript import (
+    JAVASCRIPT_RULES,
+    plan_graph,
+    plan_plain,
+    read_prelude,
+    translate,
+    write_javascript,
+)
 from tensorgrad.graph.native.plan import UnbatchableError, UnwritableError
 from tensorgrad.graph.native.program import Program, Vectors
 from tensorgrad.graph.native.record import UncompilableError, record
@@ -282,3 +289,46 @@ def test_random_programs():
 def test_many_random_programs(part):
     with np.errstate(all="ignore"):
         hold_random_programs(range(100 + 50 * part, 150 + 50 * part))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "x_[i] = (whole)y_[i];", "x_[i] = y_[i / 2];", "x_[i] = unknown(y_[i]);", "x_[i] = --y_[i];",
+        "x_[i] = 2147483648;", "memset(x_, 0, 3);", "long n = 3;", "x_[i] = y_[i] >> 1;", "x_ = &y_->x;",
+    ],
+)  # fmt: skip
+def test_a_form_of_c_that_is_not_known_is_refused(line):
+    with pytest.raises(UncompilableError, match="there is no JavaScript for"):
+        translate(line)
+
+
+@needs_node
+def test_wrong_use_is_refused_and_what_is_not_finite_moves_nothing():
+    program = plan_plain(lambda x: tg.sum(x), [np.ones(3)])
+    calls = [
+        'makeOptimizer("Adagrad")',
+        'makeOptimizer("Adam", { momentum: 0.9 })',
+        'makeOptimizer("MiniBatchSGD")',
+        'makeOptimizer("MiniBatchSGD", { learning_rate: 0.1, nesterov: true })',
+        'makeOptimizer("Adam", { learning_rate: NaN })',
+        'makeOptimizer("Adam").step([new Float64Array(3)], [new Float64Array(2)])',
+        "step([new Float64Array(2)], [new Float64Array(1)])",
+    ]
+    script = f"""{write_javascript(program, "step")}
+    const told = [{", ".join(f"() => {call}" for call in calls)}].map((call) => {{
+      try {{ call(); return ""; }} catch (error) {{ return error.message; }}
+    }});
+    const x = Float64Array.of(1, 2), adam = makeOptimizer("Adam");
+    told.push(String(adam.step([x], [Float64Array.of(1, NaN)])), x.join(), String(adam.steps));
+    JSON.stringify(told)"""
+    assert json.loads(run_node(read_prelude() + script)) == [
+        "makeOptimizer: there is no Adagrad",
+        "Adam: there is no option momentum",
+        "MiniBatchSGD: learning_rate cannot be null",
+        "MiniBatchSGD: nesterov needs a momentum above 0",
+        "Adam: learning_rate cannot be NaN",
+        "Adam: expected arrays of 3 numbers as gradients, got 2",
+        "step: expected arrays of 3 numbers as given, got 2",
+        *("false", "1,2", "0"),
+    ]
