@@ -75,7 +75,8 @@ def plan_plain(
     """
     names = [*names, *(f"x{i}" for i in range(len(names), len(arrays)))]
     turned = [np.roll(x, 1, axis=0) if x.ndim else x for x in arrays]
-    return plan_graph(expand_alike([record(function, xs, names, differentiate) for xs in (arrays, turned)]))
+    recordings = (record(function, xs, names, differentiate) for xs in (arrays, turned))
+    return plan_graph(expand_alike(recordings, "JavaScript"))
 
 
 def plan_graph(graph: Expansion) -> Program:

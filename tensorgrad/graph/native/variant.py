@@ -220,11 +220,11 @@ class Variant:
         return np.negative(whole, out=whole) if x.dtype.kind == "b" else whole  # of no axes too
 
 
-def expand_alike(recordings: Iterable[Recording]) -> Expansion:
+def expand_alike(recordings: Iterable[Recording], language: str = "C") -> Expansion:
     """The first graph in ops that have rules; UncompilableError unless the other, of other data, is alike."""
     graphs = []
     for recording in recordings:
-        graphs.append(Expansion(recording, C_RULES))
+        graphs.append(Expansion(recording, C_RULES, language=language))
         recording.values.clear()
     compare([(graph.recording, graph.order) for graph in graphs])
     return graphs[0]

@@ -303,6 +303,11 @@ def test_a_form_of_c_that_is_not_known_is_refused(line):
         translate(line)
 
 
+def test_an_op_without_a_rule_is_named():
+    with pytest.raises(UncompilableError, match="no rule for inv in JavaScript"):
+        plan_plain(np.linalg.inv, [np.eye(2)])
+
+
 @needs_node
 def test_wrong_use_is_refused_and_what_is_not_finite_moves_nothing():
     program = plan_plain(lambda x: tg.sum(x), [np.ones(3)])
