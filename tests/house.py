@@ -36,7 +36,7 @@ LATE = {
     "threadpoolctl",
     "tqdm",
 }
-FUNCTION, FILE, PACKAGE = 60, 350, 20_500
+FUNCTION, FILE, PACKAGE = 60, 350, 21_100
 LARGER = {"core/engine.py": 700}
 #: Tokens that make no line a line of code.
 NO_CODE = {

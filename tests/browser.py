@@ -76,7 +76,7 @@ class Browser:
             self.problems.append(params["entry"]["text"])
         elif method == "Network.requestWillBeSent":
             url = params["request"]["url"]
-            if not url.startswith(("file:", "about:", "data:")):
+            if not url.startswith(("file:", "about:", "data:", "blob:")):
                 self.problems.append(f"asked for {url}")
         return message
 
