@@ -62,7 +62,7 @@ class Trainer {
   reset() {
     this.parameters.forEach((array, i) => array.set(this.initial.parameters[i]));
     this.buffers.forEach((array, i) => array.set(this.initial.buffers[i]));
-    this.optimizer = this.makeOptimizer(this.scene.optimizer.kind, this.options);
+    this.optimizer = this.makeOptimizer(this.scene.optimizer.kind, this.permitted());
     this.randomOrder = makeRandom(this.scene.seed);
     this.randomDraws = makeRandom(this.scene.seed + 1);
     this.order = [];
@@ -85,7 +85,14 @@ class Trainer {
   }
   set(name, value) {
     if (name === "batch" || name === "speed") this[name] = value;
-    else this.optimizer.options = this.options = { ...this.options, [name]: value };
+    else {
+      this.options = { ...this.options, [name]: value };
+      this.optimizer.options = this.permitted();
+    }
+  }
+  // Without a momentum there is neither Nesterov's nor its dampening.
+  permitted() {
+    return this.options.momentum === 0 ? { ...this.options, nesterov: false, dampening: 0 } : this.options;
   }
   edit(parameter, place, value) {
     this.parameters[parameter][place] = value;
@@ -256,9 +263,19 @@ class Trainer {
   }
 }
 
-// Let a trainer serve a page, by messages or by calls: [method, ...arguments], or "shown".
+// Let a trainer serve a page: `receive` takes [method, ...arguments], or "shown" when a frame was drawn.
 function serve(trainer, length) {
-  const turn = () => setTimeout(turn, trainer.slice(length));
+  let timer;
+  const turn = () => (timer = setTimeout(turn, trainer.slice(length)));
   turn();
-  return ([method, ...rest]) => (method === "shown" ? (trainer.shown = true) : trainer[method](...rest));
+  const receive = ([method, ...rest]) => (method === "shown" ? (trainer.shown = true) : trainer[method](...rest));
+  return { receive, end: () => clearTimeout(timer) };
+}
+// In a worker: the first message is the scene, the others are for the trainer.
+function awaitScene() {
+  let served;
+  onmessage = ({ data }) => {
+    if (served) return served.receive(data);
+    served = serve(new Trainer(data, programs, makeOptimizer, (frame) => postMessage(frame)), 30);
+  };
 }
