@@ -49,9 +49,10 @@ class LiveData:
     def contents(self) -> dict[str, Any]:
         """As the page's script reads it."""
         summed = self.reduction == "sum"
+        same = self.labels is None or np.array_equal(self.labels, self.y)
         return {
             "x": encode(self.x), "y": encode(self.y), "rows": len(self.x), "trained": self.trained,
-            "labels": None if self.labels is None else encode(self.labels),
+            "labels": None if same else encode(self.labels),  # y has them, or there are none
             "target": {"kind": self.kind, "scale": self.scale, "summed": summed},
         }  # fmt: skip
 

@@ -436,7 +436,7 @@ function buildControls() {
 function open(index) {
   stop();
   scene = scenes[index];
-  data = { x: decode(scene.x), y: decode(scene.y), labels: scene.labels && decode(scene.labels) };
+  data = { x: decode(scene.x), y: decode(scene.y), labels: decode(scene.labels ?? scene.y) };
   frame = null;
   start(index);
   buildNetwork();

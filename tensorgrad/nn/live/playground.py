@@ -13,13 +13,11 @@ from tensorgrad.core import Array
 from tensorgrad.graph.drawing.player import Player
 from tensorgrad.graph.native.javascript import read_prelude
 from tensorgrad.nn.live.demos import digits, spirals
-from tensorgrad.nn.live.scene import Scene
+from tensorgrad.nn.live.scene import Scene, require_size
 from tensorgrad.nn.optimizers import Optimizer
 from tensorgrad.nn.sequential import Loss, Sequential
 
 __all__ = ["Playground", "playground"]
-
-_MOST_BYTES = 3_000_000
 
 
 class Playground(Player):
@@ -134,12 +132,7 @@ def _write_page(title: str, scenes: Sequence[Scene]) -> str:
         "prelude": _inside(read_prelude()), "trainer": _read("trainer.js"), "page": _read("page.js"),
     }  # fmt: skip
     page = re.sub(f"@({'|'.join(parts)})@", lambda found: parts[found[1]], _read("page.html"))
-    size = len(page.encode(errors="replace"))
-    if size > _MOST_BYTES:
-        raise ValueError(
-            f"playground: the page would have {size / 1e6:.1f} MB, at most 3 MB; give fewer rows, or a "
-            "smaller network"
-        )
+    require_size(len(page.encode(errors="replace")))
     return page
 
 

@@ -17,9 +17,9 @@ from tensorgrad.nn.live.data import LiveData, encode, name_classes, name_feature
 from tensorgrad.nn.live.programs import Programs
 from tensorgrad.nn.sequential import Sequential
 
-__all__ = ["Scene"]
+__all__ = ["Scene", "require_size"]
 
-_MOST_PARAMETERS = 200_000
+_MOST_PARAMETERS, _MOST_BYTES = 200_000, 3_000_000
 _SIZES = (1, 4, 16, 32, 64, 128)  # of batches
 _SPEED = 200  # steps a second
 _ACROSS = {1: 160, 2: 40}  # points of the grid along an axis, by the number of inputs
@@ -54,6 +54,7 @@ class Scene:
             self._network.use(loss)
         rng = np.random.default_rng(seed)
         data = take_data(Intake(self._network), x, y, validation, validation_split, rng)
+        require_size(4 / 3 * data.x.size)  # of a byte each, as text; before more is done
         _require_rows_apart(self._network, data.x[:3])
         parameters = self._network.parameters()
         programs = Programs(self._network, [parameters[i] for i in trained])
@@ -107,6 +108,15 @@ class Scene:
             "grid": grid, "image": list(shape) if view == "images" else None,
             "inputs": math.prod(shape), "outputs": outputs,
         }  # fmt: skip
+
+
+def require_size(size: float) -> None:
+    """ValueError if a page of at least that many bytes would be too large."""
+    if size > _MOST_BYTES:
+        raise ValueError(
+            f"playground: the page would have {size / 1e6:.1f} MB or more, at most 3 MB; give fewer rows, or a "
+            "smaller network"
+        )
 
 
 def _require_network(network: Any, x: Any, y: Any) -> None:

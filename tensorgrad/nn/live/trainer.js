@@ -40,7 +40,7 @@ class Trainer {
     Object.assign(this, { scene, programs, makeOptimizer, post });
     this.x = decode(scene.x);
     this.y = decode(scene.y);
-    this.labels = scene.labels && decode(scene.labels);
+    this.labels = scene.labels ? decode(scene.labels) : this.y;
     this.rows = [0, 1].map((part) => (part ? scene.rows : scene.trained) - (part ? scene.trained : 0));
     this.initial = { parameters: scene.parameters.map(decode), buffers: scene.buffers.map(decode) };
     this.constants = scene.constants.map(decode);
