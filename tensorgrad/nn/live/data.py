@@ -52,7 +52,7 @@ class LiveData:
         same = self.labels is None or np.array_equal(self.labels, self.y)
         return {
             "x": encode(self.x), "y": encode(self.y), "rows": len(self.x), "trained": self.trained,
-            "labels": None if same else encode(self.labels),  # y has them, or there are none
+            "labels": None if same else encode(np.asarray(self.labels)),  # else y has them, or none are
             "target": {"kind": self.kind, "scale": self.scale, "summed": summed},
         }  # fmt: skip
 

@@ -410,7 +410,7 @@ function buildControls() {
       tell("set", name, lists[name]);
     };
     if (kind === "flag") return make("label", {}, label, make("input", { id, type: "checkbox", checked: value, onchange: ({ target }) => set(target.checked) }));
-    const of10 = (t) => +(10 ** t).toPrecision(2), none = low - 0.2;
+    const of10 = (t) => +(10 ** t).toPrecision(2), none = low - 0.05;
     const [start, end, at, read] = {
       choice: [0, choices?.length - 1, choices?.indexOf(value), (t) => choices[t]],
       log: [low, high, Math.log10(value), of10],

@@ -114,8 +114,8 @@ def require_size(size: float) -> None:
     """ValueError if a page of at least that many bytes would be too large."""
     if size > _MOST_BYTES:
         raise ValueError(
-            f"playground: the page would have {size / 1e6:.1f} MB or more, at most 3 MB; give fewer rows, or a "
-            "smaller network"
+            f"playground: the page would have {size / 1e6:.1f} MB or more, at most 3 MB; give fewer "
+            "rows, or a smaller network"
         )
 
 

@@ -50,7 +50,8 @@ class Walk:
         self._held |= {id(loss): one} | {id(leaf): g for leaf, g in found}
         self.graph = Recorded(loss)
         ends = given, target
-        self.nodes = [given, *(x for x in self.graph.nodes if all(x is not end for end in ends))]
+        others = [node for node in self.graph.nodes if not any(node is end for end in ends)]
+        self.nodes = [given, *others]
         known = [node for node in self.nodes if id(node) in self._held]
         self.cotangents = {id(node): len(self.nodes) + i for i, node in enumerate(known)}
         self.recording.outputs = [*self.nodes, *(self._as_tensor(node) for node in known)]
@@ -81,9 +82,9 @@ class Walk:
         numbers = {id(p): i for i, p in enumerate(parameters)}
         return [
             {
-                "name": self.graph.names.get(id(node), node.name), "shape": list(node.shape), **self._tell(node),
-                "value": i, "cotangent": self.cotangents.get(id(node)), "parameter": numbers.get(id(node)),
-                "tiles": _find_tiles(node), "own": [],
+                "name": self.graph.names.get(id(node), node.name), "shape": list(node.shape), "value": i,
+                "cotangent": self.cotangents.get(id(node)), "parameter": numbers.get(id(node)),
+                "tiles": _find_tiles(node), "own": [], **self._tell(node),
             }
             for i, node in enumerate(self.nodes)
         ]  # fmt: skip
