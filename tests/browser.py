@@ -21,9 +21,10 @@ os.execv(sys.argv[3], sys.argv[3:])
 KEYS = {
     "ArrowLeft": 37,
     "ArrowRight": 39,
-    "ArrowDown": 40,
     "Home": 36,
     "End": 35,
+    "ArrowUp": 38,
+    "ArrowDown": 40,
     " ": 32,
     "Tab": 9,
     "Escape": 27,
