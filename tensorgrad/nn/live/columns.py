@@ -10,7 +10,7 @@ from tensorgrad.core.checks import NDArray
 from tensorgrad.graph.recorded import Group
 from tensorgrad.nn.layer import Layer, infer
 from tensorgrad.nn.layers import Conv2D, Dense
-from tensorgrad.nn.live.walk import Walk
+from tensorgrad.nn.live.walk import ExampleWalk
 from tensorgrad.nn.sequential import Sequential
 
 __all__ = ["draw_columns", "place_columns"]
@@ -73,7 +73,7 @@ def _add_weights(network: Sequential, layer: Layer, columns: list[dict[str, Any]
 
 def place_columns(
     network: Sequential,
-    walk: Walk,
+    walk: ExampleWalk,
     columns: list[dict[str, Any]],
     ends: list[int],
     nodes: list[dict[str, Any]],

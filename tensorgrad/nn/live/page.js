@@ -514,5 +514,7 @@ readColours();
 by("scene").append(...scenes.map(({ title }, i) => make("option", { value: i }, title)));
 by("scene").hidden = scenes.length < 2;
 by("scene").addEventListener("change", () => open(+by("scene").value));
-by("scene").value = Math.max(0, scenes.findIndex(({ key }) => key && location.hash === `#${key}`));
+const asked = new Set(location.hash.slice(1).split("&")); // such as #digits&steps=300
+by("scene").value = Math.max(0, scenes.findIndex(({ key }) => asked.has(key)));
 open(+by("scene").value);
+for (const each of asked) if (/^steps=\d{1,5}$/.test(each)) tell("advance", +each.slice(6));

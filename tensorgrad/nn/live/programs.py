@@ -16,7 +16,7 @@ from tensorgrad.nn.between_steps import list_draws, list_reports
 from tensorgrad.nn.fit.compiling import Step
 from tensorgrad.nn.layer import infer, learn
 from tensorgrad.nn.live.data import encode
-from tensorgrad.nn.live.walk import Walk
+from tensorgrad.nn.live.walk import ExampleWalk
 from tensorgrad.nn.sequential import Sequential
 
 __all__ = ["Programs"]
@@ -76,9 +76,11 @@ class Programs:
 
         self._add("layers", infer(plan_plain, compute_layers, [x], ["x"], False))
 
-    def add_walk(self, x: NDArray, y: NDArray) -> Walk:
+    def add_walk(self, x: NDArray, y: NDArray) -> ExampleWalk:
         """The values of all nodes and their cotangents, for one row; recorded for the first and the last."""
-        found, other = (infer(Walk, self._network, x[i : i + 1], y[i : i + 1]) for i in (0, len(x) - 1))
+        found, other = (
+            infer(ExampleWalk, self._network, x[i : i + 1], y[i : i + 1]) for i in (0, len(x) - 1)
+        )
         self._add("walk", plan_graph(expand_alike([found.recording, other.recording])))
         return found
 

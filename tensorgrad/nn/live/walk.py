@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -15,13 +16,14 @@ from tensorgrad.graph.native.record import Recording
 from tensorgrad.graph.recorded import Recorded, op_name
 from tensorgrad.nn.sequential import Sequential
 
-__all__ = ["Walk"]
+__all__ = ["ExampleWalk"]
 
 
-class Walk:
+class ExampleWalk:
     """The forward pass of one example and the walk back, recorded; inside of `infer`.
 
-    It is told of the vjps of the walk, as `tensorgrad.detect_nan` is.
+    All that depends on the example is recorded, its label and decisions by its values too. It is told of the
+    vjps of the walk, as `tensorgrad.detect_nan` is.
 
     Attributes
     ----------
@@ -39,6 +41,7 @@ class Walk:
         target = Tensor(y, name="target")
         self.recording = Recording([given, target])
         self._held: dict[int, Array] = {}
+        self._depth = 0
         compute_loss: Any = network.loss
         paused.set(0)  # in the context of `infer`, which is dropped
         with np.errstate(all="ignore"), recorded_by(self.recording):
@@ -62,18 +65,24 @@ class Walk:
 
     # As who watches the walk
 
-    def walking(self) -> Any:
+    @contextmanager
+    def walking(self) -> Iterator[None]:
+        """The walk, or one inside of a vjp, whose nodes are not in the graph."""
+        self._depth += 1
+        yield
+        self._depth -= 1
+
+    def forward_again(self) -> Any:
         """Nothing is to be done around it."""
         return nullcontext()
-
-    forward_again = walking
 
     def after_forward(self, node: Tensor, arrays: list[Array]) -> None:
         """Values are in the graph."""
 
     def after_vjp(self, node: Tensor, position: int, g: Array, gx: Array) -> None:
         """Keep what came to a node."""
-        self._held[id(node)] = g
+        if self._depth == 1:
+            self._held[id(node)] = g
 
     # What the page shows
 
