@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from tensorgrad.core.checks import NDArray
-from tensorgrad.nn.fit.examples import Intake, cut, split
+from tensorgrad.nn.fit.examples import Intake
 from tensorgrad.nn.fit.outputs import are_classes, are_two_classes, output_scale, true_values
+from tensorgrad.nn.fit.source import cut, split
 from tensorgrad.nn.layer import infer
 
 __all__ = ["LiveData", "encode", "take_data"]

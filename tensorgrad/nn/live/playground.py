@@ -59,7 +59,8 @@ def playground(
     and weights to change by hand.
 
     Without arguments the page has two spirals with a small dense network, and handwritten digits with a
-    convolutional one (``#digits`` at the end of the address opens it). ``#steps=300`` opens a page after so many steps.
+    convolutional one. ``#digits`` at the end of the address opens these, ``#steps=300`` a page after so many
+    steps.
 
     Parameters
     ----------
