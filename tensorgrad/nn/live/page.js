@@ -345,7 +345,7 @@ function buildWorst(values) {
   return [words, list];
 }
 function buildShares() {
-  const title = make("h2"), last = scene.nodes[scene.columns.at(-1).node];
+  const title = make("h2", { id: "whose" }), last = scene.nodes[scene.columns.at(-1).node];
   const bars = scene.classes.slice(0, 12).map((name) => [make("span", {}, name), make("i"), make("span")]);
   follow.output.push(() => {
     const shares = sharesOf(valueOf(last), scene.target);

@@ -80,7 +80,7 @@ class Trainer {
     if (!playing) this.frame(true);
   }
   advance(count) {
-    for (let i = 0; i < count && this.step(); i++);
+    for (let i = 1; i <= count && this.step(); i++) if (count > 1 && i % Math.ceil(count / 60) === 0) this.evaluate();
     this.frame(true);
   }
   set(name, value) {
