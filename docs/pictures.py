@@ -98,7 +98,7 @@ def write_the_gallery(folder: Path, made: dict[str, Any]) -> None:
     if BROWSER:
         photograph(made["player"], folder / "player.png", "step=9", (1100, 760))
         for name, place in (("playground", "spirals&steps=1000"), ("digits", "digits&steps=300")):
-            photograph(without_worker(made["playground"]), folder / f"{name}.png", place, (1280, 1010))
+            photograph(without_worker(made["playground"]), folder / f"{name}.png", place, (1280, 880))
 
 
 def without_worker(playground: Any) -> Any:
