@@ -96,6 +96,7 @@ class Variant:
                 Expansion(record(function, arrays, names, False), C_RULES)
             raise
         self.recording = graph.recording
+        self.recording.values.clear()  # which may be large
         self.program = plan_program(graph, next((x.shape[0] for x in arrays if x.ndim), None))
         what = "its value and gradients" if self.recording.gradients else "its value"
         name = getattr(function, "__name__", type(function).__name__)
@@ -222,11 +223,10 @@ class Variant:
 
 def expand_alike(recordings: Iterable[Recording]) -> Expansion:
     """The first graph in ops that have rules; UncompilableError unless the other, of other data, is alike."""
-    graphs = []
-    for recording in recordings:
-        graphs.append(Expansion(recording, C_RULES))
-        recording.values.clear()
+    graphs = [Expansion(recording, C_RULES) for recording in recordings]
     compare([(graph.recording, graph.order) for graph in graphs])
+    for graph in graphs[1:]:
+        graph.recording.values.clear()
     return graphs[0]
 
 
