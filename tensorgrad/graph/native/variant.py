@@ -19,11 +19,11 @@ import numpy as np
 from tensorgrad.core import Tensor
 from tensorgrad.core.checks import NDArray
 from tensorgrad.graph.export.lowerings import C_RULES
-from tensorgrad.graph.native.expansions import Expansion
+from tensorgrad.graph.native.expansions import Expansion, compare
 from tensorgrad.graph.native.plan import UnbatchableError, UnwritableError
 from tensorgrad.graph.native.printer import write_c
 from tensorgrad.graph.native.program import Program, Vectors
-from tensorgrad.graph.native.record import Recording, UncompilableError, compare, record
+from tensorgrad.graph.native.record import Recording, UncompilableError, record
 from tensorgrad.graph.native.toolchain import build
 
 # What a step returns, as prelude.c says.
@@ -223,11 +223,10 @@ class Variant:
 
 def expand_alike(recordings: Iterable[Recording]) -> Expansion:
     """The first graph in ops that have rules; UncompilableError unless the other, of other data, is alike."""
-    graphs = [Expansion(recording, C_RULES) for recording in recordings]
-    compare([(graph.recording, graph.order) for graph in graphs])
-    for graph in graphs[1:]:
-        graph.recording.values.clear()
-    return graphs[0]
+    first, second = (Expansion(recording, C_RULES) for recording in recordings)
+    compare(first, second)
+    second.recording.values.clear()
+    return first
 
 
 def plan_program(graph: Expansion, samples: int | None) -> Program:

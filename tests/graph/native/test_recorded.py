@@ -166,3 +166,15 @@ def test_a_label_outside_of_the_classes_is_named_at_the_first_call(shift):
     labels[4] = 3
     with pytest.raises(ValueError, match="labels from 0 to 2, got 3 in row 4"):
         tg.compile(lambda x, y: tg.cross_entropy(x @ w, y - shift))(ROWS, labels + shift)
+
+
+@compiled
+def test_a_function_that_takes_tensors_in_turns_is_refused():
+    w, calls = weights(), iter(range(9))
+
+    def loss(x, y):
+        a, b = (x, y) if next(calls) % 2 else (y, x)
+        return tg.sum(a @ w) / tg.sum(b @ w)
+
+    with pytest.raises(tg.UncompilableError, match="with other values the function does other things"):
+        tg.compile(loss)(ROWS, 2 * ROWS)
