@@ -116,6 +116,8 @@ class Expansion:
         while graph := sort_graph(recording.results(), self._seen):  # an expansion may decide by a value, too
             for tensor in graph:
                 self._visit(tensor)
+        for serial in recording.values.keys() - {t.serial for t in recording.given()}:
+            del recording.values[serial]  # nobody asks for them any more
 
     def find(self, tensor: Tensor) -> Tensor:
         """What stands for a tensor of the graph."""
@@ -124,9 +126,9 @@ class Expansion:
         return tensor
 
     def _visit(self, tensor: Tensor) -> None:
-        if id(tensor) in self._seen:
+        if tensor.serial in self._seen:
             return
-        self._seen[id(tensor)] = tensor
+        self._seen[tensor.serial] = tensor
         if tensor.op is None or (tensor.op.name in self._rules and is_shipped(tensor.op)):
             parts = (*tensor.inputs, *sorted(tensor.params.items()))
             key = id(tensor) if tensor.op is None else (tensor.op.name, self._key(parts))
@@ -168,7 +170,7 @@ class Expansion:
         except UncompilableError as error:
             raise UncompilableError(f"{unknown}, and in it {error}") from error
         except Exception as error:
-            self.recording.compute(tensor)  # the op itself may refuse its values
+            _ = tensor.data  # the op itself may refuse its values
             raise UncompilableError(unknown) from error
         again = isinstance(made, Tensor) and made.op is op and made.inputs == tensor.inputs
         if again or not isinstance(made, Tensor) or made.shape != tensor.shape:

@@ -3,6 +3,7 @@
 import gc
 import shutil
 import tracemalloc
+import weakref
 from contextlib import suppress
 
 import numpy as np
@@ -178,3 +179,19 @@ def test_a_function_that_takes_tensors_in_turns_is_refused():
 
     with pytest.raises(tg.UncompilableError, match="with other values the function does other things"):
         tg.compile(loss)(ROWS, 2 * ROWS)
+
+
+def test_a_recording_goes_without_the_garbage_collector():
+    w = weights()
+    gc.collect()
+    gc.disable()
+    try:
+        recording = record(lambda x: tg.mean(tg.tanh(x @ w)), [ROWS], ["x"], True)
+        ((_, g),) = recording.gradients
+        loss, gradient = weakref.ref(recording.outputs[0]), weakref.ref(g)
+        assert gradient().data.shape == (6, 3)  # computed, and kept with the recording
+        del recording, g, _
+        assert loss() is None
+        assert gradient() is None
+    finally:
+        gc.enable()
