@@ -28,6 +28,7 @@ LATE = {
     "PIL",
     "graphviz",
     "matplotlib",
+    "mpi4py",
     "onnx",
     "pooch",
     "pygraphviz",

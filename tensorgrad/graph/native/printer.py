@@ -214,9 +214,10 @@ def _is_collected(program: Program, buffer: Buffer, sources: Sequence[Buffer]) -
 
 
 def _list_gradients(program: Program, sources: Sequence[View]) -> tuple[str, int, int]:
-    """The table of gradients, the number of units that they are shared in, and the room they need."""
-    rows, first, at = [], 0, 0
-    for value, view in zip(program.gradients, sources, strict=True):
+    """The tables of gradients and of units, how many of the latter there are, and the room gradients need."""
+    rows, at = [], 0
+    units: list[tuple[float, str]] = []
+    for k, (value, view) in enumerate(zip(program.gradients, sources, strict=True)):
         buffer, length = view.buffer, value.shape[0] if value.shape else 1
         loops = [(1, [0])] * 2 + merge_axes(view.shape[1:], [view.strides[1:]])
         (n, (step,)), (m, (last,)) = loops[-2:]
@@ -229,14 +230,15 @@ def _list_gradients(program: Program, sources: Sequence[View]) -> tuple[str, int
             "slots": "SLOTS" if alone else 1, "slot_step": -(-buffer.size // 16) * 16,
             "offset": view.offset, "row_step": [*view.strides, 0][0], "steps": f"{{{step}, {last}}}",
             "rows": length, "lengths": f"{{{n}, {m}}}", "at": at,
-            "first_unit": first, "units": max(1, min(length, MOST_UNITS, math.prod(value.shape) // A_UNIT)),
             "stays": int(stays),
         }  # fmt: skip
         rows.append(f"  {{{', '.join(f'.{key} = {x}' for key, x in fields.items())}}},")
-        first += fields["units"]
+        size = math.prod(value.shape)
+        many = max(1, min(length, MOST_UNITS, size // A_UNIT))
+        ends = [length * i // many * (size // length) for i in range(many + 1)]
+        units += [((i + 0.5) / many, f"{{{k}, {ends[i]}, {ends[i + 1]}}}") for i in range(many)]
         at += 0 if stays else -(-dense_strides(value.shape, None)[1] // 16) * 16
-    return (
-        "\n".join(["static const struct gradient gradients[GRADIENTS] = {", *rows, "};"]),
-        first,
-        max(at, 1),
-    )
+    tables = ["static const struct gradient gradients[GRADIENTS] = {", *rows, "};"]
+    texts = [text for _, text in sorted(units, key=lambda unit: unit[0])]
+    tables.append(f"static const struct unit units[UNITS] = {{{', '.join(texts)}}};")
+    return "\n".join(tables), len(units), max(at, 1)

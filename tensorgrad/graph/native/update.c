@@ -8,23 +8,16 @@ struct gradient {
   long offset, row_step, steps[2];  // the steps of its rows, and of two loops in a row
   long rows, lengths[2];
   long at;                          // its place in own_gradients
-  int first_unit, units;            // which share the work on it
   int stays;                        // whether it is as wanted where it lies
 };
 static const struct gradient gradients[GRADIENTS];
 static real own_gradients[ROOM] ALIGNED;
 static double squares[2][UNITS], scale;  // as gradients are, and clipped by value; by the norm
 
-// The work on a gradient is shared in units, each of some of its rows.
-struct part { int k; long from, to; };
-static struct part find_part(int unit) {
-  int k = 0;
-  while (unit >= gradients[k].first_unit + gradients[k].units) k++;
-  const struct gradient *g = &gradients[k];
-  const long each = g->lengths[0] * g->lengths[1];
-  unit -= g->first_unit;
-  return (struct part){k, g->rows * unit / g->units * each, g->rows * (unit + 1) / g->units * each};
-}
+// The work on gradients is shared in units, each of some elements in rows of one: those of all beginnings, then of all
+// that follows, as threads share the rows of each.
+struct unit { int k; long from, to; };
+static const struct unit units[UNITS];
 static real *find_gradient(int k) {
   const struct gradient *g = &gradients[k];
   return !mode ? (real *)arg[FIRST + k] : g->stays ? (real *)g->source + g->offset : own_gradients + g->at;
@@ -50,7 +43,7 @@ static double sum_of_squares(const real *x, long n) {
 // A unit of a gradient, row by row, from the memory of the program or the caller; what slots hold is added up.
 // For an update it is clipped by value at once.
 static void collect(int unit, int thread) {
-  const struct part part = find_part(unit);
+  const struct unit part = units[unit];
   const struct gradient *g = &gradients[part.k];
   real *const to = find_gradient(part.k) + part.from;
   const long each = g->lengths[0] * g->lengths[1], first = part.from / each, rows = (part.to - part.from) / each;
@@ -117,7 +110,7 @@ static void adapt(
 // A unit of the parameter of a gradient: arguments are its values, three arrays of its optimizer, and options.
 static void update(int unit, int thread) {
   if (result) return;
-  const struct part part = find_part(unit);
+  const struct unit part = units[unit];
   void **const its = arg + FIRST + 1 + 5 * part.k;
   if (!its[0]) return;  // no parameter of the optimizer
   double options[8];
@@ -134,7 +127,7 @@ static void update(int unit, int thread) {
 static void decide(int task, int thread) {
   double totals[2] = {0};  // of the gradients of which a step is made
   for (int unit = 0; unit < UNITS; unit++)
-    for (int k = 0; k < 2; k++) if (arg[FIRST + 1 + 5 * find_part(unit).k]) totals[k] += squares[k][unit];
+    for (int k = 0; k < 2; k++) if (arg[FIRST + 1 + 5 * units[unit].k]) totals[k] += squares[k][unit];
   const double limit = *(const double *)arg[FIRST];
   scale = limit > 0 ? fmin(limit / (sqrt(totals[1]) + 1e-6), 1) : 1;
   if (!result && !(totals[0] < INFINITY && isfinite(*(real *)arg[0]))) result = NOT_FINITE;

@@ -313,8 +313,8 @@ def require_rows_apart(
         near = max(_CLOSE, 32 * float(np.finfo(whole.dtype).eps))
         if abs(apart - whole).max() > near * abs(whole).max():
             raise ValueError(
-                "fit: with a communicator each rank computes its rows of a batch alone, but what this network "
-                "gives for a row depends on the other rows, or a layer other than Dropout draws at random"
+                "fit: with a communicator each rank computes its rows of a batch alone, but what this "
+                "network gives for a row depends on others, or a layer other than Dropout draws at random"
             )
         loss = loss_of(network)
         value = loss(Tensor(whole), y, weights).item()
