@@ -84,6 +84,31 @@ def test_results_do_not_depend_on_threads():
         assert all(np.array_equal(a, b) for a, b in zip(one, gradients[0], strict=True))
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_threads_share_a_large_matrix_by_its_rows(dtype):
+    x = RNG.standard_normal((19, 1024)).astype(dtype)
+    found = []
+    for threads in (None, 1, 2, 3):
+        net = tg.Network(
+            [tg.Dense(1024, 70, rng=0, dtype=dtype), tg.Tanh(), tg.Dense(70, 3, rng=1, dtype=dtype)]
+        )
+        optimizer = tg.MiniBatchSGD(net.parameters(), learning_rate=1e-3)
+        loss = lambda x, net=net: tg.sum(tg.square(net(x)))
+        step = tg.compile(loss, optimizer=optimizer, threads=threads)
+        for _ in range(3):
+            if threads is not None:
+                step(x)
+                continue
+            optimizer.zero_grad()
+            loss(x).backward()
+            optimizer.step()
+        found.append([p.numpy() for p in net.parameters()])
+    assert "sums of 256 products, of rows that a thread has" in step.source
+    for plain, one, *others in zip(*found, strict=True):
+        np.testing.assert_allclose(one, plain, atol=100 * np.finfo(dtype).eps * np.abs(plain).max())
+        assert all(np.array_equal(one, other) for other in others)
+
+
 @pytest.mark.parametrize("vectors", [(64, 24), (32, 12), (16, 24), (16, 12)])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_vectors_of_every_processor_compute_what_numpy_does(vectors, dtype, monkeypatch):
