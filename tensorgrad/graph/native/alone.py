@@ -127,7 +127,7 @@ def _write_constant(program: Program, buffer: Buffer, leaf: Tensor | NDArray) ->
 
 
 @cache
-def _read_functions() -> dict[str, str]:
+def read_functions() -> dict[str, str]:
     """The functions of numbers in the prelude, by name, each behind those that it calls."""
     pattern = (
         r"LIBRARY(?P<two>_2)?\((?P<called>\w+)\)(?! INLINE)|^ALIKE\((?P<alike>\w+), (?P<formula>.*)\)$"
@@ -148,7 +148,7 @@ def _read_functions() -> dict[str, str]:
 
 def _find_helpers(text: str) -> list[str]:
     """The functions of the prelude that a text calls, and those that these call."""
-    functions = _read_functions()
+    functions = read_functions()
     needed: set[str] = set()
     while new := {*re.findall(r"\w+", text)} & functions.keys() - needed:
         needed |= new

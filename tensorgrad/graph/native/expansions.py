@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from tensorgrad.core import Array, Op, Tensor
+from tensorgrad.core import Array, Tensor
 from tensorgrad.core.context import recorded_by
-from tensorgrad.graph.native.record import Recording, UncompilableError, sort_graph
+from tensorgrad.graph.native.record import Recording, UncompilableError, is_shipped, sort_graph
 from tensorgrad.ops import astype, exp, log1p, max, mean, sum
 from tensorgrad.ops.classification import mix_targets, weigh_elements
 
@@ -84,11 +84,6 @@ EXPANSIONS: Mapping[str, Callable[..., Array]] = {
 }
 
 
-def _is_shipped(op: Op[Any]) -> bool:
-    """Whether an op is ours or NumPy's: one of somebody else's may have the same name."""
-    return str(getattr(op.forward, "__module__", "")).partition(".")[0] in ("numpy", "tensorgrad")
-
-
 class Expansion:
     """A graph in which every op has a rule, and what is computed from the same things is computed once.
 
@@ -125,7 +120,7 @@ class Expansion:
         if id(tensor) in self._seen:
             return
         self._seen[id(tensor)] = tensor
-        if tensor.op is None or (tensor.op.name in self._rules and _is_shipped(tensor.op)):
+        if tensor.op is None or (tensor.op.name in self._rules and is_shipped(tensor.op)):
             parts = (*tensor.inputs, *sorted(tensor.params.items()))
             key = id(tensor) if tensor.op is None else (tensor.op.name, self._key(parts))
             first = self._first.setdefault(key, tensor)
@@ -160,11 +155,12 @@ class Expansion:
         unknown = f"compile: there is no rule for {op.name} in {self._language}"
         try:
             with recorded_by(self.recording):
-                forward = self._expansions.get(op.name, op.forward) if _is_shipped(op) else op.forward
+                forward = self._expansions.get(op.name, op.forward) if is_shipped(op) else op.forward
                 made = forward(*tensor.inputs, **tensor.params)
         except UncompilableError as error:
             raise UncompilableError(f"{unknown}, and in it {error}") from error
         except Exception as error:
+            self.recording.compute(tensor)  # the op itself may refuse its values
             raise UncompilableError(unknown) from error
         if not isinstance(made, Tensor) or (made.op is op and made.inputs == tensor.inputs):
             raise UncompilableError(unknown)

@@ -9,7 +9,7 @@ import re
 import threading
 import weakref
 from array import array
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,7 +23,7 @@ from tensorgrad.graph.native.expansions import Expansion
 from tensorgrad.graph.native.plan import UnbatchableError, UnwritableError
 from tensorgrad.graph.native.printer import write_c
 from tensorgrad.graph.native.program import Program, Vectors
-from tensorgrad.graph.native.record import Recording, UncompilableError, compare, record, sort_graph
+from tensorgrad.graph.native.record import Recording, UncompilableError, compare, record
 from tensorgrad.graph.native.toolchain import build
 
 # What a step returns, as prelude.c says.
@@ -86,14 +86,16 @@ class Variant:
         differentiate: bool,
         cotangents: Sequence[NDArray | None] = (),
     ) -> None:
+        turned = [np.roll(x, 1, axis=0) if x.ndim else x for x in arrays]
         try:
-            self.recording = record(function, arrays, names, differentiate, cotangents)
+            graph = expand_alike(
+                record(function, given, names, differentiate, cotangents) for given in (arrays, turned)
+            )
         except UncompilableError:
             if differentiate:  # an op without a rule is named first, not something in its formula
                 Expansion(record(function, arrays, names, False), C_RULES)
             raise
-        turned = [np.roll(x, 1, axis=0) if x.ndim else x for x in arrays]
-        graph = expand_alike([self.recording, record(function, turned, names, differentiate, cotangents)])
+        self.recording = graph.recording
         self.program = plan_program(graph, next((x.shape[0] for x in arrays if x.ndim), None))
         what = "its value and gradients" if self.recording.gradients else "its value"
         name = getattr(function, "__name__", type(function).__name__)
@@ -218,11 +220,13 @@ class Variant:
         return np.negative(whole, out=whole) if x.dtype.kind == "b" else whole  # of no axes too
 
 
-def expand_alike(both: Sequence[Recording]) -> Expansion:
+def expand_alike(recordings: Iterable[Recording]) -> Expansion:
     """The first graph in ops that have rules; UncompilableError unless the other, of other data, is alike."""
-    compare(both, [sort_graph(r.results()) for r in both])
-    graphs = [Expansion(r, C_RULES) for r in both]
-    compare(both, [graph.order for graph in graphs])
+    graphs = []
+    for recording in recordings:
+        graphs.append(Expansion(recording, C_RULES))
+        recording.values.clear()
+    compare([(graph.recording, graph.order) for graph in graphs])
     return graphs[0]
 
 
