@@ -186,8 +186,9 @@ static int choose_help(const struct steps *its) {
 }
 static void learn(struct steps *its, int helped, double seconds) {
   double *cost = &its->cost[helped];
-  if (its->count < 16) *cost = its->count % 8 ? fmin(*cost, seconds) : seconds;  // one may have had bad luck
-  else if (its->count % 64) *cost += (seconds - *cost) / (its->count % 64 == 1 ? 4 : 16);
+  if (its->count >= 16) seconds = fmin(seconds, 4 * its->cost[!helped]);  // one may have had bad luck
+  if (its->count < 16) *cost = its->count % 8 ? fmin(*cost, seconds) : seconds;
+  else if (its->count % 64) *cost += (seconds - *cost) / (its->count % 64 == 1 ? 2 : 16);
   its->count++;
 }
 
