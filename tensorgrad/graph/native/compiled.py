@@ -77,7 +77,7 @@ class Compiled:
         results = [Tensor(x) for x in outputs]
         if gradients:
             leaves, values = zip(*gradients, strict=True)
-            results[0] = self._op(*leaves, value=outputs[0], gradients=values)
+            results[0] = self._op(*leaves, value=outputs[0], gradients=Gradients(values))
         if variant.recording.later:
             compute = partial(self._pull_back, self._snapshot, inferring.get())
             PullBack(variant, given, drawn or [], compute).attach(results)
@@ -223,15 +223,22 @@ def _read_arguments(arguments: Sequence[Any]) -> list[NDArray]:
     return [np.asarray(x, weak if type(x) in (int, float) else None) for x in arrays]
 
 
-def _give_value(*parameters: Any, value: NDArray, gradients: tuple[NDArray, ...]) -> NDArray:
+class Gradients:
+    """New arrays, which the graph alone holds: it would copy a tuple of them."""
+
+    def __init__(self, arrays: tuple[NDArray, ...]) -> None:
+        self.arrays = arrays
+
+
+def _give_value(*parameters: Any, value: NDArray, gradients: Gradients) -> NDArray:
     return value
 
 
 def _scale_gradients(
-    g: Any, out: Any, *parameters: Any, value: NDArray, gradients: tuple[NDArray, ...]
+    g: Any, out: Any, *parameters: Any, value: NDArray, gradients: Gradients
 ) -> tuple[Any, ...]:
     require_first(parameters)
-    return gradients if np.all(g == 1) else tuple(g * x for x in gradients)
+    return gradients.arrays if np.all(g == 1) else tuple(g * x for x in gradients.arrays)
 
 
 def compile(

@@ -1,5 +1,6 @@
 static void **arg;  // of the caller
-static int mode;    // 0: gradients are wanted; else a step
+static int mode;    // 0: gradients are wanted; else a step of this kind, if negative of gradients that are given
+static atomic_int troubles;  // of a step of given gradients: TROUBLES and which
 static V *arenas[MOST_THREADS];
 
 // A step is a row of phases of tasks, of which one is open. Every thread has a share of its tasks, the same in each step,
@@ -179,7 +180,7 @@ static void start_workers(int threads) {
 // pay in a small program, nor where another program keeps the helpers from their work. Of 64 steps two are made the
 // other way; in the first of them the helpers wake up. Steps after a rest, in which helpers fell asleep, are counted
 // apart: they say nothing of those that follow one another.
-static struct steps { double cost[2]; long count; } kinds[2];
+static struct steps { double cost[2]; long count; } kinds[2][2];
 static int choose_help(const struct steps *its) {
   const int better = its->cost[1] * 1.1 < its->cost[0];  // who is woken is in the way of others, too
   return its->count < 16 ? its->count < 8 : its->count % 64 < 2 ? !better : better;
@@ -200,16 +201,17 @@ int step(void **arguments, int threads, int update) {
   if (!find_memory(threads)) return NO_MEMORY;
   start_workers(threads);
   static double ended;
-  struct steps *const its = &kinds[threads > 1 && find_time(CLOCK_MONOTONIC) - ended > 2e-3];
+  struct steps *const its = &kinds[update < 0][threads > 1 && find_time(CLOCK_MONOTONIC) - ended > 2e-3];
   const int helped = threads > 1 && choose_help(its);
   const double from = threads > 1 ? find_time(CLOCK_THREAD_CPUTIME_ID) : 0;
   slept = 0;
   arg = arguments;
   mode = update;
   result = STEPPED;
+  atomic_store(&troubles, 0);
   last = phases + (mode ? PHASES : GRADIENTS_DONE);
   atomic_store(&sharing, helped ? threads : 1);
-  open_phase(phases);
+  open_phase(phases + (mode < 0 ? GRADIENTS_DONE - 1 : 0));
   if (helped) {
     keep_apart();
     pthread_mutex_lock(&lock);
@@ -220,7 +222,7 @@ int step(void **arguments, int threads, int update) {
   help(0);
   if (threads > 1) learn(its, helped, find_time(CLOCK_THREAD_CPUTIME_ID) - from + slept);
   if (threads > 1) ended = find_time(CLOCK_MONOTONIC);
-  return result;
+  return result ? result : atomic_load(&troubles);
 }
 
 // Add what all slots hold to the first slot's: one of PARTS.
