@@ -6,8 +6,8 @@
     python tests/benchmarks/ranks.py model                           # computed, for up to 1,000 ranks
 
 A step is one of `Network.fit`, with everything that it does; the rows of a batch are shared. An exchange is
-the meeting of the ranks, and the sum of so many gradients. Times are medians, with the fastest in brackets; of
-several ranks they are those of the slowest.
+the meeting of the ranks, and the sum of so many gradients. Times are medians, with the fastest in brackets;
+of several ranks they are those of the slowest.
 """
 
 import math
@@ -26,7 +26,7 @@ NETS = {
     "InfiniBand HDR, 200 Gbit/s": (1.5e-6, 25e9),
     "Ethernet with TCP, 10 Gbit/s": (25e-6, 1.25e9),
 }
-#: Seconds of Python and of calls in an exchange: what one of 1,000 gradients takes in the memory of a machine.
+#: Seconds of Python and of calls in an exchange: what one of 1,000 gradients takes within a machine.
 CALLS = 25e-6
 
 
@@ -115,11 +115,10 @@ def time_exchange(parameters, comm, count=100):
 
 
 def estimate(ranks, parameters, latency, rate, copying=4e9):
-    """Seconds of an exchange: a meeting, the sum of the gradients by halving and doubling, and copies of them.
+    """Seconds of an exchange: a meeting, the sum of gradients by halving and doubling, and copies of them.
 
-    A sum over p ranks takes 2 log2(p) messages, in which a rank sends 2 (p - 1) / p of its bytes. The meeting
-    is a sum of a few numbers: log2(p) messages. Gradients are put into one array and taken out again: two
-    copies.
+    A sum over p ranks takes 2 log2(p) messages, in which a rank sends 2 (p - 1) / p of its bytes. The
+    meeting is a sum of a few numbers: log2(p) messages. Gradients are put into one array and taken out.
     """
     size, rounds = 4 * parameters, math.ceil(math.log2(ranks))
     meeting, wire = rounds * latency, 2 * (rounds * latency + (ranks - 1) / ranks * size / rate)
