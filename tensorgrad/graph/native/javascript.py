@@ -115,7 +115,7 @@ def write_javascript(program: Program, name: str) -> str:
     for value, held in program.guards:
         condition = program.point(program.need(value), code).at()
         code.put(f"if ({condition} {'==' if held else '!='} 0) result = ANOTHER_BRANCH;")
-    single = program.dtype == np.float32
+    single, most = program.dtype == np.float32, repr(float(np.finfo(program.dtype).max))
     given = [(buffer.name, buffer.size) for buffer, _ in program.arguments]
     sizes = {
         "given": [math.prod(leaf.shape) for _, leaf in program.arguments],
@@ -129,7 +129,7 @@ def write_javascript(program: Program, name: str) -> str:
         *(f'    requireSizes("{name}", "{what}", {what}, {each});' for what, each in sizes.items()),
         *[f"    const [{', '.join(name for name, _ in given)}] = given;"] * bool(given),
         "    result = STEPPED;",
-        *(f"  {translate(line)}" for line in code.lines),
+        *(f"  {translate(line.replace('REAL_MAX', most))}" for line in code.lines),
         *stores,
         "    return result;",
         "  };",
