@@ -55,7 +55,7 @@ def _round_to(words: Words, x: Term, decimals: int) -> str:
 
 
 class _TiledProgram(Program):
-    """Engines of JavaScript read from arrays slowly: so 2 x 4 sums took a quarter of the time of one."""
+    """Engines of JavaScript read from arrays slowly: what is read should serve for several sums."""
 
     tile: ClassVar = (2, 4)
 

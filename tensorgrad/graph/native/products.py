@@ -8,7 +8,7 @@ kind of loops it gets depends on where the samples are:
   registers;
 - in ``a`` and ``b``, and summed over (the gradient of filters): the same, of vectors that are added up last;
 - the same without r (the gradient of a matrix): ``b`` turned, so that its elements lie along a vector;
-- elsewhere: plain loops.
+- elsewhere: plain loops, in JavaScript over a few sums at a time.
 
 The innermost loops of the first three stand in ``rows.c``, ``windows.c`` and ``outer.c``, with words in
 capitals for what differs.
