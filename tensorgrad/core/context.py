@@ -122,6 +122,16 @@ def recorded_by(recorder: Recorder) -> Iterator[None]:
         recorders.pop()
 
 
+@contextmanager
+def unrecorded() -> Iterator[None]:
+    """Let values be read that do not leave the graph, or that an error tells."""
+    token = tracing.set(None)
+    try:
+        yield
+    finally:
+        tracing.reset(token)
+
+
 #: Whether layers compute as at inference in this thread or task, whatever their own modes are: what was
 #: recorded in one is not what the other would do.
 inferring: ContextVar[bool] = ContextVar("tensorgrad_inferring", default=False)

@@ -649,6 +649,8 @@ class Op(Calls[P, "Tensor"]):
         try:
             node = recorder.call(self, args, params)
         except (TypeError, ValueError, IndexError) as error:
+            if not self.arrays:  # of a `nondifferentiable` function NumPy's own is told
+                raise
             raise explain(error, self, array_of(args), self._native) from error
         if isinstance(node, Tensor):
             if record:
