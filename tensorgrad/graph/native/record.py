@@ -26,6 +26,10 @@ from tensorgrad.graph.native.shapes import has_static_shape, infer, stand_in
 __all__ = ["UncompilableError"]
 
 
+OUTSIDE = "; compute with tensors, or leave it outside of the compiled function"
+STAY = f", where they would stay as they are now{OUTSIDE}"
+
+
 class UncompilableError(TypeError):
     """A function cannot be compiled; the message names the op or the line that stands in the way."""
 
@@ -139,7 +143,7 @@ class Recording:
                 return Recorded(self.values, *infer(op, array_of(args), options))
         out = _carry_out(op, args, params)
         if isinstance(out, (tuple, list)) or _decides_on_shape(op, args, params, out):
-            self._refuse_later(f"the values of what {op.name} is given decide on the shape of its result")
+            self._refuse_later(f"values that {op.name} is given decide on the shape of its result{STAY}")
         if isinstance(out, (tuple, list)):
             return out
         made = Recorded(self.values, np.shape(out), np.asarray(out).dtype)
@@ -170,15 +174,16 @@ class Recording:
         """Values must not leave the graph, where nobody could follow them."""
         if tensor.op is not None or isinstance(tensor, Recorded) or tensor.requires_grad:
             name = tensor.name or (tensor.op.name if tensor.op is not None else "an argument")
-            raise self._refuse_later(f"{what} takes the values of {name} out of the graph")
+            raise self._refuse_later(f"{what} takes the values of {name} out of the graph{STAY}")
         self.read[id(tensor)] = tensor, tensor.serial
+
+    def forbid(self, what: str) -> None:
+        """No call of compiled code does to others what the function did to them."""
+        raise self._refuse_later(f"{what} is done when the function is recorded, not in each call{OUTSIDE}")
 
     def _refuse_later(self, why: str) -> UncompilableError:
         """Refuse the function when it is done, should it go on; it may yet refuse its values itself."""
-        self._refused = self._refused or UncompilableError(
-            f"compile: {why}, where they would stay as they are now; compute with tensors, or leave it "
-            "outside of the compiled function"
-        )
+        self._refused = self._refused or UncompilableError(f"compile: {why}")
         return self._refused
 
     @contextmanager
