@@ -375,7 +375,7 @@ class Training:
         augment = self._options.augment
         if augment is None:
             return x
-        out = augment(x, self.generators["augment"])
+        out = augment(x := np.asarray(x), self.generators["augment"])
         if not isinstance(out, np.ndarray) or out.shape != x.shape or out.dtype != x.dtype:
             came = f"{out.dtype} {out.shape}" if isinstance(out, np.ndarray) else repr(out)
             raise ValueError(f"fit: expected augment to give {x.dtype} {x.shape} again, got {came}")
@@ -387,7 +387,9 @@ class Training:
         part = self._together.take(y, weights, self.tally.intake.reduction)
         try:
             made = self.engine.step((x, part.y, part.weights))
-            loss, prediction, wrong = (*made, None) if made else self._differentiate(x, part.y, part.weights)
+            loss, prediction, wrong = (
+                (*made, None) if made else self._differentiate(np.asarray(x), part.y, part.weights)
+            )
             if wrong is None and self._splits:
                 prediction = prediction if self.tally.predicts else None
                 where = f"batch {self.batch + 1} of epoch {self.epoch}"
@@ -406,7 +408,7 @@ class Training:
         if wrong is not None:
             self._forward_state.restore()
             del prediction
-            found = self._find_provenance(x, part.y, part.weights)
+            found = self._find_provenance(np.asarray(x), part.y, part.weights)
             self._forward_state.restore()
             self.optimizer.zero_grad()
             raise FloatingPointError(
