@@ -27,7 +27,6 @@ from tensorgrad.nn.fit.source import Source, validation_batches
 from tensorgrad.nn.fit.tally import Tally, evaluate
 from tensorgrad.nn.layer import infer
 from tensorgrad.nn.optimizers import Optimizer
-from tensorgrad.nn.process import tuned_process
 from tensorgrad.nn.schedules import Schedule
 from tensorgrad.nn.sequential import ForwardState, History, loss_of
 
@@ -262,7 +261,7 @@ class Training:
     def run(self) -> None:
         """Train all epochs that are left."""
         ranks = self._together
-        with tuned_process(threads=ranks.count_threads()), ranks.interrupts:
+        with ranks.interrupts:
             try:
                 self._tell("on_train_begin")
                 self.checkpoints.on_train_begin(self)
