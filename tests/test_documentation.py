@@ -183,7 +183,11 @@ def test_the_gallery_shows_what_its_code_draws_and_prints(tmp_path):
     page = (DOCS / "gallery.md").read_text(encoding="utf-8")
     names = {path.name for path in (DOCS / "gallery").iterdir()}
     assert names == set(re.findall(r"\]\(gallery/([\w.-]+)\)", page))
-    assert names - {path.name for path in tmp_path.iterdir()} <= {"player.png"}  # which needs a browser
+    assert names - {path.name for path in tmp_path.iterdir()} <= {
+        "player.png",
+        "playground.png",
+        "digits.png",
+    }  # of a browser
     for name in ("graph.svg", "gradient.svg"):
         folders = tmp_path, DOCS / "gallery"
         words = [sorted(re.findall("<text.*?>(.*?)</text>", (f / name).read_text())) for f in folders]

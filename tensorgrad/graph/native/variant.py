@@ -19,11 +19,11 @@ import numpy as np
 from tensorgrad.core import Tensor
 from tensorgrad.core.checks import NDArray
 from tensorgrad.graph.export.lowerings import C_RULES
-from tensorgrad.graph.native.expansions import Expansion
+from tensorgrad.graph.native.expansions import Expansion, compare
 from tensorgrad.graph.native.plan import UnbatchableError, UnwritableError
 from tensorgrad.graph.native.printer import write_c
 from tensorgrad.graph.native.program import Program, Vectors
-from tensorgrad.graph.native.record import Recording, UncompilableError, compare, record
+from tensorgrad.graph.native.record import Recording, UncompilableError, record
 from tensorgrad.graph.native.toolchain import build
 
 # What a step returns, as prelude.c says.
@@ -96,6 +96,7 @@ class Variant:
                 Expansion(record(function, arrays, names, False), C_RULES)
             raise
         self.recording = graph.recording
+        self.recording.values.clear()  # which may be large
         self.program = plan_program(graph, next((x.shape[0] for x in arrays if x.ndim), None))
         what = "its value and gradients" if self.recording.gradients else "its value"
         name = getattr(function, "__name__", type(function).__name__)
@@ -220,14 +221,12 @@ class Variant:
         return np.negative(whole, out=whole) if x.dtype.kind == "b" else whole  # of no axes too
 
 
-def expand_alike(recordings: Iterable[Recording]) -> Expansion:
+def expand_alike(recordings: Iterable[Recording], language: str = "C") -> Expansion:
     """The first graph in ops that have rules; UncompilableError unless the other, of other data, is alike."""
-    graphs = []
-    for recording in recordings:
-        graphs.append(Expansion(recording, C_RULES))
-        recording.values.clear()
-    compare([(graph.recording, graph.order) for graph in graphs])
-    return graphs[0]
+    first, second = (Expansion(recording, C_RULES, language=language) for recording in recordings)
+    compare(first, second)
+    second.recording.values.clear()
+    return first
 
 
 def plan_program(graph: Expansion, samples: int | None) -> Program:
