@@ -42,7 +42,8 @@ class Callback(Explained):
     In the order of calls: `on_train_begin`; for each epoch `on_epoch_begin`, for each batch `on_gradients`
     before the step and `on_batch_end` after it, and `on_epoch_end` when the history has its figures;
     `on_train_end`, if no error ended the training; `close` at the end of any. A callback that keeps something
-    from call to call gives it in `state`, so that a resumed run goes on with it.
+    from call to call gives it in `state`, so that a resumed run goes on with it. With a communicator it is
+    told on every rank, and must do the same on each.
 
     >>> class Rates(tg.Callback):
     ...     def on_epoch_end(self, training):
