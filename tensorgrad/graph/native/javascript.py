@@ -75,7 +75,8 @@ def plan_plain(
     """
     names = [*names, *(f"x{i}" for i in range(len(names), len(arrays)))]
     turned = [np.roll(x, 1, axis=0) if x.ndim else x for x in arrays]
-    return plan_graph(expand_alike([record(function, xs, names, differentiate) for xs in (arrays, turned)]))
+    recordings = (record(function, xs, names, differentiate) for xs in (arrays, turned))
+    return plan_graph(expand_alike(recordings, "JavaScript"))
 
 
 def plan_graph(graph: Expansion) -> Program:
@@ -156,13 +157,13 @@ _MATH = (
     "sin sinh sqrt tan tanh trunc"
 )
 _UNKNOWN = "real whole int long unsigned float double const static V W goto"
-_SIGNS = "+ - * / & | ^ ~ ! < > = ? : && || == != <= >= += -= *= &= |= ++ ( ) [ ] { } , ;"
+_SIGNS = "+ - * / & | ^ ~ ! < > = ? : && || == != <= >= += -= *= &= |= ++ -! ( ) [ ] { } , ;"
 _TOKEN = re.compile(
     r"(?P<same>//.*|\s+)|(?P<cast>\((?:real|double)\))"
     r"|(?P<declared>(?P<const>const )?(?:real|whole|int) (?=\w))|F\((?P<library>\w+)\)"
     r"|(?P<clear>memset\((?P<memory>\w+), 0, \d+ \* sizeof \*(?P=memory)\);)"
     r"|(?P<number>\d+(?:\.\d*)?(?:e[-+]?\d+)?)(?P<single>f?)(?![.\w])|(?P<called>[a-z]\w*)(?=\s?\()"
-    r"|(?P<word>[A-Za-z_]\w*)|(?P<sign>[-+*&|=<>!]=|&&|\|\||\+\+|--|[^\w\s])"
+    r"|(?P<word>[A-Za-z_]\w*)|(?P<sign>[-+*/%&|^~!=<>]+|[^\w\s])"
 )
 _TABLE = re.compile(r"static const (int|real) (\w+)\[\d+\] = \{([-+.e\d, ]*)\};")
 _FUNCTION = re.compile(r"static inline (?:real|whole) (\w+)\(([^)]*)\) (\{.*\})", re.DOTALL)

@@ -212,7 +212,7 @@ class Program:
         """The value of a plain array that an op was given; a value stands for itself."""
         if isinstance(x, Value):
             return x
-        tensor = Recorded(self.graph.recording, x.shape, x.dtype)
+        tensor = Recorded({}, x.shape, x.dtype)
         value = Value(tensor, self.name("constant"), _find_kind(tensor))
         self._read(value, x)
         return value

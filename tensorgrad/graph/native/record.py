@@ -37,20 +37,31 @@ class Recorded(Tensor):
     known. For anybody else the values are computed, as long as the recording has what they are made of.
     """
 
-    __slots__ = ("_recording", "_stand_in")
+    __slots__ = ("_stand_in", "_values")
     _stand_in: NDArray
 
-    def __init__(self, recording: Recording, shape: Sequence[int], dtype: Any, name: str | None = None):
-        self._recording = recording
+    def __init__(
+        self, values: dict[int, NDArray], shape: Sequence[int], dtype: Any, name: str | None = None
+    ) -> None:
+        self._values = values
         super().__init__(np.zeros((), dtype), name=name)  # refuses what is no number
         self._stand_in = stand_in(shape, self._stand_in.dtype)
 
     @property
     def _array(self) -> NDArray:
-        if find_recorder() is None:
-            return self._recording.compute(self)
-        _, array = self._recording.values.get(id(self), (self, self._stand_in))
-        return array
+        if find_recorder() is not None:
+            return self._values.get(self.serial, self._stand_in)
+        for node in sort_graph([self], self._values):
+            if node.op is not None:
+                out = _carry_out(node.op, node.inputs, node.params)
+            elif isinstance(node, Recorded) or node.serial > self.serial:
+                raise RuntimeError(
+                    f"compile: the values of {self.label()}, which was recorded, were not kept"
+                )
+            else:
+                out = node.data
+            self._values[node.serial] = np.asarray(out, node.dtype)
+        return self._values[self.serial]
 
     @_array.setter
     def _array(self, array: NDArray) -> None:
@@ -97,7 +108,7 @@ class Recording:
         asked for with a cotangent.
     checks : bool
         Whether a later call holds the guards against its values.
-    values : dict of identity to (Tensor, array)
+    values : dict of serial number to array
         Those that are known: of what is given, and what was computed.
     """
 
@@ -111,12 +122,12 @@ class Recording:
     cotangents: list[Tensor] = field(default_factory=list)
     later: dict[int, list[Tensor]] = field(default_factory=dict)
     checks: bool = True
-    values: dict[int, tuple[Tensor, NDArray]] = field(default_factory=dict)
+    values: dict[int, NDArray] = field(default_factory=dict)
 
     def give(self, array: NDArray, name: str) -> Tensor:
         """A tensor of values that each call brings."""
-        tensor = Recorded(self, array.shape, array.dtype, name)
-        self.values[id(tensor)] = tensor, np.array(array, tensor.dtype)
+        tensor = Recorded(self.values, array.shape, array.dtype, name)
+        self.values[tensor.serial] = np.array(array, tensor.dtype)
         return tensor
 
     def call(self, op: Op[Any], args: tuple[Any, ...], params: dict[str, Any]) -> Any:
@@ -126,32 +137,13 @@ class Recording:
         options = {key: array_of(x) for key, x in params.items()}
         if is_shipped(op) and has_static_shape(op, options):
             with suppress(Exception), np.errstate(all="ignore"):  # of the values themselves it says more
-                return Recorded(self, *infer(op, array_of(args), options))
-        out = self._carry_out(op, args, params)
+                return Recorded(self.values, *infer(op, array_of(args), options))
+        out = _carry_out(op, args, params)
         if not isinstance(out, (np.ndarray, np.generic)):
             return out
-        made = Recorded(self, out.shape, out.dtype)
-        self.values[id(made)] = made, np.asarray(out, made.dtype)
+        made = Recorded(self.values, out.shape, out.dtype)
+        self.values[made.serial] = np.asarray(out, made.dtype)
         return made
-
-    def compute(self, tensor: Tensor) -> NDArray:
-        """The values of a tensor."""
-        for node in sort_graph([tensor], self.values):
-            if node.op is not None:
-                out = self._carry_out(node.op, node.inputs, node.params)
-            elif isinstance(node, Recorded) or node.serial > tensor.serial:
-                raise RuntimeError(
-                    f"compile: the values of {tensor.label()}, which was recorded, were not kept"
-                )
-            else:
-                out = node.data
-            self.values[id(node)] = node, np.asarray(out, node.dtype)
-        return self.values[id(tensor)][1]
-
-    def _carry_out(self, op: Op[Any], args: tuple[Any, ...], params: dict[str, Any]) -> Any:
-        """Call an op with values."""
-        with _unrecorded():
-            return op.forward(*array_of(args), **{key: array_of(x) for key, x in params.items()})
 
     def decide(self, condition: Tensor) -> bool:
         """Note a decision by a value."""
@@ -249,6 +241,12 @@ def _choose_seeds(recording: Recording, cotangents: Sequence[NDArray | None]) ->
     return [(loss, one)] if loss.requires_grad and loss.size == 1 else []
 
 
+def _carry_out(op: Op[Any], args: tuple[Any, ...], params: dict[str, Any]) -> Any:
+    """What an op gives, of values."""
+    with _unrecorded():
+        return op.forward(*array_of(args), **{key: array_of(x) for key, x in params.items()})
+
+
 @contextmanager
 def _unrecorded() -> Iterator[None]:
     """Let values be read that do not leave the graph."""
@@ -272,52 +270,15 @@ def find_tensors(tensor: Tensor) -> list[Tensor]:
 
 
 def sort_graph(outputs: Iterable[Tensor], known: Container[int] = ()) -> list[Tensor]:
-    """The outputs and all they were made of, in the order of computation, without those ``known``."""
+    """The outputs and all they were made of, in the order of computation, without those ``known``.
+
+    These are serial numbers. Nothing is looked for behind them.
+    """
     found: dict[int, Tensor] = {}
     stack = list(outputs)
     while stack:
         tensor = stack.pop()
-        if id(tensor) not in found and id(tensor) not in known:
-            found[id(tensor)] = tensor
+        if tensor.serial not in found and tensor.serial not in known:
+            found[tensor.serial] = tensor
             stack += find_tensors(tensor)
     return sorted(found.values(), key=lambda t: (t.op is not None, t.serial))
-
-
-def compare(graphs: Sequence[tuple[Recording, Sequence[Tensor]]]) -> None:
-    """Refuse what differs between the graphs of two recordings of different data: it is data in disguise."""
-    given = [{id(t) for t in recording.given()} for recording, _ in graphs]
-    made = [[t for t in graph if t.op is not None] for _, graph in graphs]
-    leaves = [
-        [t for t in graph if t.op is None and id(t) not in own]
-        for (_, graph), own in zip(graphs, given, strict=True)
-    ]
-    facts = [[(t.op, t.shape, t.dtype) for t in graph] for graph in made]
-    if facts[0] != facts[1] or len(leaves[0]) != len(leaves[1]):
-        raise UncompilableError(
-            "compile: with other values the function does other things, which no guard tells; is there a "
-            "branch on values that left the graph?"
-        )
-    for a, b in zip(*leaves, strict=True):
-        if a is not b and not _are_equal(a.data, b.data):
-            _refuse_disguise(a.name or "a tensor")
-    for a, b in zip(*made, strict=True):
-        if not _are_equal((*a.inputs, *a.params.values()), (*b.inputs, *(b.params[key] for key in a.params))):
-            _refuse_disguise(f"what {a.op.name} is given" if a.op else "")
-
-
-def _refuse_disguise(name: str) -> None:
-    raise UncompilableError(
-        f"compile: {name} is made of the arguments outside of the graph, or drawn anew in each call, and "
-        "would stay as it is now; compute it with tensors, or pass it as an argument"
-    )
-
-
-def _are_equal(x: Any, y: Any) -> bool:
-    """Whether two things that ops were given are the same, whatever tensors are in them."""
-    if isinstance(x, Tensor) or isinstance(y, Tensor):
-        return isinstance(x, Tensor) and isinstance(y, Tensor)
-    if isinstance(x, np.ndarray) or isinstance(y, np.ndarray):
-        return x is y or np.array_equal(x, y, equal_nan=np.asarray(x).dtype.kind == "f")
-    if isinstance(x, (tuple, list)):
-        return type(x) is type(y) and len(x) == len(y) and all(map(_are_equal, x, y))
-    return bool(x is y or x == y or (x != x and y != y))

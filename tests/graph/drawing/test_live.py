@@ -224,3 +224,10 @@ def test_it_fits_and_can_be_read(open_page, dark):
             document.querySelector(s).getBoundingClientRect().toJSON())"""
     )
     assert all(0 <= box["left"] < box["right"] <= 390 and box["bottom"] <= 780 for box in boxes)
+
+
+@pytest.mark.parametrize("name", ["</script><b>x</b>", "@live@ */", "class", "s_exp", "\u2028", "made"])
+def test_names_of_all_kinds_are_names(open_page, name):
+    page = open_page(tg.sum(np.exp(tg.Tensor([1.0, 2.0], requires_grad=True, name=name)) * 2.0))
+    page.run("choose(live.leaves[0]), change(0.5)")
+    require_shown(page, tg.player(tg.sum(np.exp(tg.Tensor([0.5, 2.0], requires_grad=True, name=name)) * 2.0)))

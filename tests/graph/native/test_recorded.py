@@ -3,6 +3,7 @@
 import gc
 import shutil
 import tracemalloc
+import weakref
 from contextlib import suppress
 
 import numpy as np
@@ -166,3 +167,31 @@ def test_a_label_outside_of_the_classes_is_named_at_the_first_call(shift):
     labels[4] = 3
     with pytest.raises(ValueError, match="labels from 0 to 2, got 3 in row 4"):
         tg.compile(lambda x, y: tg.cross_entropy(x @ w, y - shift))(ROWS, labels + shift)
+
+
+@compiled
+def test_a_function_that_takes_tensors_in_turns_is_refused():
+    w, calls = weights(), iter(range(9))
+
+    def loss(x, y):
+        a, b = (x, y) if next(calls) % 2 else (y, x)
+        return tg.sum(a @ w) / tg.sum(b @ w)
+
+    with pytest.raises(tg.UncompilableError, match="with other values the function does other things"):
+        tg.compile(loss)(ROWS, 2 * ROWS)
+
+
+def test_a_recording_goes_without_the_garbage_collector():
+    w = weights()
+    gc.collect()
+    gc.disable()
+    try:
+        recording = record(lambda x: tg.mean(tg.tanh(x @ w)), [ROWS], ["x"], True)
+        ((_, g),) = recording.gradients
+        loss, gradient = weakref.ref(recording.outputs[0]), weakref.ref(g)
+        assert gradient().data.shape == (6, 3)  # computed, and kept with the recording
+        del recording, g, _
+        assert loss() is None
+        assert gradient() is None
+    finally:
+        gc.enable()
