@@ -1,8 +1,7 @@
 "use strict";
 // The page: it draws the frames that a `Trainer` sends, and tells it what is clicked, moved and typed.
 const by = (id) => document.getElementById(id), scenes = JSON.parse(by("scenes").textContent);
-const CLASSES = "1374b8 d9740b 009e73 c44e9b 8a6d00 7b52ab b3261e 3b8f8f 6b7280 9a6b3f".split(" ");
-let scene, data, frame = null, chosen, colours, pending = false, shownAt = 0, told = 0;
+let scene, data, frame = null, chosen, pending = false, shownAt = 0, told = 0;
 let tell = () => {}, stop = () => {};
 const follow = { network: [], inspector: [], output: [], figures: [] }; // what each frame brings up to date
 
@@ -20,50 +19,23 @@ const put = (element, text) => element.textContent === text || (element.textCont
 const write = (x) => (!Number.isFinite(x) ? `${x ?? "–"}` : Math.abs(x) < 1e-4 && x ? x.toExponential(1)
   : String(+x.toPrecision(4))).replaceAll("-", "−");
 const percent = (x) => (Number.isFinite(x) ? `${(100 * x).toFixed(1)} %` : "–");
-const written = (size, place) => (size === 1 ? "" : `[${place}]`);
-const largest = (values) => values.reduce((top, x) => Math.max(top, Math.abs(x)), 0) || 1;
-const pad = 26; // beside and under a plot
 const range = (count) => Array.from({ length: count }, (_, i) => i);
+const written = (size, place) => (size === 1 ? "" : `[${place}]`);
+// Names and values
 
-// Colours
-
-const rgb = (hex) => [0, 2, 4].map((i) => parseInt(hex.slice(i, i + 2), 16));
-const css = (colour) => `rgb(${colour.map(Math.round)})`;
-const mix = (a, b, share) => a.map((from, k) => from + (b[k] - from) * share);
-const tone = (x) => mix(colours.zero, x < 0 ? colours.minus : colours.plus, Math.min(1, Math.abs(x) || 0));
-const classColour = (k) => rgb(CLASSES[k % CLASSES.length]);
-function readColours() {
-  const style = getComputedStyle(document.documentElement), names = "page ink faint rule accent plus minus zero";
-  colours = Object.fromEntries(names.split(" ").map((n) => [n, rgb(style.getPropertyValue(`--${n}`).trim().slice(1))]));
+function rowOf(array, row) {
+  const wide = array.length / scene.rows;
+  return array.subarray(row * wide, (row + 1) * wide);
 }
-function paint(canvas, width, height, colour) {
-  if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
-  const pen = canvas.getContext("2d"), image = pen.createImageData(width, height);
-  for (let i = 0; i < width * height; i++) image.data.set([...colour(i), 255], 4 * i);
-  pen.putImageData(image, 0, 0);
-}
+const isHeld = (row) => row >= scene.trained, holds = () => scene.rows > scene.trained;
+const labelOf = (row) => scene.classes[data.labels[row]];
+const valueOf = (node) => (node.parameter === null ? frame.walk[node.value] : frame.parameters[node.parameter]);
+const cotangentOf = (node) => (node.cotangent === null ? null : frame.walk[node.cotangent]);
 function paintImage(canvas, row) {
   const [height, width, channels] = scene.image, pixels = rowOf(data.x, row), top = largest(pixels);
   paint(canvas, width, height, (i) => (channels === 3 && top <= 1 ? [0, 1, 2].map((k) => 255 * pixels[3 * i + k])
     : mix([250, 250, 250], [16, 16, 16], Math.max(0, pixels[i * channels] / top))));
 }
-// A pen on a canvas as sharp as the screen, which counts in the page's own pixels.
-function sharpen(canvas) {
-  const { clientWidth: width, clientHeight: height } = canvas, ratio = devicePixelRatio || 1;
-  [canvas.width, canvas.height] = [Math.round(width * ratio), Math.round(height * ratio)];
-  const pen = canvas.getContext("2d");
-  pen.scale(ratio, ratio);
-  pen.font = "11px system-ui, sans-serif";
-  return { pen, width, height };
-}
-
-// Names and values
-
-const rowOf = (array, row) => array.subarray((row * array.length) / scene.rows, ((row + 1) * array.length) / scene.rows);
-const isHeld = (row) => row >= scene.trained, holds = () => scene.rows > scene.trained;
-const labelOf = (row) => scene.classes[data.labels[row]];
-const valueOf = (node) => (node.parameter === null ? frame.walk[node.value] : frame.parameters[node.parameter]);
-const cotangentOf = (node) => (node.cotangent === null ? null : frame.walk[node.cotangent]);
 function tellExample(row) {
   const given = scene.features.slice(0, 4).map((name, i) => `${name} = ${write(rowOf(data.x, row)[i])}`);
   const target = scene.classes ? labelOf(row) : Array.from(rowOf(data.y, row).slice(0, 4), write).join(", ");
@@ -86,9 +58,10 @@ function buildNetwork() {
   follow.network = [];
   const columns = scene.columns.map((column, c) => {
     const units = range(column.shown).map((j) => buildUnit(column, c, j));
-    const some = column.kind === "maps" && column.shown < column.count ? `, ${column.shown} of ${column.count} maps` : "";
+    const { kind, shown, count } = column, some = kind === "maps" && 1 < shown && shown < count;
+    const size = column.size + (some ? `, ${shown} of ${count} maps` : "");
     box.append(make("div", { class: "column" }, make("h3", {}, column.title), make("small", {}, column.note),
-      make("div", { class: `units ${column.kind}` }, ...units), make("small", {}, column.size + some)));
+      make("div", { class: `units ${column.kind}` }, ...units), make("small", {}, size)));
     return units;
   });
   const edges = scene.columns.flatMap(({ edges }, c) => (edges === null ? [] : buildEdges(svg, columns, c, edges)));
@@ -131,9 +104,8 @@ function buildUnit(column, c, j) {
   const label = column.names ? make("span", {}, name) : "";
   const say = () => hint(`${name}: ${tellUnit(column, node, j)}`);
   const button = make("button", {
-    class: `unit ${scene.grid ? "" : "exact"}`, type: "button", title: name, "aria-label": name,
-    onmouseenter: say, onfocus: say,
-    onclick: ({ detail, clientX, clientY }) => {
+    class: `unit ${scene.grid ? "" : "exact"} ${scene.image && !c ? "photo" : ""}`, type: "button",
+    title: name, "aria-label": name, onmouseenter: say, onfocus: say, onclick: ({ detail, clientX, clientY }) => {
       const area = canvas.getBoundingClientRect(), { width, height } = canvas; // the square under the pointer
       const across = Math.floor(((clientX - area.left) / area.width) * width);
       const down = Math.floor(((clientY - area.top) / area.height) * height);
@@ -155,7 +127,8 @@ function paintUnit(canvas, column, node, c, j) {
   if (scene.grid && column.kind === "units") {
     const { across, range: [low, high] } = scene.grid, down = scene.inputs === 2 ? across : 1;
     const surface = c ? frame.surface[column.surface] : null, width = high[j] - low[j];
-    const line = (i) => (j ? high[1] - (width * Math.floor(i / across)) / (down - 1) : low[0] + (width * (i % across)) / (across - 1));
+    const line = (i) => (j ? high[1] - (width * Math.floor(i / across)) / (down - 1)
+      : low[0] + (width * (i % across)) / (across - 1)); // the input itself
     const values = range(across * down).map((i) => (surface ? surface[i * column.count + j] : line(i)));
     const top = largest(values);
     return paint(canvas, across, down, (i) => tone(values[i] / top));
@@ -187,10 +160,13 @@ function buildInspector() {
     const row = Math.round(+example.value);
     if (example.value !== "" && row >= 0 && row < scene.rows) tell("look", row);
   } });
-  const chips = scene.nodes.map((one, i) => make("button", { type: "button", "aria-pressed": i === number, onclick: () => {
+  const open = (i) => {
     choose(i);
     by("chips").children[i].focus();
-  } }, one.name));
+  };
+  const chips = scene.nodes.map(({ name }, i) => make("button", {
+    type: "button", "aria-pressed": i === number, onclick: () => open(i),
+  }, name));
   follow.inspector.push(() => {
     if (document.activeElement !== example) example.value = frame.example;
     put(words, tellExample(frame.example));
@@ -207,12 +183,14 @@ function buildInspector() {
     ...buildNumbers(node, place));
 }
 function buildValues(node, place) {
-  const shown = [["value", () => valueOf(node)], ["cotangent", () => cotangentOf(node)]].slice(0, node.cotangent === null ? 1 : 2);
+  const shown = [["value", () => valueOf(node)], ["cotangent", () => cotangentOf(node)]];
+  if (node.cotangent === null) shown.pop();
   const size = sizeOf(node.shape), most = node.tiles ? 16 : 24;
   if (node.tiles) {
     const { count, height, width, step, next } = node.tiles;
     return shown.map(([name, find]) => {
-      const tiles = range(Math.min(count, most)).map(() => make("canvas", { class: "tile" })), note = make("span", { class: "note" });
+      const tiles = range(Math.min(count, most)).map(() => make("canvas", { class: "tile" }));
+      const note = make("span", { class: "note" });
       follow.inspector.push(() => {
         const all = find(), top = largest(all);
         tiles.forEach((tile, k) => paint(tile, width, height, (i) => tone(all[k * next + i * step] / top)));
@@ -221,7 +199,7 @@ function buildValues(node, place) {
       return make("p", { class: "row" }, name, ...tiles, note);
     });
   }
-  const first = size <= most ? 0 : Math.max(0, Math.min((place ?? 0) - 4, size - most)), places = range(Math.min(most, size));
+  const first = near(place, most, size), places = range(Math.min(most, size));
   const heads = places.map((i) => make("th", { scope: "col" }, placeName(node.shape, first + i)));
   const rows = shown.map(([name, find]) => {
     const cells = places.map((i) => make("td", { class: first + i === place ? "now" : "" }));
@@ -232,19 +210,22 @@ function buildValues(node, place) {
   return [make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Values" }, table),
     ...(size > most ? [make("p", { class: "note" }, `${most} of ${size} elements`)] : [])];
 }
+// Where to begin, to show so many elements with a chosen one among them.
+const near = (place, most, size) => Math.max(0, Math.min((place ?? 0) - 4, size - most));
 // Numbers to change by hand: of a parameter, or of those that lead to a unit.
 function buildNumbers(node, place) {
-  const owners = node.parameter !== null ? [node] : place === null ? [] : node.own.map((i) => scene.nodes[i]), most = 24;
+  const itself = node.parameter !== null, most = 24;
+  const owners = itself ? [node] : place === null ? [] : node.own.map((i) => scene.nodes[i]);
   return owners.flatMap(({ name, shape, parameter }) => {
-    const size = sizeOf(shape), unitOf = (i) => (shape.length === 4 ? Math.floor((i * shape[0]) / size) : i % shape.at(-1));
-    const all = range(size).filter((i) => owners[0] === node || unitOf(i) === place);
-    const first = owners[0] === node ? Math.max(0, Math.min((place ?? 0) - 4, size - most)) : 0;
+    const size = sizeOf(shape), filters = shape.length === 4;
+    const unitOf = (i) => (filters ? Math.floor((i * shape[0]) / size) : i % shape.at(-1));
+    const all = range(size).filter((i) => itself || unitOf(i) === place), first = itself ? near(place, most, size) : 0;
     const inputs = all.slice(first, first + most).map((i) => {
       const input = make("input", { type: "number", step: "any", onchange: () => {
         if (input.value !== "" && Number.isFinite(+input.value)) tell("edit", parameter, i, +input.value);
       } });
       follow.inspector.push(() => {
-        if (document.activeElement !== input) input.value = +frame.parameters[parameter][i].toPrecision(5);
+        if (document.activeElement !== input) input.value = +frame.parameters[parameter][i].toPrecision(4);
       });
       return make("label", {}, placeName(shape, i), input);
     });
@@ -256,80 +237,67 @@ function buildNumbers(node, place) {
 // What it has learned
 
 function buildOutput() {
-  const plane = scene.view === "plane", values = scene.target.kind === "values";
-  const title = plane ? "The outputs over the inputs" : scene.view === "line" ? "The fit" : values ? "The worst errors" : "The worst mistakes";
+  const { view } = scene, values = scene.target.kind === "values", title = {
+    plane: "The outputs over the inputs", line: "The fit",
+  }[view] ?? (values ? "The worst errors" : "The worst mistakes");
   follow.output = [];
-  by("output").replaceChildren(make("h2", {}, title), ...(plane || scene.view === "line" ? buildPlane(plane) : buildWorst(values)),
-    ...(scene.classes ? buildShares() : []));
+  by("output").replaceChildren(make("h2", {}, title), ...(scene.grid && view !== "rows" ? buildPlane(view === "plane")
+    : buildWorst(values)), ...(scene.classes ? buildShares() : []));
 }
 function buildPlane(plane) {
   let places = [];
   const canvas = make("canvas", { class: "output", role: "img", onclick: ({ offsetX, offsetY }) => {
     const far = places.map(([x, y]) => (x - offsetX) ** 2 + (y - offsetY) ** 2);
-    tell("look", far.indexOf(Math.min(...far)));
+    tell("look", places[far.indexOf(boundsOf(far)[0])][2]);
   } });
+  const rows = range(scene.rows).filter((row) => row % Math.ceil(scene.rows / 2000) === 0); // of many some
   const back = make("canvas"), { range: [low, high], across } = scene.grid, { outputs, features } = scene;
-  const ends = scene.classes ? null : data.y.reduce(([a, b], v) => [Math.min(a, v), Math.max(b, v)], [Infinity, -Infinity]);
+  const ends = scene.classes ? null : boundsOf(data.y);
   const colourOf = (own) => {
     if (ends) return tone((2 * (own[0] - ends[0])) / (ends[1] - ends[0] || 1) - 1);
-    const shares = sharesOf(own, scene.target).map((p) => Math.max(0, p)), total = shares.reduce((sum, p) => sum + p, 0) || 1;
+    const shares = sharesOf(own, scene.target).map((p) => Math.max(0, p));
+    const total = shares.reduce((sum, p) => sum + p, 0) || 1;
     return [0, 1, 2].map((i) => shares.reduce((sum, p, k) => sum + (p / total) * classColour(k)[i], 0));
   };
   follow.output.push(() => {
-    const { pen, width, height } = sharpen(canvas), surface = frame.surface.at(-1), wide = width - pad - 4, tall = height - pad - 4;
-    const all = plane ? null : [...surface, ...data.y], bounds = plane ? [low[1], high[1]] : [Math.min(...all), Math.max(...all)];
+    const { pen, width, height } = sharpen(canvas), wide = width - pad - 4, tall = height - pad - 4;
+    const surface = frame.surface.at(-1), all = plane ? [low[1], high[1]] : [...surface, ...data.y];
+    const bounds = boundsOf(all);
     const toX = (x) => pad + ((x - low[0]) / (high[0] - low[0])) * wide;
     const toY = (y) => 4 + ((bounds[1] - y) / (bounds[1] - bounds[0] || 1)) * tall;
     if (plane) {
-      paint(back, across, across, (i) => mix(colourOf(surface.subarray(i * outputs, (i + 1) * outputs)), colours.page, 0.45));
+      const at = (i) => colourOf(surface.subarray(i * outputs, (i + 1) * outputs));
+      paint(back, across, across, (i) => mix(at(i), colours.page, 0.45));
       pen.drawImage(back, pad, 4, wide, tall);
     } else trace(pen, range(across).map((i) => [pad + (wide * i) / (across - 1), toY(surface[i])]), colours.plus, []);
-    places = range(scene.rows).map((row) => [toX(rowOf(data.x, row)[0]), toY(plane ? rowOf(data.x, row)[1] : data.y[row])]);
-    places.forEach(([x, y], row) => {
+    places = [...rows, frame.example].map((row) => { // the example over the others
+      const [x, y] = rowOf(data.x, row);
+      return [toX(x), toY(plane ? y : data.y[row]), row];
+    });
+    places.forEach(([x, y, row]) => {
       const colour = !plane ? colours.accent : ends ? colourOf(rowOf(data.y, row)) : classColour(data.labels[row]);
-      const is = row === frame.example, held = isHeld(row);
+      const is = row === frame.example, held = isHeld(row), line = is ? colours.ink : held ? colour : colours.page;
       pen.beginPath();
       pen.arc(x, y, is ? 7 : 3.2, 0, 7);
-      [pen.fillStyle, pen.strokeStyle] = [css(held ? colours.page : colour), css(is ? colours.ink : held ? colour : colours.page)];
+      [pen.fillStyle, pen.strokeStyle] = [css(held ? colours.page : colour), css(line)];
       pen.lineWidth = is ? 3 : held ? 1.8 : 0.8;
       pen.fill();
       pen.stroke();
     });
     drawAxes(pen, width, height, [low[0], high[0]], bounds, features[0], plane ? features[1] : "target");
-    canvas.setAttribute("aria-label", `${plane ? "Outputs over the inputs" : "The fit"}, with the data: ${tellFigures()}`);
+    const what = plane ? "Outputs over the inputs" : "The fit";
+    canvas.setAttribute("aria-label", `${what}, with the data: ${tellFigures()}`);
   });
   const rings = holds() ? " Rings are held out." : "";
   return [canvas, make("p", { class: "note" }, `Click on a point to follow it through the network.${rings}`)];
 }
-function drawAxes(pen, width, height, xs, ys, nameX, nameY) {
-  const text = (words, x, y, align) => {
-    pen.textAlign = align;
-    pen.fillText(words, x, y);
-  };
-  pen.fillStyle = css(colours.faint);
-  const [a, b, c, d] = [...xs, ...ys].map((x) => write(+x.toPrecision(3))), low = height - pad + 14;
-  text(a, pad, low, "left");
-  text(b, width - 4, low, "right");
-  text(nameX, (width + pad) / 2, low, "center");
-  pen.rotate(-Math.PI / 2);
-  text(c, pad - height, 14, "left");
-  text(d, -4, 14, "right");
-  if (height > 150) text(nameY, (pad - height) / 2, 14, "center");
-}
-function trace(pen, points, colour, dash) {
-  [pen.strokeStyle, pen.lineWidth] = [css(colour), 2];
-  pen.setLineDash(dash);
-  pen.beginPath();
-  for (const [x, y] of points) pen.lineTo(x, y);
-  pen.stroke();
-  pen.setLineDash([]);
-}
 function buildWorst(values) {
-  const list = make("div", { class: "worst" }), words = make("p", { class: "note" });
+  const list = make("div", { class: `worst ${scene.image ? "" : "words"}` }), words = make("p", { class: "note" });
   const sure = (share) => (scene.target.scale ? percent(share) : write(share));
   follow.output.push(() => {
     const { worst, right, count } = frame.evaluation, held = holds() ? "held-out examples" : "examples";
     put(words, values ? `Those of ${count} ${held} with the largest loss.`
+      : right === count ? `All ${count} ${held} are right.`
       : `${count - right} of ${count} ${held} are mistaken; first those it is most sure of. A click follows one.`);
     while (list.children.length > worst.length) list.lastChild.remove();
     worst.forEach(({ row, read, share, loss, output }, k) => {
@@ -355,7 +323,8 @@ function buildShares() {
       put(number, scene.target.scale ? percent(shares[k]) : write(shares[k]));
     });
   });
-  return [title, make("div", { class: "bars" }, ...bars.flatMap(([name, bar, number]) => [name, make("div", {}, bar), number]))];
+  const cells = bars.flatMap(([name, bar, number]) => [name, make("div", {}, bar), number]);
+  return [title, make("div", { class: "bars" }, ...cells)];
 }
 
 // Figures and curves
@@ -364,7 +333,8 @@ function listFigures() {
   const last = frame?.history.at(-1) ?? {}, classes = scene.target.kind !== "values";
   return Object.entries({
     step: write(frame?.steps), epoch: ((frame?.seen ?? 0) / scene.trained).toFixed(1), loss: write(last.loss),
-    ...(holds() ? { "held-out loss": write(last.heldLoss) } : {}), ...(classes ? { accuracy: percent(last.right) } : {}),
+    ...(holds() ? { "held-out loss": write(last.heldLoss) } : {}),
+    ...(classes ? { accuracy: percent(last.right) } : {}),
     ...(classes && holds() ? { "held-out accuracy": percent(last.heldRight) } : {}),
     "steps a second": frame?.playing && frame.rate ? write(Math.round(frame.rate)) : "–",
   });
@@ -375,7 +345,8 @@ function buildFigures() {
   by("figures").replaceChildren(...listFigures().map(([name], i) => make("div", {}, make("dt", {}, name), values[i])));
   const curves = [["loss", "loss", "heldLoss"], ...(scene.classes ? [["accuracy", "right", "heldRight"]] : [])];
   const canvases = curves.map(() => make("canvas", { class: "curve", role: "img" }));
-  const keys = [make("span", { class: "key" }), " training ", ...(holds() ? [make("span", { class: "key held" }), " held out"] : [])];
+  const keys = [make("span", { class: "key" }), " training "];
+  if (holds()) keys.push(make("span", { class: "key held" }), " held out");
   by("curves").replaceChildren(...canvases, make("p", { class: "note" }, ...keys));
   follow.figures = [
     () => listFigures().forEach(([, value], i) => put(values[i], value)),
@@ -383,9 +354,10 @@ function buildFigures() {
   ];
 }
 function drawCurve(canvas, name, own, held) {
-  const { pen, width, height } = sharpen(canvas), points = frame.history, last = points.at(-1) ?? {}, end = last.step || 1;
+  const { pen, width, height } = sharpen(canvas), points = frame.history;
+  const last = points.at(-1) ?? {}, end = last.step || 1;
   const values = points.flatMap((point) => [point[own], point[held]]).filter(Number.isFinite);
-  const [low, top] = name === "accuracy" ? [Math.min(0.5, ...values), 1] : [0, Math.max(1e-9, ...values)];
+  const [low, top] = name === "accuracy" ? [boundsOf([0.5, ...values])[0], 1] : [0, boundsOf([1e-9, ...values])[1]];
   pen.strokeStyle = css(colours.rule);
   pen.strokeRect(pad, 4, width - pad - 4, height - pad - 4);
   for (const [key, colour, dash] of [[own, colours.accent, []], [held, colours.plus, [5, 4]]]) {
@@ -397,7 +369,8 @@ function drawCurve(canvas, name, own, held) {
   pen.textAlign = "right";
   pen.fillText(name, width - 10, name === "loss" ? 18 : height - pad - 6);
   drawAxes(pen, width, height, [0, end], [low, top], "step", "");
-  canvas.setAttribute("aria-label", `Curve of the ${name}: now ${write(last[own])}${holds() ? `, held out ${write(last[held])}` : ""}`);
+  const other = holds() ? `, held out ${write(last[held])}` : "";
+  canvas.setAttribute("aria-label", `Curve of the ${name}: now ${write(last[own])}${other}`);
 }
 
 // Controls
@@ -409,7 +382,8 @@ function buildControls() {
       lists[name] = place === undefined ? x : lists[name].map((old, i) => (i === place ? x : old));
       tell("set", name, lists[name]);
     };
-    if (kind === "flag") return make("label", {}, label, make("input", { id, type: "checkbox", checked: value, onchange: ({ target }) => set(target.checked) }));
+    const tick = ({ target }) => set(target.checked), box = { id, type: "checkbox", checked: value, onchange: tick };
+    if (kind === "flag") return make("label", {}, label, make("input", box));
     const of10 = (t) => +(10 ** t).toPrecision(2), none = low - 0.05;
     const [start, end, at, read] = {
       choice: [0, choices?.length - 1, choices?.indexOf(value), (t) => choices[t]],

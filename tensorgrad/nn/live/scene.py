@@ -95,6 +95,8 @@ class Scene:
         columns, ends = draw_columns(self._network, one, named, labels)
         programs.add_evaluation(one, data.y[:1])
         view, grid = _choose_view(data, outputs), None
+        if view == "images":
+            columns[0] |= {"shown": 1, "kind": "maps"}  # all channels in one picture
         if shape in ((1,), (2,)):
             low, high = data.x.min(axis=0).astype(float), data.x.max(axis=0).astype(float)
             room, across = 0.08 * np.maximum(high - low, 1e-6), _ACROSS[shape[0]]

@@ -1,6 +1,6 @@
 "use strict";
 // The training itself, without a page: it runs in a worker, or in slices beside the page, or in Node.
-// `programs` gives by its name a function that makes one; `makeOptimizer`, `drawMask` and `moveRunning` are the prelude's.
+// `programs` gives by its name a function that makes one; what else it calls is in the prelude of programs.
 
 // Numbers from 0 to 1 by a seed (mulberry32), so that a reset begins the same training again.
 function makeRandom(seed) {

@@ -333,8 +333,8 @@ def test_names_cannot_break_out_of_the_page(tmp_path, name):
     assert scene["classes"][0] == scene["features"][0] == scene["title"] == name
     written = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert written == page.source.replace("\ud800", "?")
-    assert written.count("<script") == 5
-    assert written.count("</script") == 5
+    assert written.count("<script") == 6
+    assert written.count("</script") == 6
 
 
 def test_the_page_is_small_and_needs_nothing_else(demos):
