@@ -1,8 +1,7 @@
 "use strict";
 // The page: it draws the frames that a `Trainer` sends, and tells it what is clicked, moved and typed.
 const by = (id) => document.getElementById(id), scenes = JSON.parse(by("scenes").textContent);
-let scene, data, frame = null, chosen, pending = false, shownAt = 0, told = 0;
-let tell = () => {}, stop = () => {};
+let scene, data, frame = null, chosen, pending = false, shownAt = 0, told = 0, tell, stop = () => {};
 const follow = { network: [], inspector: [], output: [], figures: [] }; // what each frame brings up to date
 
 function make(tag, attributes = {}, ...children) {
@@ -20,9 +19,6 @@ const write = (x) => (!Number.isFinite(x) ? `${x ?? "–"}` : Math.abs(x) < 1e-4
   : String(+x.toPrecision(4))).replaceAll("-", "−");
 const percent = (x) => (Number.isFinite(x) ? `${(100 * x).toFixed(1)} %` : "–");
 const range = (count) => Array.from({ length: count }, (_, i) => i);
-const written = (size, place) => (size === 1 ? "" : `[${place}]`);
-// Names and values
-
 function rowOf(array, row) {
   const wide = array.length / scene.rows;
   return array.subarray(row * wide, (row + 1) * wide);
@@ -42,16 +38,10 @@ function tellExample(row) {
   return [isHeld(row) ? "held out" : "trained on", ...given, `target ${target}`].join("; ");
 }
 function placeName(shape, i) {
-  const place = [];
-  for (const n of [...shape].reverse()) {
-    place.unshift(i % n);
-    i = Math.floor(i / n);
-  }
-  return `[${place.join(", ")}]`;
+  return `[${shape.map((n, k) => Math.floor(i / sizeOf(shape.slice(k + 1))) % n).join(", ")}]`;
 }
 
 // The network, layer by layer
-
 function buildNetwork() {
   const svg = make("svg", { class: "edges", "aria-hidden": "true" }), box = make("div", { class: "columns" }, svg);
   box.style.setProperty("--unit", scene.image ? "40px" : "36px");
@@ -99,18 +89,17 @@ function buildEdges(svg, columns, c, parameter) {
 }
 function buildUnit(column, c, j) {
   const node = scene.nodes[column.node], wide = column.kind === "wide", canvas = make("canvas");
-  const name = column.names?.[j] ?? node.name + (wide ? "" : written(column.count, j));
+  const name = column.names?.[j] ?? node.name + (wide || column.count === 1 ? "" : `[${j}]`);
   const filter = column.filters ? make("canvas", { class: "filter" }) : "";
   const label = column.names ? make("span", {}, name) : "";
   const say = () => hint(`${name}: ${tellUnit(column, node, j)}`);
   const button = make("button", {
-    class: `unit ${scene.grid ? "" : "exact"} ${scene.image && !c ? "photo" : ""}`, type: "button",
-    title: name, "aria-label": name, onmouseenter: say, onfocus: say, onclick: ({ detail, clientX, clientY }) => {
+    class: `unit ${scene.grid ? "" : "exact"} ${scene.image && !c ? "photo" : ""}`, title: name,
+     "aria-label": name, onmouseenter: say, onfocus: say, onclick: ({ detail, clientX, clientY }) => {
       const area = canvas.getBoundingClientRect(), { width, height } = canvas; // the square under the pointer
       const across = Math.floor(((clientX - area.left) / area.width) * width);
       const down = Math.floor(((clientY - area.top) / area.height) * height);
-      const place = wide && detail ? Math.min(down * width + across, column.count - 1) : j;
-      choose(column.node, place);
+      choose(column.node, wide && detail ? Math.min(down * width + across, column.count - 1) : j);
     },
   }, filter, canvas, label);
   follow.network.push(() => {
@@ -129,8 +118,7 @@ function paintUnit(canvas, column, node, c, j) {
     const surface = c ? frame.surface[column.surface] : null, width = high[j] - low[j];
     const line = (i) => (j ? high[1] - (width * Math.floor(i / across)) / (down - 1)
       : low[0] + (width * (i % across)) / (across - 1)); // the input itself
-    const values = range(across * down).map((i) => (surface ? surface[i * column.count + j] : line(i)));
-    const top = largest(values);
+    const values = range(across * down).map((i) => (surface?.[i * column.count + j] ?? line(i))), top = largest(values);
     return paint(canvas, across, down, (i) => tone(values[i] / top));
   }
   const values = valueOf(node), top = largest(values), { count, kind, width, height } = column;
@@ -147,7 +135,6 @@ function tellUnit(column, node, j) {
 const hint = (text) => put(by("hint"), text);
 
 // One node of the computation
-
 function choose(node, place = null) {
   chosen = { node, place };
   buildInspector();
@@ -160,13 +147,10 @@ function buildInspector() {
     const row = Math.round(+example.value);
     if (example.value !== "" && row >= 0 && row < scene.rows) tell("look", row);
   } });
-  const open = (i) => {
+  const chips = scene.nodes.map(({ name }, i) => make("button", { "aria-pressed": i === number, onclick: () => {
     choose(i);
-    by("chips").children[i].focus();
-  };
-  const chips = scene.nodes.map(({ name }, i) => make("button", {
-    type: "button", "aria-pressed": i === number, onclick: () => open(i),
-  }, name));
+    by("chips").children[i].focus(); // the button that was clicked is gone
+  } }, name));
   follow.inspector.push(() => {
     if (document.activeElement !== example) example.value = frame.example;
     put(words, tellExample(frame.example));
@@ -235,11 +219,9 @@ function buildNumbers(node, place) {
 }
 
 // What it has learned
-
 function buildOutput() {
-  const { view } = scene, values = scene.target.kind === "values", title = {
-    plane: "The outputs over the inputs", line: "The fit",
-  }[view] ?? (values ? "The worst errors" : "The worst mistakes");
+  const { view } = scene, values = scene.target.kind === "values", worst = values ? "errors" : "mistakes";
+  const title = { plane: "The outputs over the inputs", line: "The fit" }[view] ?? `The worst ${worst}`;
   follow.output = [];
   by("output").replaceChildren(make("h2", {}, title), ...(scene.grid && view !== "rows" ? buildPlane(view === "plane")
     : buildWorst(values)), ...(scene.classes ? buildShares() : []));
@@ -261,8 +243,7 @@ function buildPlane(plane) {
   };
   follow.output.push(() => {
     const { pen, width, height } = sharpen(canvas), wide = width - pad - 4, tall = height - pad - 4;
-    const surface = frame.surface.at(-1), all = plane ? [low[1], high[1]] : [...surface, ...data.y];
-    const bounds = boundsOf(all);
+    const surface = frame.surface.at(-1), bounds = plane ? [low[1], high[1]] : boundsOf([...surface, ...data.y]);
     const toX = (x) => pad + ((x - low[0]) / (high[0] - low[0])) * wide;
     const toY = (y) => 4 + ((bounds[1] - y) / (bounds[1] - bounds[0] || 1)) * tall;
     if (plane) {
@@ -302,7 +283,7 @@ function buildWorst(values) {
     while (list.children.length > worst.length) list.lastChild.remove();
     worst.forEach(({ row, read, share, loss, output }, k) => {
       const button = list.children[k] ?? list.appendChild(make("button", {
-        type: "button", onclick: ({ currentTarget }) => tell("look", +currentTarget.dataset.row),
+        onclick: ({ currentTarget }) => tell("look", +currentTarget.dataset.row),
       }, scene.image ? make("canvas") : "", make("span")));
       put(button.lastChild, values ? `${row}: ${output.slice(0, 3).map(write).join(", ")}; loss ${write(loss)}`
         : `${scene.image ? "" : `${row}: `}${labelOf(row)}, read as ${scene.classes[read]}, ${sure(share)}`);
@@ -314,10 +295,12 @@ function buildWorst(values) {
 }
 function buildShares() {
   const title = make("h2", { id: "whose" }), last = scene.nodes[scene.columns.at(-1).node];
-  const bars = scene.classes.slice(0, 12).map((name) => [make("span", {}, name), make("i"), make("span")]);
+  const most = 20, some = scene.classes.length > most ? `, ${most} of ${scene.classes.length} classes` : "";
+  const bars = scene.classes.slice(0, most).map((name) => [make("span", {}, name), make("i"), make("span")]);
   follow.output.push(() => {
     const shares = sharesOf(valueOf(last), scene.target);
-    put(title, `Example ${frame.example}${isHeld(frame.example) ? ", held out" : ""}, is ${labelOf(frame.example)}`);
+    const { example } = frame, held = isHeld(example) ? ", held out" : "";
+    put(title, `Example ${example}${held}, is ${labelOf(example)}${some}`);
     bars.forEach(([, bar, number], k) => {
       bar.style.cssText = `width: ${100 * Math.max(0, Math.min(1, shares[k]))}%; background: ${css(classColour(k))}`;
       put(number, scene.target.scale ? percent(shares[k]) : write(shares[k]));
@@ -328,7 +311,6 @@ function buildShares() {
 }
 
 // Figures and curves
-
 function listFigures() {
   const last = frame?.history.at(-1) ?? {}, classes = scene.target.kind !== "values";
   return Object.entries({
@@ -348,10 +330,8 @@ function buildFigures() {
   const keys = [make("span", { class: "key" }), " training "];
   if (holds()) keys.push(make("span", { class: "key held" }), " held out");
   by("curves").replaceChildren(...canvases, make("p", { class: "note" }, ...keys));
-  follow.figures = [
-    () => listFigures().forEach(([, value], i) => put(values[i], value)),
-    ...canvases.map((canvas, k) => () => drawCurve(canvas, ...curves[k])),
-  ];
+  follow.figures = canvases.map((canvas, k) => () => drawCurve(canvas, ...curves[k]));
+  follow.figures.push(() => listFigures().forEach(([, value], i) => put(values[i], value)));
 }
 function drawCurve(canvas, name, own, held) {
   const { pen, width, height } = sharpen(canvas), points = frame.history;
@@ -365,8 +345,7 @@ function drawCurve(canvas, name, own, held) {
       pad + (point.step / end) * (width - pad - 4), 4 + ((top - point[key]) / (top - low)) * (height - pad - 4),
     ]), colour, dash);
   }
-  pen.fillStyle = css(colours.faint);
-  pen.textAlign = "right";
+  [pen.fillStyle, pen.textAlign] = [css(colours.faint), "right"];
   pen.fillText(name, width - 10, name === "loss" ? 18 : height - pad - 6);
   drawAxes(pen, width, height, [0, end], [low, top], "step", "");
   const other = holds() ? `, held out ${write(last[held])}` : "";
@@ -374,7 +353,6 @@ function drawCurve(canvas, name, own, held) {
 }
 
 // Controls
-
 function buildControls() {
   const lists = { ...scene.optimizer.options }; // of which a slider may move one entry
   by("controls").replaceChildren(...scene.controls.map(({ name, label, kind, low, high, choices, value, place }) => {
@@ -394,20 +372,19 @@ function buildControls() {
     const output = make("output", { for: id }), step = kind === "choice" ? 1 : "any";
     const slider = make("input", { id, type: "range", min: start, max: end, step, value: at, oninput: () => {
       set(read(+slider.value));
-      show(read(+slider.value));
+      print(read(+slider.value));
     } });
-    const show = (x) => {
+    const print = (x) => {
       output.textContent = x === scene.fastest && name === "speed" ? "as many as it can" : write(x);
       slider.setAttribute("aria-valuetext", output.textContent);
     };
-    show(value);
+    print(value);
     return make("label", { for: id }, label, output, slider);
   }));
 }
 
 // Scenes, and the frames that come from the training
-
-function open(index) {
+function openScene(index) {
   stop();
   scene = scenes[index];
   data = { x: decode(scene.x), y: decode(scene.y), labels: decode(scene.labels ?? scene.y) };
@@ -473,22 +450,19 @@ function draw() {
 const press = { play: () => tell("play", !frame?.playing), step: () => tell("advance", 1), reset: () => tell("reset") };
 for (const [id, action] of Object.entries(press)) by(id).addEventListener("click", action);
 addEventListener("keydown", (event) => {
-  if (event.altKey || event.ctrlKey || event.metaKey || /^(INPUT|SELECT|BUTTON)$/.test(event.target.tagName)) return;
+  if (event.altKey || event.ctrlKey || event.metaKey || event.target !== document.body) return;
   const action = { " ": press.play, ArrowRight: frame?.playing ? null : press.step }[event.key];
-  if (!action) return;
-  event.preventDefault();
-  action();
+  if (action) event.preventDefault();
+  action?.();
 });
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
-  readColours();
-  draw();
-});
-addEventListener("resize", draw);
+for (const change of [matchMedia("(prefers-color-scheme: dark)"), window]) {
+  change.addEventListener(change === window ? "resize" : "change", () => draw(readColours()));
+}
 readColours();
 by("scene").append(...scenes.map(({ title }, i) => make("option", { value: i }, title)));
 by("scene").hidden = scenes.length < 2;
-by("scene").addEventListener("change", () => open(+by("scene").value));
+by("scene").addEventListener("change", () => openScene(+by("scene").value));
 const asked = new Set(location.hash.slice(1).split("&")); // such as #digits&steps=300
 by("scene").value = Math.max(0, scenes.findIndex(({ key }) => asked.has(key)));
-open(+by("scene").value);
+openScene(+by("scene").value);
 for (const each of asked) if (/^steps=\d{1,5}$/.test(each)) tell("advance", +each.slice(6));
