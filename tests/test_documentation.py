@@ -39,6 +39,7 @@ BLOCK = re.compile(
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 COMPILER = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
 PICTURES = runpy.run_path(str(DOCS / "pictures.py"))
+ON_RANKS = DOCS / "how-to" / "several-machines.md"  # which tests/nn/fit/test_mpi.py runs on several
 BY_HAND = DOCS / "tutorial" / "convolution-by-hand.md"
 PEERS = ("torch", "keras", "onnx", "onnxruntime")  # what a page may ask for that may be missing
 
@@ -60,7 +61,7 @@ def needs_compiler(page: Path) -> bool:
     return any("tg.compile(" in source for _, source in blocks(page)) and COMPILER is None
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=name_of)
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page) and page != ON_RANKS], ids=name_of)
 def test_the_python_blocks_of_a_page_run(page, tmp_path, monkeypatch):
     sources = blocks(page)
     if needs_compiler(page):

@@ -318,7 +318,7 @@ function listFigures() {
     ...(holds() ? { "held-out loss": write(last.heldLoss) } : {}),
     ...(classes ? { accuracy: percent(last.right) } : {}),
     ...(classes && holds() ? { "held-out accuracy": percent(last.heldRight) } : {}),
-    "steps a second": frame?.playing && frame.rate ? write(Math.round(frame.rate)) : "–",
+    "steps a second": frame?.playing && frame.rate ? write(+frame.rate.toPrecision(2)) : "–",
   });
 }
 const tellFigures = () => listFigures().slice(0, -1).map(([name, value]) => `${name} ${value}`).join(", ");

@@ -184,9 +184,10 @@ class Trainer {
 
   evaluate() {
     const { trained, rows, target } = this.scene, bound = this.bind("evaluate");
-    const start = trained < rows ? trained : 0, wrong = [];
+    const start = trained < rows ? trained : 0, wrong = [], count = Math.min(this.scene.measured, rows - start);
     let total = 0, right = 0;
-    for (let row = start; row < rows; row++) {
+    for (let i = 0; i < count; i++) { // of many that take long some, from everywhere
+      const row = start + Math.floor((i * (rows - start)) / count);
       this.run(bound, [row]);
       const [loss, output] = bound.made;
       total += loss[0];
@@ -198,7 +199,7 @@ class Trainer {
       }
     }
     wrong.sort((a, b) => (target.kind === "values" ? b.loss - a.loss : b.share - a.share));
-    const count = rows - start, figures = { loss: total / count, right: right / count };
+    const figures = { loss: total / count, right: right / count };
     this.evaluation = { total, right, count, mistakes: count - right, worst: wrong.slice(0, 12) };
     if (trained === rows) this.point = { step: this.steps, ...this.own(figures) };
     else this.point = { step: this.steps, ...this.own({}), heldLoss: figures.loss, heldRight: figures.right };
