@@ -98,6 +98,8 @@ class Program:
         The lines of a block, and those that come before all blocks.
     functions : dict of name to text
         Functions and tables that they use.
+    dtype, whole : dtype
+        Of real numbers, and of integers and truth values.
     """
 
     def __init__(
@@ -105,6 +107,7 @@ class Program:
     ) -> None:
         self.graph, self.rules, self.samples, self.registers = graph, rules, samples, vectors.registers
         self.dtype, self.lanes = graph.dtype, vectors.size // graph.dtype.itemsize
+        self.whole = np.dtype(f"i{self.dtype.itemsize}")
         self.blocks = 1 if samples is None else -(-samples // self.lanes)
         self.buffers: list[Buffer] = []
         self.arguments: list[tuple[Buffer, Tensor | NDArray]] = []
@@ -396,3 +399,14 @@ class Program:
 
 def _find_kind(tensor: Tensor) -> str:
     return tensor.dtype.kind.replace("u", "i")
+
+
+def hold_array(x: NDArray, real: np.dtype[Any], whole: np.dtype[Any]) -> NDArray:
+    """An array as programs read it, in rows: real numbers, or whole ones, of which true is -1."""
+    if x.dtype.kind == "f":
+        return np.ascontiguousarray(x, real)
+    held = np.asarray(x, whole, order="C")
+    wide = x.dtype != whole and x.dtype.itemsize >= whole.itemsize
+    if wide and not np.array_equal(held, x):
+        raise OverflowError(f"compile: expected integers that fit {whole}, got larger ones")
+    return np.negative(held, out=held) if x.dtype.kind == "b" else held  # of no axes too
