@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,23 +19,28 @@ if find_spec("onnx") is None:  # whose examples write files of it
     collect_ignore += ["tensorgrad/nn/onnx_export.py", "tensorgrad/nn/onnx_import.py"]
 
 
-@pytest.fixture(autouse=True)
-def _names(doctest_namespace: dict[str, Any]) -> None:
+@pytest.fixture
+def in_an_example(doctest_namespace: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It knows the two names, and what it writes does not lie about in the project."""
     doctest_namespace.update(np=np, tg=tg)
+    monkeypatch.chdir(tmp_path)
 
 
-@pytest.fixture(autouse=True)
-def _folder_of_its_own(request: pytest.FixtureRequest) -> None:
-    """What an example writes does not lie about in the project."""
-    if isinstance(request.node, pytest.DoctestItem):
-        request.getfixturevalue("monkeypatch").chdir(request.getfixturevalue("tmp_path"))
+def pytest_itemcollected(item: pytest.Item) -> None:
+    if isinstance(item, pytest.DoctestItem):
+        item.fixturenames.append("in_an_example")
 
 
-@pytest.fixture(autouse=True)
-def _tables_of_ops() -> Iterator[None]:
-    """What a test or an example registers is gone after it, so that no other sees it."""
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol() -> Iterator[None]:
+    """What a test or an example registers is gone after it, so that no other sees it.
+
+    A fixture would do it too, and take longer than many of the ten thousand tests.
+    """
     before = [(table, dict(table)) for table in (OPS, NUMPY)]
-    yield
-    for table, entries in before:
-        table.clear()
-        table.update(entries)
+    try:
+        return (yield)
+    finally:
+        for table, entries in before:
+            table.clear()
+            table.update(entries)

@@ -39,6 +39,7 @@ BLOCK = re.compile(
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 COMPILER = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
 PICTURES = runpy.run_path(str(DOCS / "pictures.py"))
+ON_RANKS = DOCS / "how-to" / "several-machines.md"  # which tests/nn/fit/test_mpi.py runs on several
 BY_HAND = DOCS / "tutorial" / "convolution-by-hand.md"
 PEERS = ("torch", "keras", "onnx", "onnxruntime")  # what a page may ask for that may be missing
 
@@ -60,7 +61,7 @@ def needs_compiler(page: Path) -> bool:
     return any("tg.compile(" in source for _, source in blocks(page)) and COMPILER is None
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=name_of)
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page) and page != ON_RANKS], ids=name_of)
 def test_the_python_blocks_of_a_page_run(page, tmp_path, monkeypatch):
     sources = blocks(page)
     if needs_compiler(page):
@@ -182,7 +183,11 @@ def test_the_gallery_shows_what_its_code_draws_and_prints(tmp_path):
     page = (DOCS / "gallery.md").read_text(encoding="utf-8")
     names = {path.name for path in (DOCS / "gallery").iterdir()}
     assert names == set(re.findall(r"\]\(gallery/([\w.-]+)\)", page))
-    assert names - {path.name for path in tmp_path.iterdir()} <= {"player.png"}  # which needs a browser
+    assert names - {path.name for path in tmp_path.iterdir()} <= {
+        "player.png",
+        "playground.png",
+        "digits.png",
+    }  # of a browser
     for name in ("graph.svg", "gradient.svg"):
         folders = tmp_path, DOCS / "gallery"
         words = [sorted(re.findall("<text.*?>(.*?)</text>", (f / name).read_text())) for f in folders]

@@ -610,7 +610,7 @@ class Dropout(Layer):
 
 
 def _draw_rows(generator: np.random.Generator, shape: tuple[int, ...]) -> NDArray:
-    """Numbers from 0 to 1 for a batch, or for the rows of it that are computed here: then drawn for all."""
+    """Numbers from 0 to 1 for a batch; or for the rows of it that are computed here, as if drawn for all."""
     shared = shared_rows.get()
     if shared is None:
         return generator.random(shape, np.float32)
@@ -620,7 +620,26 @@ def _draw_rows(generator: np.random.Generator, shape: tuple[int, ...]) -> NDArra
         raise ValueError(
             f"Dropout: expected the {stop - start} rows of a batch on the first axis, got {shape}"
         )
-    return generator.random((total * each, *shape[1:]), np.float32)[start * each : stop * each]
+    size = each * math.prod(shape[1:])
+    _skip(generator, start * size)
+    drawn = generator.random(shape, np.float32)
+    _skip(generator, (total - stop) * size)
+    return drawn
+
+
+def _skip(generator: np.random.Generator, count: int) -> None:
+    """Let a generator go on as if it had drawn so many single numbers; NumPy's usual one need not draw them.
+
+    A step of it gives 64 bits, of which a number takes 32 and leaves the others to the next.
+    """
+    bits: Any = generator.bit_generator
+    if count > 2 and isinstance(bits, (np.random.PCG64, np.random.PCG64DXSM)):
+        if bits.state["has_uint32"]:
+            generator.random(1, np.float32)
+            count -= 1
+        bits.advance(count // 2)
+        count %= 2
+    generator.random(count, np.float32)
 
 
 def _require_input(layer: object, x: Array, shape: tuple[int | str, ...], dtype: np.dtype[Any]) -> None:

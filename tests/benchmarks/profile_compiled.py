@@ -52,8 +52,8 @@ def add_clocks(source: str) -> tuple[str, list[tuple[str, str]]]:
             inside = ""
         lines.append(line)
     text = "\n".join(lines).replace("static void open_phase(", f"{CLOCK}\nstatic void open_phase(", 1)
-    call = "phase->carry_out((int)(uint32_t)task, thread);"
-    text = text.replace(call, f"tick((int)(phase - phases) + 1); {call} tick(0);")
+    call = "phase->carry_out((int)unit, thread);"
+    text = text.replace(call, f"{{ tick((int)(phase - phases) + 1); {call} tick(0); }}")
     return text.replace("MOST_PARTS", str(len(parts))), parts
 
 

@@ -164,21 +164,25 @@ def test_array_arguments_by_keyword(name, sample):
         np.testing.assert_equal(found, truth)
 
 
-@pytest.mark.parametrize("layout", helpers.LAYOUTS)
 @each_case
-def test_layout_in_memory_makes_no_difference(name, sample, layout):
+def test_layout_in_memory_makes_no_difference(name, sample):
     f, args = call(name, sample), drawn(sample)
-    laid_out = floating(helpers.LAYOUTS[layout], args)
-    np.testing.assert_allclose(f(*laid_out), f(*args), rtol=1e-14, atol=1e-15)
-    # Raw arrays stand beside the leaf as they are, and the cotangent too.
-    for i in (i for i, x in enumerate(args) if is_floating(x)):
-        found = []
-        for others, lay_out in ((args, np.copy), (laid_out, helpers.LAYOUTS[layout])):
+
+    def value_and_gradients(others, lay_out):
+        """Raw arrays stand beside each leaf as they are, and the cotangent is laid out too."""
+        found = [f(*others)]
+        for i in (i for i, x in enumerate(args) if is_floating(x)):
             x = tg.Tensor(others[i], requires_grad=True)
             out = f(*others[:i], x, *others[i + 1 :])
             out.backward(lay_out(cotangent_of(out)))
             found.append(x.grad)
-        np.testing.assert_allclose(*found, rtol=1e-14, atol=1e-15)
+        return found
+
+    plain = value_and_gradients(args, np.copy)
+    for layout, lay_out in helpers.LAYOUTS.items():
+        laid_out = value_and_gradients(floating(lay_out, args), lay_out)
+        for found, expected in zip(laid_out, plain, strict=True):
+            np.testing.assert_allclose(found, expected, rtol=1e-14, atol=1e-15, err_msg=layout)
 
 
 @each_case

@@ -7,7 +7,8 @@ plain loops.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -59,47 +60,26 @@ def compute_in_c(given: Given, laned: bool) -> dict[str, tuple[list[np.ndarray],
     return {name: (args, [outputs.pop(0) for _ in range(1 + len(args))]) for name, args in given.items()}
 
 
-@pytest.fixture
-def arrange(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any, str], None]:
+@contextmanager
+def arranged(dtype: Any, optimize: str) -> Iterator[None]:
     """Choose how to compile; the zeros beside logits come with the samples, not as an array of their own."""
-
-    def choose(dtype: Any, optimize: str) -> None:
-        monkeypatch.setattr(variant, "build", lambda source: toolchain.build(source, optimize=optimize))
-        monkeypatch.setattr(test_tails, "logits", lambda x: x[:, None] * np.array([1, 0], dtype))
-        monkeypatch.setattr(test_tails, "three", lambda x, y: np.stack([x, y, 0 * x], axis=1))
-
-    return choose
+    with pytest.MonkeyPatch.context() as patch, np.errstate(all="ignore"):
+        patch.setattr(variant, "build", lambda source: toolchain.build(source, optimize=optimize))
+        patch.setattr(test_tails, "logits", lambda x: x[:, None] * np.array([1, 0], dtype))
+        patch.setattr(test_tails, "three", lambda x, y: np.stack([x, y, 0 * x], axis=1))
+        yield
 
 
-def check(dtype: Any, n: int, laned: bool) -> None:
-    with np.errstate(all="ignore"):
-        computed = compute_in_c({name: points(CASES[name], dtype, n) for name in NAMES}, laned)
+def check(computed: dict[str, tuple[list[np.ndarray], list[np.ndarray]]]) -> None:
     for name, (args, found) in computed.items():
         for what, (off, at) in judge(name, CASES[name], args, found).items():
             assert off <= LIMIT, f"{what} of {name} at {at}: off by {off:.3g} units in the last place"
 
 
-@pytest.mark.parametrize("laned", [True, False], ids=["lanes", "loops"])
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_value_and_derivative_keep_their_accuracy(
-    dtype: Any, laned: bool, arrange: Callable[[Any, str], None]
-) -> None:
-    arrange(dtype, "-O1")
-    check(dtype, 24, laned)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("laned", [True, False], ids=["lanes", "loops"])
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_value_and_derivative_keep_their_accuracy_everywhere(
-    dtype: Any, laned: bool, arrange: Callable[[Any, str], None]
-) -> None:
-    arrange(dtype, "-O3")
-    check(dtype, 120, laned)
-
-
 #: Which of two equal zeros they give, of either sign, is not told.
 TIES = ("elu", "fmax", "fmin")
+#: It refuses such targets.
+REFUSED = ("binary_cross_entropy, target",)
 
 
 def pair_ends(dtype: Any) -> list[np.ndarray]:
@@ -111,34 +91,65 @@ def pair_ends(dtype: Any) -> list[np.ndarray]:
     return [np.repeat(numbers, len(numbers)), np.tile(numbers, len(numbers))]
 
 
-@pytest.mark.parametrize("laned", [True, False], ids=["lanes", "loops"])
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_derivatives_of_infinities_nan_and_ends_are_as_in_numpy(
-    dtype: Any, laned: bool, arrange: Callable[[Any, str], None]
-) -> None:
-    arrange(dtype, "-O1")
-    names = [name for name in NAMES if name != "binary_cross_entropy, target"]  # which refuses such targets
-    given = {name: pair_ends(dtype)[: len(CASES[name].slopes)] for name in names}
-    with np.errstate(all="ignore"):
-        for name, (args, found) in compute_in_c(given, laned).items():
-            leaves = [tg.Tensor(x, requires_grad=True) for x in args]
-            out = CASES[name].ours(*leaves)
-            out.backward(np.ones(out.shape, dtype))
-            expected = [out.data, *(np.zeros_like(x.data) if x.grad is None else x.grad for x in leaves)]
-            for what, a, b in zip(("value", "slope 0", "slope 1"), found, expected, strict=False):
-                info = np.finfo(dtype)
-                np.testing.assert_allclose(
-                    a, b, 16 * info.eps, 16 * info.smallest_subnormal, err_msg=f"{what} of {name}"
-                )
+#: Either way of every dtype.
+WAYS = [(dtype, laned) for dtype in DTYPES for laned in (True, False)]
+NAMES_OF_WAYS = [f"{np.dtype(dtype)}-{'lanes' if laned else 'loops'}" for dtype, laned in WAYS]
+each_way = pytest.mark.parametrize(("dtype", "laned"), WAYS, ids=NAMES_OF_WAYS)
 
 
-@pytest.mark.parametrize("laned", [True, False], ids=["lanes", "loops"])
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_infinities_nan_zeros_and_ends_are_as_in_numpy(
-    dtype: Any, laned: bool, arrange: Callable[[Any, str], None]
-) -> None:
+@pytest.fixture(scope="module", params=WAYS, ids=NAMES_OF_WAYS)
+def computed(request: pytest.FixtureRequest) -> Iterator[tuple[Any, ...]]:
+    """Of each function, computed by one program: what it gives on points everywhere, and on pairs of ends."""
+    dtype, laned = request.param
+    with arranged(dtype, "-O1"):
+        spread = {name: points(CASES[name], dtype, 24) for name in NAMES}
+        ends = {name: pair_ends(dtype)[: len(spread[name])] for name in NAMES if name not in REFUSED}
+        given = {
+            name: [np.concatenate(x) for x in zip(spread[name], ends.get(name, spread[name]), strict=True)]
+            for name in NAMES
+        }
+        both = compute_in_c(given, laned)
+
+        def part(name: str, start: int, stop: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
+            args, found = both[name]
+            return [x[start:stop] for x in args], [x[start:stop] for x in found]
+
+        sizes = {name: len(spread[name][0]) for name in NAMES}
+        yield (
+            dtype,
+            {name: part(name, 0, n) for name, n in sizes.items()},
+            {name: part(name, n, n + len(ends[name][0])) for name, n in sizes.items() if name in ends},
+        )
+
+
+def test_value_and_derivative_keep_their_accuracy(computed: tuple[Any, ...]) -> None:
+    check(computed[1])
+
+
+@pytest.mark.slow
+@each_way
+def test_value_and_derivative_keep_their_accuracy_everywhere(dtype: Any, laned: bool) -> None:
+    with arranged(dtype, "-O3"):
+        check(compute_in_c({name: points(CASES[name], dtype, 120) for name in NAMES}, laned))
+
+
+def test_derivatives_of_infinities_nan_and_ends_are_as_in_numpy(computed: tuple[Any, ...]) -> None:
+    dtype, _, ends = computed
+    info = np.finfo(dtype)
+    for name, (args, found) in ends.items():
+        leaves = [tg.Tensor(x, requires_grad=True) for x in args]
+        out = CASES[name].ours(*leaves)
+        out.backward(np.ones(out.shape, dtype))
+        expected = [out.data, *(np.zeros_like(x.data) if x.grad is None else x.grad for x in leaves)]
+        for what, a, b in zip(("value", "slope 0", "slope 1"), found, expected, strict=False):
+            np.testing.assert_allclose(
+                a, b, 16 * info.eps, 16 * info.smallest_subnormal, err_msg=f"{what} of {name}"
+            )
+
+
+@each_way
+def test_infinities_nan_zeros_and_ends_are_as_in_numpy(dtype: Any, laned: bool) -> None:
     """Of every elementwise op that has a rule, on all pairs of numbers where something happens."""
-    arrange(dtype, "-O1")
     info, pairs = np.finfo(dtype), pair_ends(dtype)
     names = sorted({*ELEMENTWISE} - {"astype", "gate", "ldexp", "normalize", "where"})
     ops = {name: OPS[name] if name in OPS else getattr(np, name) for name in names}
@@ -150,7 +161,7 @@ def test_infinities_nan_zeros_and_ends_are_as_in_numpy(
         return [*(f(*x[: counts[name]]) for name, f in ops.items()), tg.exp(samples[0])]
 
     arrays = pairs if laned else [np.zeros((), dtype)]
-    with np.errstate(all="ignore"):
+    with arranged(dtype, "-O1"):
         code = variant.Variant(compute, arrays, ["x", "y"][: len(arrays)], False)
         expected = {name: np.asarray(f(*pairs[: counts[name]])) for name, f in ops.items()}
     assert (code.program.samples is not None) == laned

@@ -74,7 +74,7 @@ def plan_plain(
         If an op has no rule, or values leave the graph inside of the function.
     """
     names = [*names, *(f"x{i}" for i in range(len(names), len(arrays)))]
-    return plan_graph(record_graph(function, arrays, names, differentiate))
+    return plan_graph(record_graph(function, arrays, names, differentiate, language="JavaScript"))
 
 
 def plan_graph(graph: Expansion) -> Program:
@@ -149,13 +149,13 @@ _MATH = (
     "sin sinh sqrt tan tanh trunc"
 )
 _UNKNOWN = "real whole int long unsigned float double const static V W goto"
-_SIGNS = "+ - * / & | ^ ~ ! < > = ? : && || == != <= >= += -= *= &= |= ++ ( ) [ ] { } , ;"
+_SIGNS = "+ - * / & | ^ ~ ! < > = ? : && || == != <= >= += -= *= &= |= ++ -! ( ) [ ] { } , ;"
 _TOKEN = re.compile(
     r"(?P<same>//.*|\s+)|(?P<cast>\((?:real|double)\))"
     r"|(?P<declared>(?P<const>const )?(?:real|whole|int) (?=\w))|F\((?P<library>\w+)\)"
     r"|(?P<clear>memset\((?P<memory>\w+), 0, \d+ \* sizeof \*(?P=memory)\);)"
     r"|(?P<number>\d+(?:\.\d*)?(?:e[-+]?\d+)?)(?P<single>f?)(?![.\w])|(?P<called>[a-z]\w*)(?=\s?\()"
-    r"|(?P<word>[A-Za-z_]\w*)|(?P<sign>[-+*&|=<>!]=|&&|\|\||\+\+|--|[^\w\s])"
+    r"|(?P<word>[A-Za-z_]\w*)|(?P<sign>[-+*/%&|^~!=<>]+|[^\w\s])"
 )
 _TABLE = re.compile(r"static const (int|real) (\w+)\[\d+\] = \{([-+.e\d, ]*)\};")
 _FUNCTION = re.compile(r"static inline (?:real|whole) (\w+)\(([^)]*)\) (\{.*\})", re.DOTALL)

@@ -14,11 +14,12 @@ import numpy as np
 
 from tensorgrad.graph.native.code import read_template
 from tensorgrad.graph.native.plan import Buffer, View, dense_strides, merge_axes, place_in_arena
-from tensorgrad.graph.native.program import Program
+from tensorgrad.graph.native.program import Program, Share
 from tensorgrad.graph.native.record import UncompilableError
 
 MOST_THREADS = 64
 MOST_SLOTS, SLOT_ROOM = 8, 1 << 20  # to which blocks add sums, and all their elements
+SHARED = 64  # parts of what threads share after blocks
 PARTS = 4  # that the adding up of slots is shared in
 MOST_UNITS, A_UNIT = 16, 1 << 12  # that the work on one gradient is shared in, and the elements of one
 MOST_MEMORY = 2**31 - 2**26  # bytes of its own that a library can have: places in it are 32 bits
@@ -195,7 +196,9 @@ def _list_phases(
             f"  for (int b = slot; b < BLOCKS; b += SLOTS) blocks_{stage}(b, slot, arenas[thread]);\n}}",
         ]
         phases.append((f"slots_{stage}", slots))
-        phases += [(f"{share.name}shared", share.units) for share in program.shares if share.stage == stage]
+        if shares := [share for share in program.shares if share.stage == stage]:
+            lines += [f"static void shared_{stage}(int part, int thread) {{", *map(_share_out, shares), "}"]
+            phases.append((f"shared_{stage}", SHARED))
         if sums := [b for b in sums if slots > 1 and not _is_collected(program, b, sources)]:
             each = (
                 f"  add_up_slots({b.name}all[0], sizeof *{b.name}all / sizeof(real), part);" for b in sums
@@ -206,6 +209,12 @@ def _list_phases(
         phases += [("collect", units), ("decide", 1), ("update", units)]
     table = ", ".join(f"{{{name}, {tasks}}}" for name, tasks in phases)
     return phases, [*lines, f"static const struct phase phases[PHASES] = {{{table}}};"]
+
+
+def _share_out(share: Share) -> str:
+    """A part of all units of a share: the rows of one part of it are beside those of the others' parts."""
+    start, end = (f"{share.units}L * {part} / {SHARED}" for part in ("part", "(part + 1)"))
+    return f"  for (int unit = {start}; unit < {end}; unit++) {share.name}shared(unit, thread);"
 
 
 def _is_collected(program: Program, buffer: Buffer, sources: Sequence[Buffer]) -> bool:

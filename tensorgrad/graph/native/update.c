@@ -20,7 +20,8 @@ struct unit { int k; long from, to; };
 static const struct unit units[UNITS];
 static real *find_gradient(int k) {
   const struct gradient *g = &gradients[k];
-  return !mode ? (real *)arg[FIRST + k] : g->stays ? (real *)g->source + g->offset : own_gradients + g->at;
+  if (mode <= 0) return (real *)arg[FIRST + k + (mode ? 1 + 5 * GRADIENTS : 0)];
+  return g->stays ? (real *)g->source + g->offset : own_gradients + g->at;
 }
 
 // In single precision squares overflow where numbers do not, and are soon 0: then it is done again in double.
@@ -47,7 +48,7 @@ static void collect(int unit, int thread) {
   const struct gradient *g = &gradients[part.k];
   real *const to = find_gradient(part.k) + part.from;
   const long each = g->lengths[0] * g->lengths[1], first = part.from / each, rows = (part.to - part.from) / each;
-  for (int slot = 0; slot < g->slots && !(mode && g->stays); slot++) {
+  for (int slot = 0; slot < g->slots && !(mode < 0 || (mode && g->stays)); slot++) {
     const real *const from = (g->source ? g->source + slot * g->slot_step : (const real *)arg[g->leaf]) + g->offset;
     for (long row = 0; row < rows; row++) {
       for (long i = 0; i < g->lengths[0]; i++) {
@@ -119,8 +120,13 @@ static void update(int unit, int thread) {
   const real *const g = find_gradient(part.k) + part.from;
   real *x[4];
   for (int j = 0; j < 4; j++) x[j] = its[j] ? (real *)its[j] + part.from : 0;
-  if (mode == 1) descend(x[0], x[1], g, part.to - part.from, options);
+  if (mode < 0) feclearexcept(FE_ALL_EXCEPT);
+  if (abs(mode) == 1) descend(x[0], x[1], g, part.to - part.from, options);
   else adapt(x[0], x[1], x[2], x[3], g, part.to - part.from, options);
+  if (mode >= 0) return;
+  const int found = fetestexcept(FE_ALL_EXCEPT);  // numbered as by NumPy
+  const int told = !!(found & FE_DIVBYZERO) | !!(found & FE_OVERFLOW) << 1 | !!(found & FE_INVALID) << 3;
+  if (told) atomic_fetch_or(&troubles, TROUBLES | told);
 }
 
 // Whether a step is made, not of what is not finite, nor of such a loss; and the factor of clipping by norm.
@@ -130,5 +136,5 @@ static void decide(int task, int thread) {
     for (int k = 0; k < 2; k++) if (arg[FIRST + 1 + 5 * units[unit].k]) totals[k] += squares[k][unit];
   const double limit = *(const double *)arg[FIRST];
   scale = limit > 0 ? fmin(limit / (sqrt(totals[1]) + 1e-6), 1) : 1;
-  if (!result && !(totals[0] < INFINITY && isfinite(*(real *)arg[0]))) result = NOT_FINITE;
+  if (!result && !(totals[0] < INFINITY && (mode < 0 || isfinite(*(real *)arg[0])))) result = NOT_FINITE;
 }

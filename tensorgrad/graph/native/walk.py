@@ -40,8 +40,9 @@ class Walk:
     """
 
     def __init__(self, graph: Recorded, steps: BackwardSteps) -> None:
-        start, recording = Tensor(steps.seed, name="seed"), Recording([])
-        self.leaves = [(x, Tensor(x.data, x.requires_grad, name=graph.names[id(x)])) for x in graph.leaves]
+        recording = Recording()
+        start = recording.give(steps.seed, "seed")
+        self.leaves = [(x, _copy(x, graph.names[id(x)], recording)) for x in graph.leaves]
         nodes = {id(x): copy for x, copy in self.leaves}
         watch, before = _Watch(), watching.get()
         with recorded_by(recording):
@@ -63,6 +64,10 @@ class Walk:
         places = {id(x): k for k, x in enumerate(recording.outputs)}
         self.outputs = {key: places[id(x)] for key, x in shown.items()}
         self.program = plan_graph(Expansion(recording, JAVASCRIPT_RULES, language="JavaScript"))
+
+
+def _copy(leaf: Tensor, name: str, recording: Recording) -> Tensor:
+    return Tensor(leaf.data, True, name=name) if leaf.requires_grad else recording.give(leaf.data, name)
 
 
 def _record_again(graph: Recorded, node: Tensor, nodes: Mapping[int, Tensor]) -> Tensor:

@@ -62,7 +62,6 @@ class Intake:
         self.network = network
         self._unweighted = [name for name, measure in (measures or {}).items() if not measure.weighted]
         self.reduction: BatchReduction | None = network.reduction
-        self._looks_up = any(isinstance(layer, Embedding) for layer in network.named_layers().values())
         self.output: tuple[int, ...] | None = None
 
     def take(self, what: str, x: Array, y: Array, weights: Array | None, *, try_row: bool = True) -> Examples:
@@ -90,6 +89,10 @@ class Intake:
     def dtype(self) -> np.dtype[Any]:
         """That of the network."""
         return self.network.dtype
+
+    @functools.cached_property
+    def _looks_up(self) -> bool:
+        return any(isinstance(layer, Embedding) for layer in self.network.named_layers().values())
 
     def cast_inputs(self, x: NDArray) -> NDArray:
         """A batch in the network's dtype; integers stay as they are if the network has an `Embedding`."""

@@ -189,13 +189,15 @@ class Ranks:
 
     def count_threads(self) -> int | None:
         """An equal share of the cores that the ranks of this machine may use; None if it is set already."""
-        if self.size == 1 or os.environ.get("OMP_NUM_THREADS"):
+        if self.size == 1:
             return None
         known = hasattr(os, "sched_getaffinity")
         mine = set(os.sched_getaffinity(0) if known else range(os.cpu_count() or 1))
         here = [
             its for name, its in self.collect("the cores", (platform.node(), mine)) if name == platform.node()
         ]
+        if os.environ.get("OMP_NUM_THREADS"):
+            return None
         return max(1, min(len(mine), len(set().union(*here)) // len(here)))
 
     # Batches
@@ -265,8 +267,10 @@ class Ranks:
         for i, (p, end) in enumerate(zip(parameters, ends, strict=True)):
             there = sent[ends[-1] + i] = p.grad is not None
             own = sent[end - p.size : end]
-            own[...] = np.asarray(p.grad).reshape(-1) if there else 0
-        sent[: ends[-1]] *= factor
+            if there:
+                np.multiply(np.asarray(p.grad).reshape(-1), factor, out=own, dtype=own.dtype)
+            else:
+                own[...] = 0
         self._exchange(self._communicator.Allreduce, sent, total)
         for i, (p, end) in enumerate(zip(parameters, ends, strict=True)):
             p.grad = total[end - p.size : end].reshape(p.shape) if total[ends[-1] + i] else None

@@ -73,6 +73,8 @@ class Source:
         self._batches = ArrayBatches((x, y) if weights is None else (x, y, weights), batch_size)
         if len(x) % batch_size == 1 or batch_size == 1:
             self._try_batch_of_one(x, batch_size)
+        places = np.unique(np.arange(PROBED) * len(x) // PROBED)  # from everywhere: the rows may be sorted
+        self._require_apart(*(array[places] for array in self._batches.arrays))
 
     @property
     def steps(self) -> int | None:
@@ -100,9 +102,6 @@ class Source:
         """
         if isinstance(self._batches, StreamedBatches):
             return self._take(self._batches.epoch(rng, skip, seen), epoch, skip)
-        total = len(self._batches.arrays[0])
-        places = np.arange(min(PROBED, total)) * total // PROBED
-        self._require_apart(*(x[places] for x in self._batches.arrays))
         return self._take(self._batches.epoch(rng, skip, seen, self._share), epoch, skip)
 
     def _require_apart(self, x: NDArray, y: NDArray, weights: NDArray | None = None) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import tensorgrad as tg
 from tensorgrad import cli
 
 MPIEXEC = shutil.which("mpiexec", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+ROOT = Path(__file__).resolve().parents[3]
 RANKED = Path(__file__).with_name("ranked.py")
 pytestmark = pytest.mark.skipif(
     find_spec("mpi4py") is None or MPIEXEC is None, reason="there is no mpi4py, or no mpiexec: install [mpi]"
@@ -49,6 +51,18 @@ def test_two_ranks_train_as_one_process_and_end_alike_bit_by_bit(tmp_path):
         assert found.keys() == expected.keys()
         for key, values in expected.items():
             np.testing.assert_allclose(found[key], values, rtol=2e-6, atol=2e-6, err_msg=key)
+
+
+def test_the_program_of_the_documentation_trains_on_two_ranks(tmp_path, monkeypatch):
+    page = (ROOT / "docs" / "how-to" / "several-machines.md").read_text(encoding="utf-8")
+    (program,) = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    (tmp_path / "train.py").write_text(program, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    done = start("-m", "mpi4py", "train.py")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("epoch 3/3") == 1
+    with np.load("weights.npz") as saved:
+        assert {path for path in saved if path.endswith("weights")} == {"Dense1.weights", "Dense4.weights"}
 
 
 def test_an_error_on_a_rank_ends_all_with_its_message(tmp_path):
