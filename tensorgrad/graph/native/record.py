@@ -30,11 +30,11 @@ class UncompilableError(TypeError):
     """A function cannot be compiled; the message names the op or the line that stands in the way."""
 
 
-class Recorded(Tensor):
+class LazyTensor(Tensor):
     """What was made in a recording, or given to it: a shape, a dtype and a place in the graph.
 
     While a function is recorded, ops find an array that only stands in for the values, unless these are
-    known. For anybody else the values are computed, as long as the recording has what they are made of.
+    known. For anybody else the values are computed, as long as those that they are made of are kept.
     """
 
     __slots__ = ("_stand_in", "_values")
@@ -54,7 +54,7 @@ class Recorded(Tensor):
         for node in sort_graph([self], self._values):
             if node.op is not None:
                 out = _carry_out(node.op, node.inputs, node.params)
-            elif isinstance(node, Recorded) or node.serial > self.serial:
+            elif isinstance(node, LazyTensor) or node.serial > self.serial:
                 raise RuntimeError(
                     f"compile: the values of {self.label()}, which was recorded, were not kept"
                 )
@@ -126,7 +126,7 @@ class Recording:
 
     def give(self, array: NDArray, name: str) -> Tensor:
         """A tensor of values that each call brings."""
-        tensor = Recorded(self.values, array.shape, array.dtype, name)
+        tensor = LazyTensor(self.values, array.shape, array.dtype, name)
         self.values[tensor.serial] = np.array(array, tensor.dtype)
         return tensor
 
@@ -137,11 +137,11 @@ class Recording:
         options = {key: array_of(x) for key, x in params.items()}
         if is_shipped(op) and has_static_shape(op, options):
             with suppress(Exception), np.errstate(all="ignore"):  # of the values themselves it says more
-                return Recorded(self.values, *infer(op, array_of(args), options))
+                return LazyTensor(self.values, *infer(op, array_of(args), options))
         out = _carry_out(op, args, params)
         if not isinstance(out, (np.ndarray, np.generic)):
             return out
-        made = Recorded(self.values, out.shape, out.dtype)
+        made = LazyTensor(self.values, out.shape, out.dtype)
         self.values[made.serial] = np.asarray(out, made.dtype)
         return made
 
@@ -149,7 +149,7 @@ class Recording:
         """Note a decision by a value."""
         with _unrecorded():
             outcome = bool(condition.data)
-        if condition.op is not None or isinstance(condition, Recorded):
+        if condition.op is not None or isinstance(condition, LazyTensor):
             self.guards.append((condition, outcome))
         else:
             self.read[id(condition)] = condition, condition.serial
@@ -167,7 +167,7 @@ class Recording:
 
     def refuse(self, tensor: Tensor, what: str) -> None:
         """Values must not leave the graph, where nobody could follow them."""
-        if tensor.op is not None or isinstance(tensor, Recorded) or tensor.requires_grad:
+        if tensor.op is not None or isinstance(tensor, LazyTensor) or tensor.requires_grad:
             name = tensor.name or (tensor.op.name if tensor.op is not None else "an argument")
             raise UncompilableError(
                 f"compile: {what} takes the values of {name} out of the graph, where they would stay as they "
