@@ -24,6 +24,7 @@ from tensorgrad.nn.fit.tally import evaluate
 from tensorgrad.nn.fit.training import Callback
 from tensorgrad.nn.layer import infer, learn
 from tensorgrad.nn.optimizers import Optimizer
+from tensorgrad.nn.process import tuned_process
 from tensorgrad.nn.schedules import Schedule
 from tensorgrad.nn.sequential import History, Sequential
 
@@ -210,7 +211,8 @@ class Network(Sequential):
         options = locals()  # the arguments by name, and nothing else: so this is the first line
         del options["self"]
         ranks = Ranks(communicator)
-        with learn(), ranks.together():
+        # From the first trial on: threads of a BLAS library that it woke would be in the way of ours.
+        with learn(), ranks.together(), tuned_process(threads=ranks.count_threads()):
             prepare_training(self, FitOptions(**options), ranks).run()
         return self.history
 

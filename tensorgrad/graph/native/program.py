@@ -94,6 +94,8 @@ class Program:
     ----------
     arguments : list of (Buffer, Tensor or array)
         What the program reads in each call.
+    loaded : list of int
+        Which of them have samples for rows, that may be given in another order.
     stages : dict of (stage, laned) to Code
         The lines of a block, and those that come before all blocks.
     functions : dict of name to text
@@ -114,6 +116,7 @@ class Program:
         self.blocks = 1 if samples is None else -(-samples // self.lanes)
         self.buffers: list[Buffer] = []
         self.arguments: list[tuple[Buffer, Tensor | NDArray]] = []
+        self.loaded: list[int] = []
         self.stages: dict[tuple[int, bool], Code] = {}
         self.shares: list[Share] = []
         self.functions: dict[str, str] = {}
@@ -200,19 +203,21 @@ class Program:
             return
         self._read(value, tensor)
         if id(tensor) in self._inputs and self.samples is not None and value.shape[:1] == (self.samples,):
-            self._spread(value)
+            self._spread(value, f"arg[ORDERS + {len(self.loaded)}]")
+            self.loaded.append(len(self.arguments) - 1)
 
     def _read(self, value: Value, source: Tensor | NDArray) -> None:
         value.view = self.new_view(value.name, value.shape, None, value.kind != "f", "argument")
         self.arguments.append((value.view.buffer, source))
 
-    def _spread(self, value: Value) -> None:
-        """Read the rows of an argument into lanes."""
+    def _spread(self, value: Value, order: str = "0") -> None:
+        """Read the rows of an argument into lanes, in an order that the caller gives or as they lie."""
         code = self.code(0, True)
         rows = self.point(self.need(value), code)
         value.batch, value.view = 0, self.new_view(f"{value.name}lanes", value.shape, 0, value.kind != "f")
         to = self.point(value.view, code)
-        code.put(f"load({to.name}, {rows.name}, {value.view.buffer.size}, block, count);  // a sample a lane")
+        size = value.view.buffer.size
+        code.put(f"load({to.name}, {rows.name}, {order}, {size}, block, count);  // a sample a lane")
 
     def constant(self, x: Any) -> Value:
         """The value of a plain array that an op was given; a value stands for itself."""

@@ -99,6 +99,7 @@ class Variant:
         self._call = self.built.functions.step
         self._call.argtypes = ctypes.c_void_p, ctypes.c_int, ctypes.c_int
         self._places = {id(t): i for i, t in enumerate(self.recording.given())}  # among what a call is given
+        self._loaded = [self._places[id(self.program.arguments[k][1])] for k in self.program.loaded]
         self._leaves: dict[int, tuple[int, int]] = {}  # serial number and address of the values
         self._addresses: dict[int, tuple[weakref.ref[NDArray], int]] = {}
 
@@ -146,9 +147,10 @@ class Variant:
 
         Else what NumPy would have warned of: the sum of 1, division by zero, 2, overflow, and 8, invalid.
         """
-        unread = [0] * (len(self.program.outputs) + len(self.program.arguments))
+        program = self.program
+        unread = len(program.outputs) + len(program.arguments) + len(program.loaded)
         with self._pointing(update) as (pointers, _):
-            places = array("Q", [*unread, *pointers, *(place for _, place in self._given)])
+            places = array("Q", [*[0] * unread, *pointers, *(place for _, place in self._given)])
             with _locks.setdefault(self.built.path, threading.Lock()):
                 result = self._call(places.buffer_info()[0], self._threads, -update.kind)
         return None if 0 < result < TROUBLES else result % TROUBLES
@@ -191,9 +193,15 @@ class Variant:
     ) -> tuple[list[NDArray], int]:
         """A call of the library; of some leaves, by their identities, the values are here."""
         made, dtype, whole = self.program.outputs, self.program.dtype, self.program.whole
+        arrays, orders = [*arrays], [0] * len(self._loaded)
+        for k, place in enumerate(self._loaded):
+            x: Any = arrays[place]  # or rows of an array, as `Code` may give: they are read where they lie
+            if not isinstance(x, np.ndarray) and x.array.dtype == dtype and x.array.flags.c_contiguous:
+                arrays[place], orders[k] = x.array, x.order.ctypes.data
         read = [self._read_leaf(leaf, arrays, values) for _, leaf in self.program.arguments]
         outputs = [np.empty(value.shape, dtype if value.kind == "f" else whole) for value in made]
-        places = array("Q", [*(x.ctypes.data for x in outputs), *(place for place, _ in read), *pointers])
+        shown = [*(x.ctypes.data for x in outputs), *(place for place, _ in read)]
+        places = array("Q", [*shown, *orders, *pointers])
         with _locks.setdefault(self.built.path, threading.Lock()):
             result = self._call(places.buffer_info()[0], threads, mode)
         if result == ANOTHER_BRANCH:

@@ -27,7 +27,6 @@ from tensorgrad.nn.fit.source import Source, validation_batches
 from tensorgrad.nn.fit.tally import Tally, evaluate
 from tensorgrad.nn.layer import infer
 from tensorgrad.nn.optimizers import Optimizer
-from tensorgrad.nn.process import tuned_process
 from tensorgrad.nn.schedules import Schedule
 from tensorgrad.nn.sequential import ForwardState, History, loss_of
 
@@ -268,7 +267,7 @@ class Training:
     def run(self) -> None:
         """Train all epochs that are left."""
         ranks = self._together
-        with tuned_process(threads=ranks.count_threads()), ranks.interrupts:
+        with ranks.interrupts:
             try:
                 self._tell("on_train_begin")
                 self.checkpoints.on_train_begin(self)
@@ -381,7 +380,7 @@ class Training:
         augment = self._options.augment
         if augment is None:
             return x
-        out = augment(x, self.generators["augment"])
+        out = augment(x := np.asarray(x), self.generators["augment"])
         if not isinstance(out, np.ndarray) or out.shape != x.shape or out.dtype != x.dtype:
             came = f"{out.dtype} {out.shape}" if isinstance(out, np.ndarray) else repr(out)
             raise ValueError(f"fit: expected augment to give {x.dtype} {x.shape} again, got {came}")
@@ -393,7 +392,7 @@ class Training:
         part = self._together.take(y, weights, self.tally.intake.reduction)
         try:
             made = self.engine.step((x, part.y, part.weights))
-            loss, prediction, wrong = (*made, None) if made else self._differentiate(x, part)
+            loss, prediction, wrong = (*made, None) if made else self._differentiate(np.asarray(x), part)
             if wrong is None and self._splits:
                 prediction = prediction if self.tally.predicts else None
                 where = f"batch {self.batch + 1} of epoch {self.epoch}"
@@ -414,7 +413,7 @@ class Training:
             self._forward_state.restore()
             del prediction
             with self._together.sharing(len(y), alone=True):
-                found = self._find_provenance(x, part.y, part.weights)
+                found = self._find_provenance(np.asarray(x), part.y, part.weights)
             self._forward_state.restore()
             self.optimizer.zero_grad()
             raise FloatingPointError(
