@@ -13,6 +13,8 @@ import numpy as np
 from docutils import nodes
 from sphinx.util.nodes import make_refnode
 
+import tensorgrad as tg
+
 DOCS = Path(__file__).parent
 EXECUTED = """---
 file_format: mystnb
@@ -150,6 +152,12 @@ def visit_math(translator, node):
     raise nodes.SkipNode
 
 
+def write_playground(app, exception):
+    """The page that the home page and the one of the playground show in a frame."""
+    if exception is None and app.builder.format == "html":
+        tg.playground(path=Path(app.outdir) / "spirals-and-digits.html")
+
+
 def setup(app):
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_math, None))
     app.connect("builder-inited", copy_notebooks)
@@ -160,3 +168,4 @@ def setup(app):
     app.connect("autodoc-process-signature", show_arrays_alone)
     app.connect("missing-reference", link_to_numpy)
     app.connect("missing-reference", link_by_last_name)
+    app.connect("build-finished", write_playground)

@@ -96,18 +96,25 @@ def write_the_gallery(folder: Path, made: dict[str, Any]) -> None:
     for name in ("learned", "mistakes"):
         made[name].savefig(folder / f"{name}.png", dpi=100)
     if BROWSER:
-        photograph(made["player"], folder / "player.png", step=9)
+        photograph(made["player"], folder / "player.png", "step=9", (1100, 760))
+        for name, place in (("playground", "spirals&steps=1000"), ("digits", "digits&steps=300")):
+            photograph(without_worker(made["playground"]), folder / f"{name}.png", place, (1280, 880))
 
 
-def photograph(player: Any, path: Path, step: int) -> None:
-    """The player's page at one step, as a browser without a window shows it."""
+def without_worker(playground: Any) -> Any:
+    """The page as it is where no worker can be made: then the browser knows when it is done."""
+    source = playground.source.replace("<script ", "<script>delete globalThis.Worker</script><script ", 1)
+    return type(playground)(source)
+
+
+def photograph(player: Any, path: Path, place: str, size: tuple[int, int]) -> None:
+    """A page at some place, as a browser without a window shows it."""
     with tempfile.TemporaryDirectory() as folder:
         page = player.render(Path(folder) / "player.html")
         command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
-        command += [f"--user-data-dir={folder}/profile", "--window-size=1100,760", f"--screenshot={path}"]
-        subprocess.run(
-            [*command, f"{page.as_uri()}#step={step}"], check=True, capture_output=True, timeout=60
-        )
+        command += [f"--user-data-dir={folder}/profile", "--window-size={},{}".format(*size)]
+        command += ["--virtual-time-budget=5000", f"--screenshot={path}", f"{page.as_uri()}#{place}"]
+        subprocess.run(command, check=True, capture_output=True, timeout=120)
 
 
 def write_convolution(folder: Path) -> None:

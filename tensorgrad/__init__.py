@@ -52,13 +52,13 @@ else:
         ),
         "tensorgrad.nn": (
             "Adam AdamW AvgPool2D BatchNorm CCode Callback CheckpointError Conv2D CosineDecay Dense Dropout "
-            "ELU EarlyStopping Embedding ExponentialDecay Flatten GELU GlobalAvgPool2D GlobalMaxPool2D "
-            "Layer LayerNorm LeakyReLU LogSoftmax MaxPool2D MiniBatchSGD Network OneCycle OnnxLayer "
-            "Optimizer ReLU ReduceOnPlateau SavedFileError Schedule SiLU Sigmoid Softmax Softplus StepDecay "
+            "ELU EarlyStopping Embedding ExponentialDecay Flatten GELU GlobalAvgPool2D GlobalMaxPool2D Layer "
+            "LayerNorm LeakyReLU LogSoftmax MaxPool2D MiniBatchSGD Network OneCycle OnnxLayer Optimizer "
+            "Playground ReLU ReduceOnPlateau SavedFileError Schedule SiLU Sigmoid Softmax Softplus StepDecay "
             "Tanh Training WarmUp accuracy convolutional_network dense_network from_onnx generator_state "
-            "load_checkpoint load_network load_notes load_pytorch load_weights modern_network "
-            "plot_confusion plot_filters plot_history plot_images plot_mistakes save_checkpoint "
-            "save_network save_pytorch save_weights set_generator_state to_c to_onnx tuned_process"
+            "load_checkpoint load_network load_notes load_pytorch load_weights modern_network playground "
+            "plot_confusion plot_filters plot_history plot_images plot_mistakes save_checkpoint save_network "
+            "save_pytorch save_weights set_generator_state to_c to_onnx tuned_process"
         ),
     }
     _HOME = {name: floor for floor, names in _ON_DEMAND.items() for name in names.split()}

@@ -28,6 +28,7 @@ LATE = {
     "PIL",
     "graphviz",
     "matplotlib",
+    "mpi4py",
     "onnx",
     "pooch",
     "pygraphviz",
@@ -36,7 +37,7 @@ LATE = {
     "threadpoolctl",
     "tqdm",
 }
-FUNCTION, FILE, PACKAGE = 60, 350, 20_500
+FUNCTION, FILE, PACKAGE = 60, 350, 22_500
 LARGER = {"core/engine.py": 700}
 #: Tokens that make no line a line of code.
 NO_CODE = {

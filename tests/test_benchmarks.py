@@ -54,6 +54,19 @@ def test_tensorgrad_and_loops_agree_in_float64(name):
     assert_same(trained(with_tensorgrad, name, dtype="float64"), looped, 1e-10)
 
 
+def test_ranks_are_timed_on_the_networks_of_the_others():
+    from networks import NETWORKS
+    from ranks import build, estimate, time_exchange, time_steps
+
+    for name in ("dense", "cnn"):
+        shapes = [p.shape for p in build(name).parameters()]
+        assert shapes == [values.shape for values in NETWORKS[name].parameters()]
+    for median, least in (time_steps("dense", 2, False, None, 16), time_exchange(10, None, 3)):
+        assert 0 < least <= median
+    # 1,000 bytes to another rank and back at 1,000 bytes a second, and three messages of a second.
+    assert estimate(2, 250, 1.0, 1e3) == pytest.approx(4.0, abs=1e-3)
+
+
 def test_loops_without_the_backward_pass_of_convolution_leave_filters_alone():
     from notebook_step import with_loops
 

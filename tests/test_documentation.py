@@ -39,6 +39,7 @@ BLOCK = re.compile(
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 COMPILER = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
 PICTURES = runpy.run_path(str(DOCS / "pictures.py"))
+ON_RANKS = DOCS / "how-to" / "several-machines.md"  # which tests/nn/fit/test_mpi.py runs on several
 BY_HAND = DOCS / "tutorial" / "convolution-by-hand.md"
 PEERS = ("torch", "keras", "onnx", "onnxruntime")  # what a page may ask for that may be missing
 
@@ -61,7 +62,8 @@ def needs_compiler(page: Path) -> bool:
 
 
 TRANSLATIONS = {"README.es.md": "README.md", "docs/desde-el-cuaderno.md": "docs/from-the-notebook.md"}
-RUN = [page for page in PAGES if blocks(page) and name_of(page) not in TRANSLATIONS]  # whose code is the same
+# Not what runs on ranks, nor translations, whose code is the same.
+RUN = [page for page in PAGES if blocks(page) and page != ON_RANKS and name_of(page) not in TRANSLATIONS]
 
 
 @pytest.mark.parametrize("page", RUN, ids=name_of)
@@ -183,7 +185,11 @@ def test_the_gallery_shows_what_its_code_draws_and_prints(tmp_path):
     page = (DOCS / "gallery.md").read_text(encoding="utf-8")
     names = {path.name for path in (DOCS / "gallery").iterdir()}
     assert names == set(re.findall(r"\]\(gallery/([\w.-]+)\)", page))
-    assert names - {path.name for path in tmp_path.iterdir()} <= {"player.png"}  # which needs a browser
+    assert names - {path.name for path in tmp_path.iterdir()} <= {
+        "player.png",
+        "playground.png",
+        "digits.png",
+    }  # of a browser
     for name in ("graph.svg", "gradient.svg"):
         folders = tmp_path, DOCS / "gallery"
         words = [sorted(re.findall("<text.*?>(.*?)</text>", (f / name).read_text())) for f in folders]

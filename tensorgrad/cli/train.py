@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -85,28 +87,27 @@ class Options(tg.Callback):
 
 def train(arguments: argparse.Namespace) -> int:
     """Train, report, and write the results to ``--out``; 130 if Ctrl-C ended the training."""
+    communicator = _find_communicator()
     data, out = load(arguments.data, arguments.data_dir), arguments.out
     options = _fit_to(data, choose_options(arguments), arguments)
     changes = {name: options[name] for name in ("shift", "rotate", "flip")}
     augment = Augment(**changes) if any(changes.values()) else None
     shape = data.x_train.shape[1:]
+    if communicator is not None and communicator.rank:
+        return _train_along(data, options, augment, arguments, communicator)
     checkpoint = None if out is None else out / "checkpoint.npz"
     if checkpoint is not None:
         out.mkdir(parents=True, exist_ok=True)
         _check_checkpoint(checkpoint, options, resume=arguments.resume)
     print(f"{data.name}: {len(data.x_train)} training and {len(data.x_test)} test images of shape {shape}")
-    rng = np.random.default_rng(arguments.seed)
-    network = NETWORKS[arguments.network].build(shape, len(data.class_names), dtype=arguments.dtype, rng=rng)
-    if options["loss"] == "cross-entropy" and isinstance(network.layers[-1], tg.Sigmoid):
-        network = tg.Network(network.layers[:-1])  # the loss takes what a softmax would, not probabilities
-    network.use(LOSSES[options["loss"]])
+    network, rng = _build(data, options, arguments)
     print(network.summary(shape, options["batch_size"]))
     print(_describe(options))
     start = time.perf_counter()
     status, failure = 0, None
     try:
         with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is found and told
-            _fit(network, data, options, augment, rng, checkpoint, arguments)
+            _fit(network, data, options, augment, rng, checkpoint, arguments, communicator)
     except tg.CheckpointError as error:
         cause = error.__cause__.strerror if isinstance(error.__cause__, OSError) else error
         raise OSError(f"{cause}. When the cause is removed, --resume goes on with the training") from error
@@ -138,7 +139,51 @@ def train(arguments: argparse.Namespace) -> int:
     }
     if out is not None:
         write_results(out, network, data, predicted, report)
+    if communicator is not None:
+        communicator.Barrier()
     return status
+
+
+def _find_communicator() -> Any:
+    """That of all processes that ``mpiexec`` has started, if there are several."""
+    if "mpi4py.run" in sys.modules:
+        from mpi4py import MPI
+
+        return MPI.COMM_WORLD if MPI.COMM_WORLD.size > 1 else None
+    for name in ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE"):
+        if os.environ.get(name, "1") != "1":
+            raise ValueError(
+                f"{os.environ[name]} processes were started, and each would train by itself; let them train "
+                f"together by mpiexec -n {os.environ[name]} python -m mpi4py -m tensorgrad train ..."
+            )
+    return None
+
+
+def _train_along(
+    data: Dataset,
+    options: dict[str, Any],
+    augment: Augment | None,
+    arguments: argparse.Namespace,
+    communicator: Any,
+) -> int:
+    """Train as a rank beside the first, which alone reads, writes and tells."""
+    network, rng = _build(data, options, arguments)
+    with np.errstate(over="ignore", invalid="ignore"), suppress(FloatingPointError, KeyboardInterrupt):
+        _fit(network, data, options, augment, rng, None, arguments, communicator)
+    communicator.Barrier()  # a rank that is done sooner, after Ctrl-C, would take the first along
+    return 0
+
+
+def _build(
+    data: Dataset, options: dict[str, Any], arguments: argparse.Namespace
+) -> tuple[tg.Network, np.random.Generator]:
+    """The network, and the generator that goes on to shuffle."""
+    rng, shape = np.random.default_rng(arguments.seed), data.x_train.shape[1:]
+    network = NETWORKS[arguments.network].build(shape, len(data.class_names), dtype=arguments.dtype, rng=rng)
+    if options["loss"] == "cross-entropy" and isinstance(network.layers[-1], tg.Sigmoid):
+        network = tg.Network(network.layers[:-1])  # the loss takes what a softmax would, not probabilities
+    network.use(LOSSES[options["loss"]])
+    return network, rng
 
 
 def make_target(loss: str, labels: NDArray, classes: int) -> NDArray:
@@ -218,6 +263,7 @@ def _fit(
     rng: np.random.Generator,
     checkpoint: Path | None,
     arguments: argparse.Namespace,
+    communicator: Any,
 ) -> None:
     classes = len(data.class_names)
     rate, decay = options["learning_rate"], options["weight_decay"]
@@ -244,6 +290,7 @@ def _fit(
         checkpoint_every=None if checkpoint is None else SAVED_EVERY,
         resume=arguments.resume,
         compile=arguments.compile,
+        communicator=communicator,
         seed=rng,
     )
 

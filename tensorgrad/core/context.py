@@ -90,6 +90,7 @@ class Recorder(Protocol):
 
     checks: bool
 
+    def call(self, op: Any, args: tuple[Any, ...], params: dict[str, Any]) -> Any: ...
     def decide(self, condition: Any) -> bool: ...
     def draw(self, make: Callable[[], NDArray]) -> Any: ...
     def report(self, values: tuple[Any, ...], take: Callable[..., None]) -> None: ...
@@ -124,6 +125,10 @@ def recorded_by(recorder: Recorder) -> Iterator[None]:
 #: Whether layers compute as at inference in this thread or task, whatever their own modes are: what was
 #: recorded in one is not what the other would do.
 inferring: ContextVar[bool] = ContextVar("tensorgrad_inferring", default=False)
+
+#: Where ranks share a batch, the rows of it that this thread or task computes: the first, the end, and how
+#: many the batch has. What is drawn at random is drawn for all, so that it does not depend on the sharing.
+shared_rows: ContextVar[tuple[int, int, int] | None] = ContextVar("tensorgrad_shared_rows", default=None)
 
 #: What carries out the ops that a thread (by its number) calls without Tensors, in place of their forwards,
 #: as ``lower(op, *args, **params)``: an exporter, to which formulas so dictate their ops. It is empty but

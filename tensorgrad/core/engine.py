@@ -480,7 +480,7 @@ def _count_references(tensor: Tensor) -> int:
 
 def protect(x: Array) -> None:
     """Make an array read-only, or that of a Tensor: who writes into it is found out."""
-    array = _array_of(x)
+    array = array_of(x)
     if isinstance(array, np.ndarray):
         array.flags.writeable = False
 
@@ -644,18 +644,17 @@ class Op(Calls[P, "Tensor"]):
 
     def _follow(self, args: tuple[Any, ...], params: dict[str, Any], record: bool = False) -> Any:
         """Call it so that a recorder finds it in the graph, with the arrays and tensors that it was given."""
+        recorder: Any = find_recorder()
         args = tuple(x if isinstance(x, (Tensor, np.ndarray)) else self._keep_operand(x) for x in args)
-        arrays, options = _array_of(args), {key: _array_of(x) for key, x in params.items()}
         try:
-            out: Any = self.forward(*arrays, **options)
+            node = recorder.call(self, args, params)
         except (TypeError, ValueError, IndexError) as error:
-            raise explain(error, self, arrays, self._native) from error
-        if not isinstance(out, (np.ndarray, np.generic)):
-            return out
-        node = Tensor(out)
-        if record:
-            require_dtype(self, args, arrays, node.dtype)
-        node._requires_grad, node._op, node._inputs, node._params = record, self, args, self.defaults | params
+            raise explain(error, self, array_of(args), self._native) from error
+        if isinstance(node, Tensor):
+            if record:
+                require_dtype(self, args, array_of(args), node.dtype)
+            node._requires_grad, node._op, node._inputs = record, self, args
+            node._params = self.defaults | params
         return node
 
     def __get__(self, instance: object, owner: type | None = None) -> Any:
@@ -835,7 +834,7 @@ def nondifferentiable(function: Callable[..., Any], /) -> None:
     def plain(*args: Any, **kwargs: Any) -> Any:
         if find_recorder() is not None:
             return recorded._follow(args, kwargs)
-        return function(*_array_of(args), **{key: _array_of(x) for key, x in kwargs.items()})
+        return function(*array_of(args), **{key: array_of(x) for key, x in kwargs.items()})
 
     # A ufunc is called by operators, without options, and in a hurry.
     NUMPY[function] = plain if isinstance(function, np.ufunc) else explained(update_wrapper(plain, function))
@@ -846,9 +845,9 @@ def as_option(x: Array) -> Array:
     return x.data if isinstance(x, Tensor) and find_recorder() is None else x
 
 
-def _array_of(x: Any) -> Any:
+def array_of(x: Any) -> Any:
     """A tensor's array, also of those in a tuple; all else as it is."""
-    return x._array if isinstance(x, Tensor) else tuple(map(_array_of, x)) if type(x) is tuple else x
+    return x._array if isinstance(x, Tensor) else tuple(map(array_of, x)) if type(x) is tuple else x
 
 
 # The three ops that core itself needs: to begin a derivative at, and for arguments that were broadcast

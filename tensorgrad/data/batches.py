@@ -82,14 +82,29 @@ class ArrayBatches:
         self.batch_size = batch_size
         self.steps: int | None = -(-len(arrays[0]) // batch_size)
 
-    def epoch(self, rng: np.random.Generator, skip: int = 0, seen: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch after the first `skip`. The order is drawn at the call."""
+    def epoch(
+        self,
+        rng: np.random.Generator,
+        skip: int = 0,
+        seen: int = 0,
+        share: Callable[[int], slice] = lambda rows: slice(None),
+    ) -> Iterator[Batch]:
+        """The batches of an epoch after the first `skip`. The order is drawn at the call.
+
+        Of the first array, those rows of so many alone that `share` says.
+        """
         # Returned, not yielded: a generator function would draw nothing before the first next().
         order = rng.permutation(len(self.arrays[0]))
         starts = range(skip * self.batch_size, len(order), self.batch_size)
         batches = (order[start : start + self.batch_size] for start in starts)
         # Indexing keeps the memory order of an array, which need not be C.
-        return (tuple(np.ascontiguousarray(array[batch]) for array in self.arrays) for batch in batches)
+        return (
+            tuple(
+                np.ascontiguousarray(array[batch if i else batch[share(len(batch))]])
+                for i, array in enumerate(self.arrays)
+            )
+            for batch in batches
+        )
 
 
 class StreamedBatches:

@@ -10,6 +10,7 @@ from tensorgrad.nn.fit.metrics import *
 from tensorgrad.nn.fit.training import *
 from tensorgrad.nn.layer import *
 from tensorgrad.nn.layers import *
+from tensorgrad.nn.live.playground import *
 from tensorgrad.nn.network import *
 from tensorgrad.nn.onnx_export import *
 from tensorgrad.nn.onnx_import import *

@@ -383,7 +383,8 @@ def _note(x: Any) -> Tensor | tuple[Any, ...]:
 def _members(layer: Layer) -> Iterator[tuple[str, Any]]:
     for name, value in vars(layer).items():
         for path, x in flatten(value):
-            yield name + re.sub(r"\[(.*?)\]", lambda found: "." + found[1].strip("'"), path), x
+            inside = path and re.sub(r"\[(.*?)\]", lambda found: "." + found[1].strip("'"), path)
+            yield name + inside, x
 
 
 def _walk(layer: Layer, path: str, seen: set[int]) -> Iterator[tuple[str, Layer]]:

@@ -13,7 +13,7 @@ from numpy.typing import DTypeLike
 from tensorgrad import ops
 from tensorgrad.core import Array, Parameter, Tensor
 from tensorgrad.core.checks import NDArray, between, pair, positive_integer
-from tensorgrad.core.context import tracing
+from tensorgrad.core.context import shared_rows, tracing
 from tensorgrad.core.engine import as_option
 from tensorgrad.core.recompute import computing_again
 from tensorgrad.nn.initializers import Seed, initialize
@@ -590,21 +590,56 @@ class Dropout(Layer):
         recorder = tracing.get()
         if recorder is not None:
             state = self.generator.bit_generator.state  # each call of the compiled code draws, this does not
-            shape, dtype = x.shape, x.dtype
-            mask = recorder.draw(lambda: self._draw(np.empty(shape, dtype)))  # new for each call and thread
+            mask = recorder.draw(partial(self._draw_new, x.shape, x.dtype))
             self.generator.bit_generator.state = state
             return _as_tensor(x * mask)
         like = np.empty_like(x.data if isinstance(x, Tensor) else x, subok=False)
         return _as_tensor(x * Tensor(self._draw(like), name="mask"))
 
+    def _draw_new(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray:
+        return self._draw(np.empty(shape, dtype))  # new for each call and thread
+
     def _draw(self, mask: NDArray) -> NDArray:
         """Fill ``mask`` with 0 for what is left out, and 1 / (1 - rate)."""
-        kept: NDArray = np.asarray(self.generator.random(mask.shape, np.float32) >= self.rate)
+        kept: NDArray = np.asarray(_draw_rows(self.generator, mask.shape) >= self.rate)
         np.multiply(kept.astype(mask.dtype), 1 / (1 - self.rate), out=mask)
         return mask
 
     def __repr__(self) -> str:
         return f"Dropout({self.rate})"
+
+
+def _draw_rows(generator: np.random.Generator, shape: tuple[int, ...]) -> NDArray:
+    """Numbers from 0 to 1 for a batch; or for the rows of it that are computed here, as if drawn for all."""
+    shared = shared_rows.get()
+    if shared is None:
+        return generator.random(shape, np.float32)
+    start, stop, total = shared
+    each, rest = divmod(shape[0], stop - start)  # of a row: (N, T, C) may have become (N T, C)
+    if rest:
+        raise ValueError(
+            f"Dropout: expected the {stop - start} rows of a batch on the first axis, got {shape}"
+        )
+    size = each * math.prod(shape[1:])
+    _skip(generator, start * size)
+    drawn = generator.random(shape, np.float32)
+    _skip(generator, (total - stop) * size)
+    return drawn
+
+
+def _skip(generator: np.random.Generator, count: int) -> None:
+    """Let a generator go on as if it had drawn so many single numbers; NumPy's usual one need not draw them.
+
+    A step of it gives 64 bits, of which a number takes 32 and leaves the others to the next.
+    """
+    bits: Any = generator.bit_generator
+    if count > 2 and isinstance(bits, (np.random.PCG64, np.random.PCG64DXSM)):
+        if bits.state["has_uint32"]:
+            generator.random(1, np.float32)
+            count -= 1
+        bits.advance(count // 2)
+        count %= 2
+    generator.random(count, np.float32)
 
 
 def _require_input(layer: object, x: Array, shape: tuple[int | str, ...], dtype: np.dtype[Any]) -> None:

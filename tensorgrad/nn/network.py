@@ -13,12 +13,15 @@ from tensorgrad.core.checks import NDArray, positive_integer
 from tensorgrad.core.elsewhere import explained
 from tensorgrad.nn.files.archive import PathLike
 from tensorgrad.nn.fit.compiling import choose_forward, take_choice
-from tensorgrad.nn.fit.examples import Intake, cut
+from tensorgrad.nn.fit.examples import Intake
 from tensorgrad.nn.fit.metrics import Metric, measures
+from tensorgrad.nn.fit.options import FitOptions
 from tensorgrad.nn.fit.outputs import output_scale
 from tensorgrad.nn.fit.prepare import prepare_training
+from tensorgrad.nn.fit.ranks import Ranks
+from tensorgrad.nn.fit.source import cut
 from tensorgrad.nn.fit.tally import evaluate
-from tensorgrad.nn.fit.training import Callback, FitOptions
+from tensorgrad.nn.fit.training import Callback
 from tensorgrad.nn.layer import infer, learn
 from tensorgrad.nn.optimizers import Optimizer
 from tensorgrad.nn.schedules import Schedule
@@ -91,6 +94,7 @@ class Network(Sequential):
         checkpoint_every: int | timedelta | None = None,
         resume: bool | PathLike = False,
         compile: bool | None = None,
+        communicator: Any = None,
         seed: np.random.Generator | int | None = None,
         verbose: bool = True,
     ) -> History:
@@ -165,6 +169,13 @@ class Network(Sequential):
             False never compiles. Compiled steps leave no gradients in ``.grad``; those of an optimizer of
             your own are compiled but for its `step`. Results differ from NumPy's by rounding. A resumed
             training goes on with what it began with.
+        communicator : mpi4py.MPI.Comm, optional
+            Of processes that train together, its ranks, such as ``MPI.COMM_WORLD``. All call this, with the
+            same arguments or it is refused; but of ``seed``, ``checkpoint``, ``checkpoint_every``, ``resume``
+            and ``verbose`` those of rank 0 hold, as do its network and its optimizer. Each rank computes its
+            rows of every batch, and gradients are summed: the result is that of one process to rounding, and
+            the same on all ranks. `BatchNorm` in training is refused. docs/how-to/several-machines.md tells
+            more.
         seed : numpy.random.Generator or int, optional
             Of the shuffling, the validation split and the augmentation.
         verbose : bool
@@ -193,11 +204,14 @@ class Network(Sequential):
             If a checkpoint cannot be written.
         UncompilableError, NoCompilerError
             With ``compile=True``, if an op has no rule in C, or there is no compiler.
+        RuntimeError
+            If ranks of a communicator do different things. An error of one rank is raised on all of them.
         """
         options = locals()  # the arguments by name, and nothing else: so this is the first line
         del options["self"]
-        with learn():
-            prepare_training(self, FitOptions(**options)).run()
+        ranks = Ranks(communicator)
+        with learn(), ranks.together():
+            prepare_training(self, FitOptions(**options), ranks).run()
         return self.history
 
     @explained

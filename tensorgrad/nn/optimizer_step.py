@@ -15,6 +15,7 @@ import numpy as np
 
 from tensorgrad.core import Tensor
 from tensorgrad.core.checks import NDArray
+from tensorgrad.graph.native.variant import find_maker
 
 __all__: list[str] = []
 
@@ -248,10 +249,31 @@ def report_at_the_end(what: str) -> Iterator[None]:
     note = lambda message, flag: found.append(flag)
     with np.errstate(over="call", invalid="call", divide="call", under="ignore", call=note):
         yield
+    _report(what, found, 5)
+
+
+def step_in_c(optimizer: Any) -> bool:
+    """Make a step by the code that gave the gradients, if it did and can: its threads have them at hand."""
+    maker = None if optimizer.clip_value is not None else find_maker(optimizer.parameters)
+    if maker is None:
+        return False
+    update, troubles = optimizer.begin_update(optimizer.parameters), None
+    try:
+        troubles = maker.apply(update)
+    finally:
+        optimizer.end_update(troubles is not None)
+    if troubles:
+        what = f"step {optimizer.steps} of {type(optimizer).__name__}, which is finished"
+        _report(what, [flag for flag, *_ in _TROUBLES if troubles & flag], 4)
+    return troubles is not None
+
+
+def _report(what: str, found: Sequence[int], stacklevel: int) -> None:
+    """Raise or warn, as NumPy is set to, of troubles by NumPy's numbers."""
     settings = dict(np.geterr())
     for flag, kind, text in _TROUBLES:
         if flag not in found or settings[kind] == "ignore":
             continue
         if settings[kind] == "raise":
             raise FloatingPointError(f"{text} in {what}")
-        warnings.warn(f"{text} in {what}", RuntimeWarning, stacklevel=4)
+        warnings.warn(f"{text} in {what}", RuntimeWarning, stacklevel=stacklevel)

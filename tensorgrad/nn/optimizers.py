@@ -26,6 +26,7 @@ from tensorgrad.nn.optimizer_step import (
     make_slot,
     report_at_the_end,
     split_into_groups,
+    step_in_c,
 )
 
 __all__ = ["Adam", "AdamW", "MiniBatchSGD", "Optimizer"]
@@ -185,6 +186,8 @@ class Optimizer(Explained):
             If ``clip_norm`` is set and a gradient is not finite. As after the other error, all parameters and
             the state are as they were.
         """
+        if self.has_compiled_step and step_in_c(self):
+            return
         gradients = self._take_gradients()
         each = self._options_and_slots()
         # Whatever can fail comes first: memory for new arrays, and for arrays that someone else still reads.
@@ -266,15 +269,12 @@ class Optimizer(Explained):
         each = self._options_and_slots()
         new = self._make_new_slots(each)
         self._next_slots = [slots | added for slots, added in zip(self._slots, new, strict=True)]
-        names = [names for _, names in each]
-        options = [
-            self._compiled_options(its, bool(added)) for (its, _), added in zip(each, new, strict=True)
-        ]
+        options = [self._compiled_options(its, bool(x)) for (its, _), x in zip(each, new, strict=True)]
         return Update(
             kind=self._compiled_kind,
             parameters=self.parameters,
             values=[p.own() for p in self.parameters],
-            slots=[[its[name] for name in own] for its, own in zip(self._next_slots, names, strict=True)],
+            slots=[[its[name] for name in own] for its, (_, own) in zip(self._next_slots, each, strict=True)],
             options=np.array(options, np.float64),
             clip_value=self._clip_value,
             clip_norm=self._clip_norm,

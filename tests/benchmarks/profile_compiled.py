@@ -51,9 +51,9 @@ def add_clocks(source: str) -> tuple[str, list[tuple[str, str]]]:
             lines.append("  tick(0);")
             inside = ""
         lines.append(line)
-    text = "\n".join(lines).replace("// Carry out tasks until", f"{CLOCK}\n// Carry out tasks until", 1)
-    call = "phase->carry_out((int)(task - start), thread);"
-    text = text.replace(call, f"tick((int)(phase - phases) + 1); {call} tick(0);")
+    text = "\n".join(lines).replace("static void open_phase(", f"{CLOCK}\nstatic void open_phase(", 1)
+    call = "phase->carry_out((int)unit, thread);"
+    text = text.replace(call, f"{{ tick((int)(phase - phases) + 1); {call} tick(0); }}")
     return text.replace("MOST_PARTS", str(len(parts))), parts
 
 

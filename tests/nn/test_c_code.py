@@ -144,6 +144,19 @@ def test_an_embedding_reads_integers_and_refuses_those_outside(tmp_path, dtype):
 
 
 @compiled
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_integers_are_added_and_too_large_ones_told_of(tmp_path, dtype):
+    table = tg.Parameter(np.arange(12.0).reshape(6, 2).astype(dtype))
+    function = lambda i: tg.sum(table[np.where(i > 3, True, i + 1) - 1], axis=1)
+    run = build(tmp_path, function, (3,), dtype, whole=True)
+    most = np.iinfo(f"i{np.dtype(dtype).itemsize}").max
+    x = np.array([[0, 1, 2], [3, 4, most - 1]])
+    assert run(x)[0] == 0
+    np.testing.assert_array_equal(run(x)[1], function(x).data)
+    assert run(np.array([[0, 1, most]]))[0] == 1
+
+
+@compiled
 def test_every_compiler_here_takes_the_file_without_a_warning(tmp_path):
     for compiler in COMPILERS:
         for make in MAKERS:

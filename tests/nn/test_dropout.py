@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import tensorgrad as tg
+from tensorgrad.core.context import shared_rows
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
@@ -109,3 +110,41 @@ def test_what_is_not_floating_is_refused(x):
 
 def test_of_nothing_it_is_nothing():
     assert tg.Dropout()(np.zeros((0, 3))).shape == (0, 3)
+
+
+@pytest.mark.parametrize("bits", ["PCG64", "PCG64DXSM", "MT19937", "SFC64", "Philox"])
+@pytest.mark.parametrize("already", [0, 1], ids=["whole", "half a number is left"])
+def test_rows_that_ranks_share_have_the_masks_of_the_whole_batch(bits, already):
+    """Each rank's rows, some of them cut up, and what it draws afterwards: all as if it had drawn for all."""
+
+    def layer():
+        generator = np.random.Generator(getattr(np.random, bits)(3))
+        generator.random(already, np.float32)
+        made = tg.Dropout(0.5, rng=0)
+        made.generator = generator
+        return made
+
+    ones = np.ones((14, 3, 5), np.float32)  # 7 rows, each of which became two
+    alone = layer()
+    whole, later = alone(ones).data, alone(ones).data
+    for start, stop in ((0, 3), (3, 4), (4, 7), (0, 7), (0, 1)):
+        ours = layer()
+        for expected in (whole, later):
+            token = shared_rows.set((start, stop, 7))
+            try:
+                found = ours(ones[2 * start : 2 * stop]).data
+            finally:
+                shared_rows.reset(token)
+            np.testing.assert_array_equal(found, expected[2 * start : 2 * stop])
+        assert ours.generator.random() == copy.deepcopy(alone.generator).random()
+
+
+def test_rows_that_are_not_on_the_first_axis_cannot_be_shared():
+    token = shared_rows.set((0, 2, 4))
+    try:
+        with pytest.raises(
+            ValueError, match=r"expected the 2 rows of a batch on the first axis, got \(3, 2\)"
+        ):
+            tg.Dropout(0.5, rng=0)(np.ones((3, 2)))
+    finally:
+        shared_rows.reset(token)

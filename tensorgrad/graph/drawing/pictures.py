@@ -57,20 +57,21 @@ class Pictures:
             note += f", {min(channels, TILES)} of {channels} channels" * (channels > 1)
         else:
             return None
-        return None if min(height, width) < 2 else self._paint(tiles, note, colour=colour)
+        how = {"filters": id(like) in self._filters, "colour": colour}
+        return None if min(height, width) < 2 else self._paint(tiles, note, **how)
 
-    def _paint(self, tiles: NDArray, note: str, *, colour: bool) -> int:
+    def _paint(self, tiles: NDArray, note: str, *, filters: bool, colour: bool) -> int:
         step = -(-max(tiles.shape[1:]) // SIDE)
         tiles = tiles[:, ::step, ::step].astype(np.float64)
         finite = np.isfinite(tiles)
         top = float(np.abs(tiles).max(initial=0, where=finite)) or 1.0
         pixels = np.where(finite, np.rint(127 * np.where(finite, tiles, 0) / top), -128).astype(np.int8)
-        key = (pixels.tobytes(), *tiles.shape, note, top)
+        key = (pixels.tobytes(), *tiles.shape, note, top, filters)
         if key not in self._numbers:
             self._numbers[key] = len(self.painted)
             self.painted.append({
                 "count": len(tiles), "height": tiles.shape[1], "width": tiles.shape[2], "colour": colour,
-                "columns": min(len(tiles), math.ceil(math.sqrt(2 * len(tiles)))), "note": note,
-                "top": f"{top:.4g}", "pixels": base64.b64encode(pixels.tobytes()).decode(),
+                "columns": min(len(tiles), math.ceil(math.sqrt(2 * len(tiles)))), "filters": filters,
+                "note": note, "top": f"{top:.4g}", "pixels": base64.b64encode(pixels.tobytes()).decode(),
             })  # fmt: skip
         return self._numbers[key]

@@ -18,6 +18,15 @@ from tensorgrad.graph.native.plan import Buffer, place_in_arena
 from tensorgrad.graph.native.printer import name_type
 from tensorgrad.graph.native.program import Program
 
+#: Of whole numbers, which are told of if they are too large; the prelude's are in C of GCC and Clang.
+SUMS = {
+    name: f"static inline whole {name}(whole x, whole y) {{\n  if (y < 0 ? {below} : {above}) "
+    f"return x {sign} y;\n  result = TOO_LARGE;\n  return 0;\n}}"
+    for name, sign, below, above in (
+        ("s_add", "+", "x >= WHOLE_MIN - y", "x <= WHOLE_MAX - y"),
+        ("s_sub", "-", "x <= WHOLE_MAX + y", "x >= WHOLE_MIN + y"),
+    )
+}
 KEYWORDS = (
     "auto break case char const continue default do double else enum extern float for goto if inline int "
     "long main register restrict return short signed sizeof static struct switch typedef union unsigned "
@@ -35,6 +44,7 @@ def write_alone(program: Program, name: str, title: Iterable[str]) -> tuple[str,
     real, whole = ("float", "int32_t") if single else ("double", "int64_t")
     words = {"real": real, "whole": whole, "REAL_MAX": "FLT_MAX" if single else "DBL_MAX"}
     words["SINGLE"] = str(int(single))
+    words |= {f"WHOLE_{end}": f"INT{32 if single else 64}_{end}" for end in ("MIN", "MAX")}
     sizes = math.prod(given.shape), math.prod(output.shape)
     sample = "\n".join(_write_sample(program, given))
     helpers = "\n".join(_find_helpers(sample))
@@ -48,7 +58,7 @@ def write_alone(program: Program, name: str, title: Iterable[str]) -> tuple[str,
     ]  # fmt: skip
     comment = "\n".join(f"// {line}".rstrip() for line in map(_clean, said))
     constants = [_write_constant(program, buffer, x) for buffer, x in program.arguments if x is not given]
-    result = "enum { NO_SUCH_ROW = 1, ANOTHER_BRANCH };\nstatic int result;  // of a sample"
+    result = "enum { NO_SUCH_ROW = 1, ANOTHER_BRANCH, TOO_LARGE };\nstatic int result;  // of a sample"
     parts = [result * checks, *constants, *program.functions.values(), helpers, sample]
     text = re.sub(r"\bF\((\w+)\)", r"\1f" if single else r"\1", "\n\n".join(filter(None, parts)))
     text = re.sub(rf"\b({'|'.join(words)})\b", lambda word: words[word[0]], text)
@@ -127,13 +137,13 @@ def _write_constant(program: Program, buffer: Buffer, leaf: Tensor | NDArray) ->
 
 
 @cache
-def _read_functions() -> dict[str, str]:
+def read_functions() -> dict[str, str]:
     """The functions of numbers in the prelude, by name, each behind those that it calls."""
     pattern = (
         r"LIBRARY(?P<two>_2)?\((?P<called>\w+)\)(?! INLINE)|^ALIKE\((?P<alike>\w+), (?P<formula>.*)\)$"
         r"|^INLINE (?P<text>(?:real|whole) (?P<name>s_\w+|find_row)\([^{]*\{(?:.*\}|[^}\n]*\n(?:.*\n)*?\}))$"
     )
-    found = {}
+    found = dict(SUMS)
     for part in (match.groupdict() for match in re.finditer(pattern, read_template("prelude"), re.MULTILINE)):
         name, text, y = part["name"], part["text"], bool(part["two"])
         if part["called"]:
@@ -148,7 +158,7 @@ def _read_functions() -> dict[str, str]:
 
 def _find_helpers(text: str) -> list[str]:
     """The functions of the prelude that a text calls, and those that these call."""
-    functions = _read_functions()
+    functions = read_functions()
     needed: set[str] = set()
     while new := {*re.findall(r"\w+", text)} & functions.keys() - needed:
         needed |= new

@@ -154,6 +154,8 @@ class Words:
                 return self.convert(term.origin, kind)
         elif kind == "f" and term.origin is not None:
             return self.real(float(term.origin))
+        elif kind == "i" and isinstance(term.origin, bool):
+            return self.literal(int(term.origin))
         minus = "-" if term.kind == "b" else ""
         if kind == "f":
             text = f"{minus}to_real({term})" if term.laned else f"{minus}(real){term}"

@@ -11,12 +11,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from tensorgrad.core import Op, Tensor
+from tensorgrad.core import Tensor
 from tensorgrad.core.checks import NDArray, positive_integer, write_file
 from tensorgrad.core.context import inferring, paused
 from tensorgrad.core.parallel import pool
 from tensorgrad.core.refusals import require_dense, require_values
-from tensorgrad.graph.native.pullback import PullBack, refuse_changed, require_first
+from tensorgrad.graph.native.pullback import PullBack, attach, refuse_changed
 from tensorgrad.graph.native.record import Recording, UncompilableError
 from tensorgrad.graph.native.snapshot import Snapshot
 from tensorgrad.graph.native.variant import BranchError, Update, Variant
@@ -60,8 +60,6 @@ class Compiled:
         self._variants: dict[Any, Variant] = {}
         self._snapshot: Snapshot | None = None
         self._names = _parameter_names(function)
-        self._op: Op[Any] = Op(_give_value, "compiled", ("parameters",), elementwise=False, native=False)
-        self._op.defvjp_joint(_scale_gradients)
 
     def __call__(self, *arrays: Any) -> Any:
         """What the function gives; of an optimizer's step the loss that it had before."""
@@ -77,7 +75,9 @@ class Compiled:
         results = [Tensor(x) for x in outputs]
         if gradients:
             leaves, values = zip(*gradients, strict=True)
-            results[0] = self._op(*leaves, value=outputs[0], gradients=values)
+            results[0] = attach(
+                outputs[0], leaves, lambda g: values if g == 1 else [g.item() * x for x in values]
+            )
         if variant.recording.later:
             compute = partial(self._pull_back, self._snapshot, inferring.get())
             PullBack(variant, given, drawn or [], compute).attach(results)
@@ -221,17 +221,6 @@ def _read_arguments(arguments: Sequence[Any]) -> list[NDArray]:
     dtypes = {x.dtype for x in arrays if isinstance(x, np.ndarray) and x.dtype.kind == "f"}
     weak = np.result_type(*dtypes) if dtypes else None
     return [np.asarray(x, weak if type(x) in (int, float) else None) for x in arrays]
-
-
-def _give_value(*parameters: Any, value: NDArray, gradients: tuple[NDArray, ...]) -> NDArray:
-    return value
-
-
-def _scale_gradients(
-    g: Any, out: Any, *parameters: Any, value: NDArray, gradients: tuple[NDArray, ...]
-) -> tuple[Any, ...]:
-    require_first(parameters)
-    return gradients if np.all(g == 1) else tuple(g * x for x in gradients)
 
 
 def compile(

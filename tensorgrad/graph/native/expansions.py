@@ -12,9 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from tensorgrad.core import Array, Op, Tensor
+from tensorgrad.core import Array, Tensor
 from tensorgrad.core.context import recorded_by
-from tensorgrad.graph.native.record import Recording, UncompilableError, sort_graph
+from tensorgrad.graph.native.record import (
+    Recording,
+    UncompilableError,
+    find_tensors,
+    is_shipped,
+    sort_graph,
+)  # fmt: skip
 from tensorgrad.ops import astype, exp, log1p, max, mean, sum
 from tensorgrad.ops.classification import mix_targets, weigh_elements
 
@@ -84,11 +90,6 @@ EXPANSIONS: Mapping[str, Callable[..., Array]] = {
 }
 
 
-def _is_shipped(op: Op[Any]) -> bool:
-    """Whether an op is ours or NumPy's: one of somebody else's may have the same name."""
-    return str(getattr(op.forward, "__module__", "")).partition(".")[0] in ("numpy", "tensorgrad")
-
-
 class Expansion:
     """A graph in which every op has a rule, and what is computed from the same things is computed once.
 
@@ -111,9 +112,12 @@ class Expansion:
         self._seen: dict[int, Tensor] = {}  # it holds them, so that their identities stay taken
         self._first: dict[Any, Tensor] = {}
         self._instead: dict[int, Tensor] = {}
+        self._places: dict[int, int] = {}  # in the order
         while graph := sort_graph(recording.results(), self._seen):  # an expansion may decide by a value, too
             for tensor in graph:
                 self._visit(tensor)
+        for serial in recording.values.keys() - {t.serial for t in recording.given()}:
+            del recording.values[serial]  # nobody asks for them any more
 
     def find(self, tensor: Tensor) -> Tensor:
         """What stands for a tensor of the graph."""
@@ -122,14 +126,15 @@ class Expansion:
         return tensor
 
     def _visit(self, tensor: Tensor) -> None:
-        if id(tensor) in self._seen:
+        if tensor.serial in self._seen:
             return
-        self._seen[id(tensor)] = tensor
-        if tensor.op is None or (tensor.op.name in self._rules and _is_shipped(tensor.op)):
+        self._seen[tensor.serial] = tensor
+        if tensor.op is None or (tensor.op.name in self._rules and is_shipped(tensor.op)):
             parts = (*tensor.inputs, *sorted(tensor.params.items()))
             key = id(tensor) if tensor.op is None else (tensor.op.name, self._key(parts))
             first = self._first.setdefault(key, tensor)
             if first is tensor:
+                self._places[id(tensor)] = len(self.order)
                 self.order.append(tensor)
             else:
                 self._instead[id(tensor)] = first
@@ -160,13 +165,15 @@ class Expansion:
         unknown = f"compile: there is no rule for {op.name} in {self._language}"
         try:
             with recorded_by(self.recording):
-                forward = self._expansions.get(op.name, op.forward) if _is_shipped(op) else op.forward
+                forward = self._expansions.get(op.name, op.forward) if is_shipped(op) else op.forward
                 made = forward(*tensor.inputs, **tensor.params)
         except UncompilableError as error:
             raise UncompilableError(f"{unknown}, and in it {error}") from error
         except Exception as error:
+            _ = tensor.data  # the op itself may refuse its values
             raise UncompilableError(unknown) from error
-        if not isinstance(made, Tensor) or (made.op is op and made.inputs == tensor.inputs):
+        again = isinstance(made, Tensor) and made.op is op and made.inputs == tensor.inputs
+        if again or not isinstance(made, Tensor) or made.shape != tensor.shape:
             raise UncompilableError(unknown)
         return made
 
@@ -183,3 +190,47 @@ class Expansion:
                 name = t.name or (t.op.name if t.op is not None else "a constant")
                 raise UncompilableError(f"compile: expected {dtype} throughout, got {t.dtype} in {name}")
         return dtype
+
+    def outline(self) -> Any:
+        """All that does not depend on values: ops, what they are given, shapes, dtypes and results."""
+        given = {id(t): k for k, t in enumerate(self.recording.given())}
+        nodes = [
+            (t.op, t.shape, t.dtype, given.get(id(t)), [self._place(x) for x in find_tensors(t)])
+            for t in self.order
+        ]
+        return nodes, [self._place(t) for t in self.recording.results()]
+
+    def _place(self, tensor: Tensor) -> int:
+        return self._places[id(self.find(tensor))]
+
+
+def compare(first: Expansion, second: Expansion) -> None:
+    """Refuse what differs between two recordings of different data: it is data in disguise."""
+    if first.outline() != second.outline():
+        raise UncompilableError(
+            "compile: with other values the function does other things, which no guard tells; is there a "
+            "branch on values that left the graph?"
+        )
+    given = set(map(id, first.recording.given()))
+    for a, b in zip(first.order, second.order, strict=True):
+        if a.op is None:
+            alike = a is b or id(a) in given or _are_equal(a.data, b.data)
+        else:
+            alike = all(map(_are_equal, (*a.inputs, *a.params.values()), (*b.inputs, *b.params.values())))
+        if not alike:
+            name = a.name or "a tensor" if a.op is None else f"what {a.op.name} is given"
+            raise UncompilableError(
+                f"compile: {name} is made of the arguments outside of the graph, or drawn anew in each call, "
+                "and would stay as it is now; compute it with tensors, or pass it as an argument"
+            )
+
+
+def _are_equal(x: Any, y: Any) -> bool:
+    """Whether two things that ops were given are the same; of tensors the outline says it."""
+    if isinstance(x, Tensor) and isinstance(y, Tensor):
+        return True
+    if isinstance(x, np.ndarray) or isinstance(y, np.ndarray):
+        return x is y or np.array_equal(x, y, equal_nan=np.asarray(x).dtype.kind == "f")
+    if isinstance(x, (tuple, list)):
+        return type(x) is type(y) and len(x) == len(y) and all(map(_are_equal, x, y))
+    return bool(x is y or x == y or (x != x and y != y))

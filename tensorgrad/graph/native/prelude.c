@@ -1,6 +1,7 @@
 // What a program is made of: numbers, vectors of them, and functions of both. SINGLE and LANES are defined before.
 // Of its functions those of numbers, s_, are read by alone.py too, which knows how they are written here.
 #define _GNU_SOURCE  // for sched_getcpu
+#include <fenv.h>
 #include <float.h>
 #include <math.h>
 #include <pthread.h>
@@ -32,7 +33,7 @@ typedef whole W __attribute__((vector_size(LANES * sizeof(real)), may_alias));
 typedef real U __attribute__((vector_size(LANES * sizeof(real)), aligned(sizeof(real)), may_alias));
 static const V zero;
 // What a step returns, and what makes it return something else than 0.
-enum { STEPPED, NOT_FINITE, ANOTHER_BRANCH, NO_SUCH_ROW, NO_MEMORY, TOO_LARGE };
+enum { STEPPED, NOT_FINITE, ANOTHER_BRANCH, NO_SUCH_ROW, NO_MEMORY, TOO_LARGE, TROUBLES = 16 };
 static int result;
 
 INLINE V all(real x) { V v = {0}; for (int l = 0; l < LANES; l++) v[l] = x; return v; }

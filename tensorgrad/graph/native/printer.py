@@ -14,11 +14,12 @@ import numpy as np
 
 from tensorgrad.graph.native.code import read_template
 from tensorgrad.graph.native.plan import Buffer, View, dense_strides, merge_axes, place_in_arena
-from tensorgrad.graph.native.program import Program
+from tensorgrad.graph.native.program import Program, Share
 from tensorgrad.graph.native.record import UncompilableError
 
 MOST_THREADS = 64
 MOST_SLOTS, SLOT_ROOM = 8, 1 << 20  # to which blocks add sums, and all their elements
+SHARED = 64  # parts of what threads share after blocks
 PARTS = 4  # that the adding up of slots is shared in
 MOST_UNITS, A_UNIT = 16, 1 << 12  # that the work on one gradient is shared in, and the elements of one
 MOST_MEMORY = 2**31 - 2**26  # bytes of its own that a library can have: places in it are 32 bits
@@ -195,7 +196,9 @@ def _list_phases(
             f"  for (int b = slot; b < BLOCKS; b += SLOTS) blocks_{stage}(b, slot, arenas[thread]);\n}}",
         ]
         phases.append((f"slots_{stage}", slots))
-        phases += [(f"{share.name}shared", share.units) for share in program.shares if share.stage == stage]
+        if shares := [share for share in program.shares if share.stage == stage]:
+            lines += [f"static void shared_{stage}(int part, int thread) {{", *map(_share_out, shares), "}"]
+            phases.append((f"shared_{stage}", SHARED))
         if sums := [b for b in sums if slots > 1 and not _is_collected(program, b, sources)]:
             each = (
                 f"  add_up_slots({b.name}all[0], sizeof *{b.name}all / sizeof(real), part);" for b in sums
@@ -208,15 +211,22 @@ def _list_phases(
     return phases, [*lines, f"static const struct phase phases[PHASES] = {{{table}}};"]
 
 
+def _share_out(share: Share) -> str:
+    """A part of all units of a share: the rows of one part of it are beside those of the others' parts."""
+    start, end = (f"{share.units}L * {part} / {SHARED}" for part in ("part", "(part + 1)"))
+    return f"  for (int unit = {start}; unit < {end}; unit++) {share.name}shared(unit, thread);"
+
+
 def _is_collected(program: Program, buffer: Buffer, sources: Sequence[Buffer]) -> bool:
     """Whether sums are a gradient alone, which adds up the slots by itself."""
     return buffer in sources and sum(buffer in code.buffers for code in program.stages.values()) == 1
 
 
 def _list_gradients(program: Program, sources: Sequence[View]) -> tuple[str, int, int]:
-    """The table of gradients, the number of units that they are shared in, and the room they need."""
-    rows, first, at = [], 0, 0
-    for value, view in zip(program.gradients, sources, strict=True):
+    """The tables of gradients and of units, how many of the latter there are, and the room gradients need."""
+    rows, at = [], 0
+    units: list[tuple[float, str]] = []
+    for k, (value, view) in enumerate(zip(program.gradients, sources, strict=True)):
         buffer, length = view.buffer, value.shape[0] if value.shape else 1
         loops = [(1, [0])] * 2 + merge_axes(view.shape[1:], [view.strides[1:]])
         (n, (step,)), (m, (last,)) = loops[-2:]
@@ -229,14 +239,15 @@ def _list_gradients(program: Program, sources: Sequence[View]) -> tuple[str, int
             "slots": "SLOTS" if alone else 1, "slot_step": -(-buffer.size // 16) * 16,
             "offset": view.offset, "row_step": [*view.strides, 0][0], "steps": f"{{{step}, {last}}}",
             "rows": length, "lengths": f"{{{n}, {m}}}", "at": at,
-            "first_unit": first, "units": max(1, min(length, MOST_UNITS, math.prod(value.shape) // A_UNIT)),
             "stays": int(stays),
         }  # fmt: skip
         rows.append(f"  {{{', '.join(f'.{key} = {x}' for key, x in fields.items())}}},")
-        first += fields["units"]
+        size = math.prod(value.shape)
+        many = max(1, min(length, MOST_UNITS, size // A_UNIT))
+        ends = [length * i // many * (size // length) for i in range(many + 1)]
+        units += [((i + 0.5) / many, f"{{{k}, {ends[i]}, {ends[i + 1]}}}") for i in range(many)]
         at += 0 if stays else -(-dense_strides(value.shape, None)[1] // 16) * 16
-    return (
-        "\n".join(["static const struct gradient gradients[GRADIENTS] = {", *rows, "};"]),
-        first,
-        max(at, 1),
-    )
+    tables = ["static const struct gradient gradients[GRADIENTS] = {", *rows, "};"]
+    texts = [text for _, text in sorted(units, key=lambda unit: unit[0])]
+    tables.append(f"static const struct unit units[UNITS] = {{{', '.join(texts)}}};")
+    return "\n".join(tables), len(units), max(at, 1)

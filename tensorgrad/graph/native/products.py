@@ -55,6 +55,8 @@ class Loop(NamedTuple):
     o: int
 
 
+PARTS, LARGE = 4, 1 << 16  # in which a matrix of so many elements is shared out by rows
+
 NOTHING = Loop("", 1, "", 0, 0, 0)
 Starts: TypeAlias = Mapping[str, str]  # where some loops are, by their names
 NOWHERE: Starts = {}
@@ -166,6 +168,9 @@ class Product:
 
     def _multiply_rows(self) -> None:
         """Samples in ``a`` and the output: blocks of outputs q by places p in registers."""
+        if self._has_long_rows():
+            self._multiply_parts()
+            return
         code, *pointers = self._begin()
         p, q = [NOTHING, *self.p][-1], [NOTHING, *self.q][-1]
         loops = [*self.g, *self.q, *self.p]
@@ -186,6 +191,44 @@ class Product:
                 )
                 channels = first.plus(self._place_channel(loops, starts)) if first else "0"
                 code.put(self._call("rows", rows, columns, [x, w, out, channels], **words))
+
+    def _has_long_rows(self) -> bool:
+        """Whether ``b`` is better shared out by its rows: it is trained, large, and read for few samples."""
+        if (len(self.q), len(self.r)) != (1, 1) or self.p or self.g or self.q[0].b != 1:
+            return False
+        (r,), trained = self.r, self.program.graph.recording.gradients
+        many = r.length >= 16 * self.program.blocks * self.program.lanes and r.length % PARTS == 0
+        return many and bool(trained) and r.length * self.q[0].length >= LARGE
+
+    def _multiply_parts(self) -> None:
+        """As `_multiply_rows`, but each thread has some rows of ``b``, for all blocks, and sums of their own.
+
+        The rows of its gradient and of the update are shared likewise: no weight goes from core to core.
+        """
+        program, value = self.program, self.value
+        (q,), (r,) = self.q, self.r
+        stage, each = max(self.a.value.stage, self.b.value.stage), r.length // PARTS
+        parts = program.new_view(f"{value.name}parts", (1, PARTS, q.length), 0, role="kept")
+        self.a.view.buffer.role, self.r = "kept", [r._replace(length=each)]
+        code = program.share(stage, parts.buffer.name, PARTS)
+        x, w, to = (program.point(view, code) for view in (self.a.view, self.b.view, parts))
+        code.put(f"// {parts.buffer.name}: sums of {each} products, of rows that a thread has, {q.length}")
+        words = {"START": "zero", "STEP_A": "0", "STEP_B": "q", "STEP_OUT": "q"}
+        words["AHEAD"] = str(8 * r.b) if r.b * program.dtype.itemsize >= 128 else "0"
+        height = _share_evenly(q.length, program.registers)
+        with code.loops(block=program.blocks) as (block,):
+            for ((rows, q0),) in _in_blocks(code, ("to", q.length, height)):
+                of = x.plus(times("unit", each * r.a), times(block, self.a.view.buffer.size))
+                at = to.plus(times("unit", q.length), times(block, parts.buffer.size), q0)
+                arguments = of, w.plus(times("unit", each * r.b), q0), at, "0"
+                code.put(self._call("rows", rows, 1, arguments, **words))
+        code, out = program.begin(value, f"sums of {PARTS} parts", batch=self.batch, stage=stage + 1)
+        part = program.point(parts, code)
+        terms = [part.at("q", i * q.length) for i in range(PARTS)]
+        if self.bias is not None:
+            terms.append(f"all({program.point(program.need_dense(self.bias), code).at('q')})")
+        with code.loops(q=q.length):
+            code.put(f"{out.at('q')} = {' + '.join(terms)};")
 
     def _add_up_windows(self) -> None:
         """Samples in both factors, summed over with others: vectors in registers, added up across at last."""

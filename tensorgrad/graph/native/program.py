@@ -29,7 +29,7 @@ from tensorgrad.graph.native.plan import (
     place,
     require_apart,
 )  # fmt: skip
-from tensorgrad.graph.native.record import find_tensors
+from tensorgrad.graph.native.record import Recorded, find_tensors
 
 #: ``rule(program, value, *arguments, **options)`` writes the value of an op; `Value` stands for tensors.
 Rule = Callable[..., None]
@@ -212,7 +212,7 @@ class Program:
         """The value of a plain array that an op was given; a value stands for itself."""
         if isinstance(x, Value):
             return x
-        tensor = Tensor(x)
+        tensor = Recorded({}, x.shape, x.dtype)
         value = Value(tensor, self.name("constant"), _find_kind(tensor))
         self._read(value, x)
         return value

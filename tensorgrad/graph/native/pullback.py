@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NoReturn
 
 import numpy as np
@@ -33,7 +34,7 @@ class PullBack:
     def attach(self, results: list[Tensor]) -> None:
         """Put tensors that carry a gradient in the place of those whose gradient is asked for later."""
         for k, leaves in self._later.items():
-            results[k] = _later(*leaves, value=results[k].data, call=self, output=k)
+            results[k] = attach(results[k].data, leaves, partial(self.find_gradients, k))
 
     def find_gradients(self, output: int, g: NDArray) -> tuple[NDArray, ...]:
         """Those of the leaves of an output."""
@@ -54,22 +55,22 @@ def refuse_changed() -> NoReturn:
     )
 
 
-def require_first(parameters: Sequence[Any]) -> None:
-    """Refuse the graph of a gradient."""
-    if any(isinstance(x, Tensor) for x in parameters):
-        raise NotImplementedError("compile: second derivatives are not compiled; call the function itself")
+def attach(value: NDArray, leaves: Sequence[Tensor], find: Callable[[NDArray], Sequence[NDArray]]) -> Tensor:
+    """A tensor of a value; ``find`` gives the gradients of the leaves from a cotangent of it."""
+    return _attached(*leaves, value=value, find=find)  # type: ignore[no-any-return]  # a tensor of tensors
 
 
-def _give_value(*parameters: Any, value: NDArray, call: PullBack, output: int) -> NDArray:
+def _give_value(*leaves: Any, value: NDArray, find: Callable[[NDArray], Sequence[NDArray]]) -> NDArray:
     return value
 
 
-def _pull_back(
-    g: Any, out: Any, *parameters: Any, value: NDArray, call: PullBack, output: int
+def _find_gradients(
+    g: Any, out: Any, *leaves: Any, value: NDArray, find: Callable[[NDArray], Sequence[NDArray]]
 ) -> tuple[NDArray, ...]:
-    require_first(parameters)
-    return call.find_gradients(output, g)
+    if any(isinstance(x, Tensor) for x in leaves):
+        raise NotImplementedError("compile: second derivatives are not compiled; call the function itself")
+    return tuple(find(g))
 
 
-_later: Op[Any] = Op(_give_value, "compiled", ("parameters",), elementwise=False, native=False)
-_later.defvjp_joint(_pull_back)
+_attached: Op[Any] = Op(_give_value, "compiled", ("leaves",), elementwise=False, native=False)
+_attached.defvjp_joint(_find_gradients)

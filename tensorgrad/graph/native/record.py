@@ -2,26 +2,83 @@
 
 Everything that is made of an argument stays in the graph, truth values and integers too. Values that would
 leave it unseen are refused; a decision by values becomes a guard, which every later call checks.
+
+Hardly any values are computed: of most ops only the shape and the dtype are found. So a recording takes no
+memory and little time. Where a decision or an op of somebody else's needs values, they are computed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
 
-from tensorgrad.core import Tensor
+from tensorgrad.core import Op, Tensor
 from tensorgrad.core.checks import NDArray
-from tensorgrad.core.context import recorded_by, tracing
-from tensorgrad.core.engine import walk
+from tensorgrad.core.context import find_recorder, recorded_by, tracing
+from tensorgrad.core.engine import array_of, walk
+from tensorgrad.graph.native.shapes import has_static_shape, infer, stand_in
 
 __all__ = ["UncompilableError"]
 
 
 class UncompilableError(TypeError):
     """A function cannot be compiled; the message names the op or the line that stands in the way."""
+
+
+class Recorded(Tensor):
+    """What was made in a recording, or given to it: a shape, a dtype and a place in the graph.
+
+    While a function is recorded, ops find an array that only stands in for the values, unless these are
+    known. For anybody else the values are computed, as long as the recording has what they are made of.
+    """
+
+    __slots__ = ("_stand_in", "_values")
+    _stand_in: NDArray
+
+    def __init__(
+        self, values: dict[int, NDArray], shape: Sequence[int], dtype: Any, name: str | None = None
+    ) -> None:
+        self._values = values
+        super().__init__(np.zeros((), dtype), name=name)  # refuses what is no number
+        self._stand_in = stand_in(shape, self._stand_in.dtype)
+
+    @property
+    def _array(self) -> NDArray:
+        if find_recorder() is not None:
+            return self._values.get(self.serial, self._stand_in)
+        for node in sort_graph([self], self._values):
+            if node.op is not None:
+                out = _carry_out(node.op, node.inputs, node.params)
+            elif isinstance(node, Recorded) or node.serial > self.serial:
+                raise RuntimeError(
+                    f"compile: the values of {self.label()}, which was recorded, were not kept"
+                )
+            else:
+                out = node.data
+            self._values[node.serial] = np.asarray(out, node.dtype)
+        return self._values[self.serial]
+
+    @_array.setter
+    def _array(self, array: NDArray) -> None:
+        self._stand_in = array
+
+    shape, ndim, size, dtype = (
+        property(attrgetter(f"_stand_in.{name}")) for name in ("shape", "ndim", "size", "dtype")
+    )
+
+    def label(self) -> str:
+        return f"Tensor{f' {self.name!r}' * bool(self.name)} of shape {self.shape}, {self.dtype}"
+
+    def __repr__(self) -> str:
+        return f"<recorded {self.label()}>"
+
+    def __format__(self, spec: str) -> str:
+        return repr(self)
 
 
 @dataclass(eq=False)
@@ -51,9 +108,11 @@ class Recording:
         asked for with a cotangent.
     checks : bool
         Whether a later call holds the guards against its values.
+    values : dict of serial number to array
+        Those that are known: of what is given, and what was computed.
     """
 
-    inputs: list[Tensor]
+    inputs: list[Tensor] = field(default_factory=list)
     outputs: list[Tensor] = field(default_factory=list)
     gradients: list[tuple[Tensor, Tensor]] = field(default_factory=list)
     draws: list[tuple[Tensor, Callable[[], NDArray]]] = field(default_factory=list)
@@ -63,15 +122,34 @@ class Recording:
     cotangents: list[Tensor] = field(default_factory=list)
     later: dict[int, list[Tensor]] = field(default_factory=dict)
     checks: bool = True
+    values: dict[int, NDArray] = field(default_factory=dict)
+
+    def give(self, array: NDArray, name: str) -> Tensor:
+        """A tensor of values that each call brings."""
+        tensor = Recorded(self.values, array.shape, array.dtype, name)
+        self.values[tensor.serial] = np.array(array, tensor.dtype)
+        return tensor
+
+    def call(self, op: Op[Any], args: tuple[Any, ...], params: dict[str, Any]) -> Any:
+        """What an op gives: a tensor, or what is no array as it is."""
+        if op.forward in (np.ndim, np.shape, np.size):  # which read no values
+            return op.forward(*array_of(args), **params)
+        options = {key: array_of(x) for key, x in params.items()}
+        if is_shipped(op) and has_static_shape(op, options):
+            with suppress(Exception), np.errstate(all="ignore"):  # of the values themselves it says more
+                return Recorded(self.values, *infer(op, array_of(args), options))
+        out = _carry_out(op, args, params)
+        if not isinstance(out, (np.ndarray, np.generic)):
+            return out
+        made = Recorded(self.values, out.shape, out.dtype)
+        self.values[made.serial] = np.asarray(out, made.dtype)
+        return made
 
     def decide(self, condition: Tensor) -> bool:
         """Note a decision by a value."""
-        token = tracing.set(None)  # the value is read, and does not leave the graph unseen
-        try:
+        with _unrecorded():
             outcome = bool(condition.data)
-        finally:
-            tracing.reset(token)
-        if condition.op is not None:
+        if condition.op is not None or isinstance(condition, Recorded):
             self.guards.append((condition, outcome))
         else:
             self.read[id(condition)] = condition, condition.serial
@@ -79,7 +157,7 @@ class Recording:
 
     def draw(self, make: Callable[[], NDArray]) -> Tensor:
         """An input that ``make`` gives anew for each call."""
-        tensor = Tensor(make(), name="drawn")
+        tensor = self.give(make(), "drawn")
         self.draws.append((tensor, make))
         return tensor
 
@@ -89,7 +167,7 @@ class Recording:
 
     def refuse(self, tensor: Tensor, what: str) -> None:
         """Values must not leave the graph, where nobody could follow them."""
-        if tensor.op is not None or any(tensor is x for x in self.inputs) or tensor.requires_grad:
+        if tensor.op is not None or isinstance(tensor, Recorded) or tensor.requires_grad:
             name = tensor.name or (tensor.op.name if tensor.op is not None else "an argument")
             raise UncompilableError(
                 f"compile: {what} takes the values of {name} out of the graph, where they would stay as they "
@@ -123,8 +201,8 @@ def record(
     These are the gradients of its first output, if that has one element; or nothing but those of all outputs
     that have a cotangent.
     """
-    inputs = [Tensor(x, name=name) for x, name in zip(arrays, names, strict=True)]
-    recording = Recording(inputs, checks=checks)
+    recording = Recording(checks=checks)
+    recording.inputs = [recording.give(x, name) for x, name in zip(arrays, names, strict=True)]
     with recorded_by(recording):
         result = function(*recording.inputs)
         recording.outputs = list(result) if isinstance(result, (tuple, list)) else [result]
@@ -148,7 +226,7 @@ def _choose_seeds(recording: Recording, cotangents: Sequence[NDArray | None]) ->
     outputs = recording.outputs
     if cotangents:
         pairs = [
-            (y, Tensor(g, name=f"cotangent{k}"))
+            (y, recording.give(g, f"cotangent{k}"))
             for k, (y, g) in enumerate(zip(outputs, cotangents, strict=True))
             if g is not None
         ]
@@ -163,6 +241,27 @@ def _choose_seeds(recording: Recording, cotangents: Sequence[NDArray | None]) ->
     return [(loss, one)] if loss.requires_grad and loss.size == 1 else []
 
 
+def _carry_out(op: Op[Any], args: tuple[Any, ...], params: dict[str, Any]) -> Any:
+    """What an op gives, of values."""
+    with _unrecorded():
+        return op.forward(*array_of(args), **{key: array_of(x) for key, x in params.items()})
+
+
+@contextmanager
+def _unrecorded() -> Iterator[None]:
+    """Let values be read that do not leave the graph."""
+    token = tracing.set(None)
+    try:
+        yield
+    finally:
+        tracing.reset(token)
+
+
+def is_shipped(op: Op[Any]) -> bool:
+    """Whether an op is ours or NumPy's: one of somebody else's may have the same name."""
+    return str(getattr(op.forward, "__module__", "")).partition(".")[0] in ("numpy", "tensorgrad")
+
+
 def find_tensors(tensor: Tensor) -> list[Tensor]:
     """The tensors that an op was given, in its options too."""
     options = tensor.params.values() if tensor.op is not None else ()
@@ -171,52 +270,15 @@ def find_tensors(tensor: Tensor) -> list[Tensor]:
 
 
 def sort_graph(outputs: Iterable[Tensor], known: Container[int] = ()) -> list[Tensor]:
-    """The outputs and all they were made of, in the order of computation, without those ``known``."""
+    """The outputs and all they were made of, in the order of computation, without those ``known``.
+
+    These are serial numbers. Nothing is looked for behind them.
+    """
     found: dict[int, Tensor] = {}
     stack = list(outputs)
     while stack:
         tensor = stack.pop()
-        if id(tensor) not in found and id(tensor) not in known:
-            found[id(tensor)] = tensor
+        if tensor.serial not in found and tensor.serial not in known:
+            found[tensor.serial] = tensor
             stack += find_tensors(tensor)
     return sorted(found.values(), key=lambda t: (t.op is not None, t.serial))
-
-
-def compare(recordings: Sequence[Recording], graphs: Sequence[Sequence[Tensor]]) -> None:
-    """Refuse what differs between two recordings of different data: it is data in disguise.
-
-    Their graphs may have been written in other ops.
-    """
-    given = {id(t) for r in recordings for t in r.given()}
-    made = [[t for t in graph if t.op is not None] for graph in graphs]
-    leaves = [[t for t in graph if t.op is None and id(t) not in given] for graph in graphs]
-    facts = [[(t.op, t.shape, t.dtype) for t in graph] for graph in made]
-    if facts[0] != facts[1] or len(leaves[0]) != len(leaves[1]):
-        raise UncompilableError(
-            "compile: with other values the function does other things, which no guard tells; is there a "
-            "branch on values that left the graph?"
-        )
-    for a, b in zip(*leaves, strict=True):
-        if a is not b and not _are_equal(a.data, b.data):
-            _refuse_disguise(a.name or "a tensor")
-    for a, b in zip(*made, strict=True):
-        if not _are_equal((*a.inputs, *a.params.values()), (*b.inputs, *(b.params[key] for key in a.params))):
-            _refuse_disguise(f"what {a.op.name} is given" if a.op else "")
-
-
-def _refuse_disguise(name: str) -> None:
-    raise UncompilableError(
-        f"compile: {name} is made of the arguments outside of the graph, or drawn anew in each call, and "
-        "would stay as it is now; compute it with tensors, or pass it as an argument"
-    )
-
-
-def _are_equal(x: Any, y: Any) -> bool:
-    """Whether two things that ops were given are the same, whatever tensors are in them."""
-    if isinstance(x, Tensor) or isinstance(y, Tensor):
-        return isinstance(x, Tensor) and isinstance(y, Tensor)
-    if isinstance(x, np.ndarray) or isinstance(y, np.ndarray):
-        return x is y or np.array_equal(x, y, equal_nan=np.asarray(x).dtype.kind == "f")
-    if isinstance(x, (tuple, list)):
-        return type(x) is type(y) and len(x) == len(y) and all(map(_are_equal, x, y))
-    return bool(x is y or x == y or (x != x and y != y))

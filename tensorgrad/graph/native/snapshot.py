@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache, partial
+from operator import is_
 from types import CodeType, FunctionType, MemberDescriptorType, MethodType, ModuleType
 from typing import Any
 
@@ -18,6 +19,8 @@ from tensorgrad.core.checks import NDArray
 COMPARED = 1 << 16  # elements of an array that are compared; of a larger one so many all over it
 #: What cannot change, or is read anew in each call.
 STEADY = (str, bytes, int, float, ModuleType, Tensor, np.random.Generator)
+
+_plain: set[type] = set()  # libraries' classes whose objects are read by their attributes, as layers are
 
 
 class Snapshot:
@@ -71,7 +74,9 @@ def _is_library(module: str | None) -> bool:
 
 def _is_unchanged(held: tuple[Any, tuple[Any, ...]]) -> bool:
     holder, before = held
-    now = tuple(_read(holder))
+    now = tuple(vars(holder).values() if type(holder) in _plain else _read(holder))
+    if len(now) == len(before) and all(map(is_, now, before)):  # as nearly always, and soon told
+        return True
     same = (a is b or (type(a) in (int, float, str) and a == b) for a, b in zip(now, before, strict=False))
     return len(now) == len(before) and all(same)
 
@@ -127,6 +132,8 @@ def _read_attributes(x: Any) -> Iterator[Any]:
                 with suppress(AttributeError):  # it is empty as yet
                     yield slot.__get__(x)
     if hasattr(x, "__dict__"):
+        if _is_library(type(x).__module__):
+            _plain.add(type(x))
         yield from vars(x).values()
 
 

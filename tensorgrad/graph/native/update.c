@@ -8,26 +8,20 @@ struct gradient {
   long offset, row_step, steps[2];  // the steps of its rows, and of two loops in a row
   long rows, lengths[2];
   long at;                          // its place in own_gradients
-  int first_unit, units;            // which share the work on it
   int stays;                        // whether it is as wanted where it lies
 };
 static const struct gradient gradients[GRADIENTS];
 static real own_gradients[ROOM] ALIGNED;
 static double squares[2][UNITS], scale;  // as gradients are, and clipped by value; by the norm
 
-// The work on a gradient is shared in units, each of some of its rows.
-struct part { int k; long from, to; };
-static struct part find_part(int unit) {
-  int k = 0;
-  while (unit >= gradients[k].first_unit + gradients[k].units) k++;
-  const struct gradient *g = &gradients[k];
-  const long each = g->lengths[0] * g->lengths[1];
-  unit -= g->first_unit;
-  return (struct part){k, g->rows * unit / g->units * each, g->rows * (unit + 1) / g->units * each};
-}
+// The work on gradients is shared in units, each of some elements in rows of one: those of all beginnings, then of all
+// that follows, as threads share the rows of each.
+struct unit { int k; long from, to; };
+static const struct unit units[UNITS];
 static real *find_gradient(int k) {
   const struct gradient *g = &gradients[k];
-  return !mode ? (real *)arg[FIRST + k] : g->stays ? (real *)g->source + g->offset : own_gradients + g->at;
+  if (mode <= 0) return (real *)arg[FIRST + k + (mode ? 1 + 5 * GRADIENTS : 0)];
+  return g->stays ? (real *)g->source + g->offset : own_gradients + g->at;
 }
 
 // In single precision squares overflow where numbers do not, and are soon 0: then it is done again in double.
@@ -50,11 +44,11 @@ static double sum_of_squares(const real *x, long n) {
 // A unit of a gradient, row by row, from the memory of the program or the caller; what slots hold is added up.
 // For an update it is clipped by value at once.
 static void collect(int unit, int thread) {
-  const struct part part = find_part(unit);
+  const struct unit part = units[unit];
   const struct gradient *g = &gradients[part.k];
   real *const to = find_gradient(part.k) + part.from;
   const long each = g->lengths[0] * g->lengths[1], first = part.from / each, rows = (part.to - part.from) / each;
-  for (int slot = 0; slot < g->slots && !(mode && g->stays); slot++) {
+  for (int slot = 0; slot < g->slots && !(mode < 0 || (mode && g->stays)); slot++) {
     const real *const from = (g->source ? g->source + slot * g->slot_step : (const real *)arg[g->leaf]) + g->offset;
     for (long row = 0; row < rows; row++) {
       for (long i = 0; i < g->lengths[0]; i++) {
@@ -117,7 +111,7 @@ static void adapt(
 // A unit of the parameter of a gradient: arguments are its values, three arrays of its optimizer, and options.
 static void update(int unit, int thread) {
   if (result) return;
-  const struct part part = find_part(unit);
+  const struct unit part = units[unit];
   void **const its = arg + FIRST + 1 + 5 * part.k;
   if (!its[0]) return;  // no parameter of the optimizer
   double options[8];
@@ -126,16 +120,21 @@ static void update(int unit, int thread) {
   const real *const g = find_gradient(part.k) + part.from;
   real *x[4];
   for (int j = 0; j < 4; j++) x[j] = its[j] ? (real *)its[j] + part.from : 0;
-  if (mode == 1) descend(x[0], x[1], g, part.to - part.from, options);
+  if (mode < 0) feclearexcept(FE_ALL_EXCEPT);
+  if (abs(mode) == 1) descend(x[0], x[1], g, part.to - part.from, options);
   else adapt(x[0], x[1], x[2], x[3], g, part.to - part.from, options);
+  if (mode >= 0) return;
+  const int found = fetestexcept(FE_ALL_EXCEPT);  // numbered as by NumPy
+  const int told = !!(found & FE_DIVBYZERO) | !!(found & FE_OVERFLOW) << 1 | !!(found & FE_INVALID) << 3;
+  if (told) atomic_fetch_or(&troubles, TROUBLES | told);
 }
 
 // Whether a step is made, not of what is not finite, nor of such a loss; and the factor of clipping by norm.
 static void decide(int task, int thread) {
   double totals[2] = {0};  // of the gradients of which a step is made
   for (int unit = 0; unit < UNITS; unit++)
-    for (int k = 0; k < 2; k++) if (arg[FIRST + 1 + 5 * find_part(unit).k]) totals[k] += squares[k][unit];
+    for (int k = 0; k < 2; k++) if (arg[FIRST + 1 + 5 * units[unit].k]) totals[k] += squares[k][unit];
   const double limit = *(const double *)arg[FIRST];
   scale = limit > 0 ? fmin(limit / (sqrt(totals[1]) + 1e-6), 1) : 1;
-  if (!result && !(totals[0] < INFINITY && isfinite(*(real *)arg[0]))) result = NOT_FINITE;
+  if (!result && !(totals[0] < INFINITY && (mode < 0 || isfinite(*(real *)arg[0])))) result = NOT_FINITE;
 }

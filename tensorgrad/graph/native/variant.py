@@ -9,8 +9,8 @@ import re
 import threading
 import weakref
 from array import array
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,17 +19,19 @@ import numpy as np
 from tensorgrad.core import Tensor
 from tensorgrad.core.checks import NDArray
 from tensorgrad.graph.export.lowerings import C_RULES
-from tensorgrad.graph.native.expansions import Expansion
+from tensorgrad.graph.native.expansions import Expansion, compare
 from tensorgrad.graph.native.plan import UnbatchableError, UnwritableError
 from tensorgrad.graph.native.printer import write_c
 from tensorgrad.graph.native.program import Program, Vectors
-from tensorgrad.graph.native.record import Recording, UncompilableError, compare, record, sort_graph
+from tensorgrad.graph.native.record import Recording, UncompilableError, record
 from tensorgrad.graph.native.toolchain import build
 
 # What a step returns, as prelude.c says.
 STEPPED, NOT_FINITE, ANOTHER_BRANCH, NO_SUCH_ROW, NO_MEMORY, TOO_LARGE = range(6)
+TROUBLES = 16  # and what they are, of a step that was made
 MANY = 1000  # arrays whose addresses are known
 
+_makers: weakref.WeakValueDictionary[int, Variant] = weakref.WeakValueDictionary()  # of gradients
 _locks: dict[Path, threading.Lock] = {}  # a library has one memory: one call at a time
 if hasattr(os, "register_at_fork"):  # a child has no thread that would release one
     os.register_at_fork(after_in_child=_locks.clear)
@@ -86,14 +88,17 @@ class Variant:
         differentiate: bool,
         cotangents: Sequence[NDArray | None] = (),
     ) -> None:
+        turned = [np.roll(x, 1, axis=0) if x.ndim else x for x in arrays]
         try:
-            self.recording = record(function, arrays, names, differentiate, cotangents)
+            graph = expand_alike(
+                record(function, given, names, differentiate, cotangents) for given in (arrays, turned)
+            )
         except UncompilableError:
             if differentiate:  # an op without a rule is named first, not something in its formula
                 Expansion(record(function, arrays, names, False), C_RULES)
             raise
-        turned = [np.roll(x, 1, axis=0) if x.ndim else x for x in arrays]
-        graph = expand_alike([self.recording, record(function, turned, names, differentiate, cotangents)])
+        self.recording = graph.recording
+        self.recording.values.clear()  # which may be large
         self.program = plan_program(graph, next((x.shape[0] for x in arrays if x.ndim), None))
         what = "its value and gradients" if self.recording.gradients else "its value"
         name = getattr(function, "__name__", type(function).__name__)
@@ -124,14 +129,51 @@ class Variant:
         """
         arrays = [*arrays, *(self.draw() if others is None else others)]
         gradients = [np.empty(p.shape, p.dtype) for p, _ in self.recording.gradients]
-        outputs, _ = self._step(arrays, [x.ctypes.data for x in gradients], threads, 0, {})
+        places = [x.ctypes.data for x in gradients]
+        outputs, _ = self._step(arrays, places, threads, 0, {})
+        if gradients:
+            self._given = [*zip(map(weakref.ref, gradients), places, strict=True)]
+            self._threads = threads
+            leaves = [id(p) for p, _ in self.recording.gradients]
+            if _makers.get(leaves[0]) is not self:
+                _makers.update(dict.fromkeys(leaves, self))
         return outputs, gradients
+
+    def gave(self, parameters: Sequence[Tensor]) -> bool:
+        """Whether the gradients of parameters, as they are now, are those of the last `run`."""
+        given = {id(p): x() for (p, _), (x, _) in zip(self.recording.gradients, self._given, strict=True)}
+        for p in parameters:
+            x, g = given.get(id(p)), p.grad
+            if x is None or g is None or g.base is not x or (g.shape, g.strides) != (x.shape, x.strides):
+                return False
+            if (p.shape, p.dtype) != (x.shape, x.dtype):
+                return False
+        return True
+
+    def apply(self, update: Update) -> int | None:
+        """Make a step of the gradients that `run` gave; None, and no step, where they are not finite.
+
+        Else what NumPy would have warned of: the sum of 1, division by zero, 2, overflow, and 8, invalid.
+        """
+        unread = [0] * (len(self.program.outputs) + len(self.program.arguments))
+        with self._pointing(update) as (pointers, _):
+            places = array("Q", [*unread, *pointers, *(place for _, place in self._given)])
+            with _locks.setdefault(self.built.path, threading.Lock()):
+                result = self._call(places.buffer_info()[0], self._threads, -update.kind)
+        return None if 0 < result < TROUBLES else result % TROUBLES
 
     def update(self, arrays: Sequence[NDArray], threads: int, update: Update) -> tuple[list[NDArray], bool]:
         """The outputs and what is reported, and whether a step was made: none is of what is not finite.
 
         `BranchError` if a guard does not hold; then no step was made either.
         """
+        with self._pointing(update) as (pointers, values):
+            outputs, result = self._step([*arrays, *self.draw()], pointers, threads, update.kind, values)
+        return outputs, result == STEPPED
+
+    @contextmanager
+    def _pointing(self, update: Update) -> Iterator[tuple[list[int], dict[int, NDArray]]]:
+        """Pointers to what a step changes and reads of an optimizer, and the parameters' values, in rows."""
         changed = [[x, *slots] for x, slots in zip(update.values, update.slots, strict=True)]
         rows = [[np.ascontiguousarray(x) for x in own] for own in changed]
         clip = np.array([update.clip_norm or 0.0, np.inf if update.clip_value is None else update.clip_value])
@@ -140,18 +182,13 @@ class Variant:
         for p, _ in self.recording.gradients:
             i = numbers.get(id(p))
             its = [] if i is None else [self._find_address(x) for x in rows[i]]
-            pointers += [
-                *its,
-                *[0] * (4 - len(its)),
-                0 if i is None else options + i * update.options.strides[0],
-            ]
-        values = {id(p): own[0] for p, own in zip(update.parameters, rows, strict=True)}
-        outputs, result = self._step([*arrays, *self.draw()], pointers, threads, update.kind, values)
+            held = 0 if i is None else options + i * update.options.strides[0]
+            pointers += [*its, *[0] * (4 - len(its)), held]
+        yield pointers, {id(p): own[0] for p, own in zip(update.parameters, rows, strict=True)}
         for own, copies in zip(changed, rows, strict=True):
             for x, row in zip(own, copies, strict=True):
                 if row is not x:  # it lies in memory in another order
                     x[...] = row
-        return outputs, result == STEPPED
 
     def _step(
         self,
@@ -218,12 +255,18 @@ class Variant:
         return np.negative(whole, out=whole) if x.dtype.kind == "b" else whole  # of no axes too
 
 
-def expand_alike(both: Sequence[Recording]) -> Expansion:
+def find_maker(parameters: Sequence[Tensor]) -> Variant | None:
+    """The code that gave the gradients of these parameters, all of them in its last call."""
+    maker = next((m for m in map(_makers.get, map(id, parameters)) if m is not None), None)
+    return maker if maker is not None and maker.gave(parameters) else None
+
+
+def expand_alike(recordings: Iterable[Recording], language: str = "C") -> Expansion:
     """The first graph in ops that have rules; UncompilableError unless the other, of other data, is alike."""
-    compare(both, [sort_graph(r.results()) for r in both])
-    graphs = [Expansion(r, C_RULES) for r in both]
-    compare(both, [graph.order for graph in graphs])
-    return graphs[0]
+    first, second = (Expansion(recording, C_RULES, language=language) for recording in recordings)
+    compare(first, second)
+    second.recording.values.clear()
+    return first
 
 
 def plan_program(graph: Expansion, samples: int | None) -> Program:

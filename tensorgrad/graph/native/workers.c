@@ -1,12 +1,22 @@
 static void **arg;  // of the caller
-static int mode;    // 0: gradients are wanted; else a step
+static int mode;    // 0: gradients are wanted; else a step of this kind, if negative of gradients that are given
+static atomic_int troubles;  // of a step of given gradients: TROUBLES and which
 static V *arenas[MOST_THREADS];
 
-// A step is a row of tasks in phases, numbered on from step to step. Threads take the next one when all of the phases
-// before its own are done: one that does not get to run has taken none, and nobody waits for it.
-struct phase { void (*carry_out)(int task, int thread); int tasks; };
+// A step is a row of phases of tasks, of which one is open. Every thread has a share of its tasks, the same in each step,
+// whose numbers are in its cache; it takes these first, then those that others have not yet taken. One that does not get
+// to run has taken none, and nobody waits for it.
+struct phase { void (*carry_out)(int unit, int thread); int units; };
 static const struct phase phases[PHASES];  // without an update GRADIENTS_DONE of them
-static atomic_ulong first ALIGNED, end ALIGNED, next ALIGNED, done ALIGNED;  // tasks: of this step, taken, done
+static const struct phase *_Atomic current, *last;
+static atomic_int sharing, left ALIGNED;  // threads; tasks of the phase that are not done
+static _Atomic uint64_t opened ALIGNED;   // its number, counted from step to step; 0 if none is open
+static struct { _Atomic uint64_t next ALIGNED; } shares[MOST_THREADS];  // that number, and a task's in the lower half
+
+// Some units in a row are a task, where there are many: to take one costs 0.1 us.
+static int count_tasks(const struct phase *phase, int threads) {
+  return phase->units < 8 * threads ? phase->units : 8 * threads;
+}
 
 // Threads: the caller is number 0; the others wait for a step, awake for a moment and then asleep.
 static int workers = 0;
@@ -28,14 +38,13 @@ static double find_time(clockid_t clock) {
 
 // Wait for the others; without a processor if it takes long, for the one waited for may have none.
 static double slept;  // seconds of the caller
-static void wait_a_little(long turn, int thread) {
-  if (turn < 1000) {
+static void wait_a_little(double since, int thread) {
+  const double from = find_time(CLOCK_MONOTONIC);
+  if (from - since < 2e-4) {
     RELAX;
     return;
   }
-  const double from = find_time(CLOCK_MONOTONIC);
-  if (turn < 1010) sched_yield();
-  else nanosleep(&(struct timespec){0, 20000}, 0);
+  nanosleep(&(struct timespec){0, 20000}, 0);
   if (thread == 0) slept += find_time(CLOCK_MONOTONIC) - from;
 }
 
@@ -61,24 +70,51 @@ static unsigned long flush(int wanted) { return 0 * wanted; }
 static void restore(unsigned long before) { (void)before; }
 #endif
 
-// Carry out tasks until all of the step are taken.
-static void help(int thread) {
-  for (long turn = 0;;) {
-    const unsigned long last = atomic_load(&end);
-    unsigned long start = atomic_load(&first), task = atomic_load(&next);
-    if (task >= last) return;
-    if (atomic_load(&first) != start) continue;  // another step began meanwhile
-    const struct phase *phase = phases;
-    while (task - start >= (unsigned long)phase->tasks) start += phase++->tasks;
-    if (atomic_load(&done) < start) {
-      wait_a_little(turn++, thread);
-    } else if (atomic_compare_exchange_strong(&next, &task, task + 1)) {
+// Whoever still looks at the phase before takes nothing by what is read of this one: all shares are closed first.
+static void open_phase(const struct phase *phase) {
+  static uint64_t number;
+  for (int s = 0; s < sharing; s++) atomic_store(&shares[s].next, 0);
+  if (phase == last) {
+    atomic_store(&opened, 0);
+    return;
+  }
+  number++;
+  atomic_store(&current, phase);
+  const int tasks = count_tasks(phase, sharing);
+  atomic_store(&left, tasks);
+  for (int s = 0; s < sharing; s++) atomic_store(&shares[s].next, number << 32 | (uint64_t)(tasks * s / sharing));
+  atomic_store(&opened, number);
+}
+
+// Carry out a task of the open phase, if one is left; who is done last opens the next phase. What is read here is of
+// this phase if the task can be taken, for no other is opened before it is done.
+static int carry_out_one(uint64_t number, int thread) {
+  const struct phase *const phase = atomic_load(&current);
+  const int many = atomic_load(&sharing), tasks = count_tasks(phase, many);
+  for (int i = 0; i < many; i++) {
+    const int share = (thread + i) % many;
+    const uint64_t end = number << 32 | (uint64_t)(tasks * (share + 1) / many);
+    uint64_t task = atomic_load(&shares[share].next);
+    while (task >= number << 32 && task < end) {
+      if (!atomic_compare_exchange_strong(&shares[share].next, &task, task + 1)) continue;
       const unsigned long before = flush(mode);
-      phase->carry_out((int)(task - start), thread);
+      const long units = phase->units, from = (long)(uint32_t)task, to = units * (from + 1) / tasks;
+      for (long unit = units * from / tasks; unit < to; unit++) phase->carry_out((int)unit, thread);
       restore(before);
-      atomic_fetch_add(&done, 1);
-      turn = 0;
+      if (atomic_fetch_sub(&left, 1) == 1) open_phase(phase + 1);
+      return 1;
     }
+  }
+  return 0;
+}
+
+// Carry out tasks until the step is made.
+static void help(int thread) {
+  double since = 0;  // when there was none to take
+  for (uint64_t number; (number = atomic_load(&opened));) {
+    if (carry_out_one(number, thread)) since = 0;
+    else if (!since) since = find_time(CLOCK_MONOTONIC);
+    else wait_a_little(since, thread);
   }
 }
 
@@ -86,7 +122,7 @@ static void *serve(void *number) {
   const int thread = (int)(intptr_t)number;
   for (int seen = 0;; seen++) {
     const double from = find_time(CLOCK_MONOTONIC);
-    while (atomic_load(&asked[thread]) == seen && find_time(CLOCK_MONOTONIC) - from < 1e-4) RELAX;
+    while (atomic_load(&asked[thread]) == seen && find_time(CLOCK_MONOTONIC) - from < 3e-4) RELAX;
     if (atomic_load(&asked[thread]) == seen) {
       pthread_mutex_lock(&lock);
       while (atomic_load(&asked[thread]) == seen) pthread_cond_wait(&wake, &lock);
@@ -100,8 +136,7 @@ static void *serve(void *number) {
 static void forget_workers(void) {  // a forked process has none
   workers = 0;
   for (int i = 0; i < MOST_THREADS; i++) atomic_store(&asked[i], 0);
-  atomic_store(&next, atomic_load(&end));
-  atomic_store(&done, atomic_load(&end));
+  atomic_store(&opened, 0);
   pthread_mutex_init(&lock, 0);
   pthread_cond_init(&wake, 0);
 }
@@ -145,15 +180,16 @@ static void start_workers(int threads) {
 // pay in a small program, nor where another program keeps the helpers from their work. Of 64 steps two are made the
 // other way; in the first of them the helpers wake up. Steps after a rest, in which helpers fell asleep, are counted
 // apart: they say nothing of those that follow one another.
-static struct steps { double cost[2]; long count; } kinds[2];
+static struct steps { double cost[2]; long count; } kinds[2][2];
 static int choose_help(const struct steps *its) {
   const int better = its->cost[1] * 1.1 < its->cost[0];  // who is woken is in the way of others, too
   return its->count < 16 ? its->count < 8 : its->count % 64 < 2 ? !better : better;
 }
 static void learn(struct steps *its, int helped, double seconds) {
   double *cost = &its->cost[helped];
-  if (its->count < 16) *cost = its->count % 8 ? fmin(*cost, seconds) : seconds;  // one may have had bad luck
-  else if (its->count % 64) *cost += (seconds - *cost) / (its->count % 64 == 1 ? 4 : 16);
+  if (its->count >= 16) seconds = fmin(seconds, 4 * its->cost[!helped]);  // one may have had bad luck
+  if (its->count < 16) *cost = its->count % 8 ? fmin(*cost, seconds) : seconds;
+  else if (its->count % 64) *cost += (seconds - *cost) / (its->count % 64 == 1 ? 2 : 16);
   its->count++;
 }
 
@@ -165,17 +201,17 @@ int step(void **arguments, int threads, int update) {
   if (!find_memory(threads)) return NO_MEMORY;
   start_workers(threads);
   static double ended;
-  struct steps *const its = &kinds[threads > 1 && find_time(CLOCK_MONOTONIC) - ended > 2e-3];
+  struct steps *const its = &kinds[update < 0][threads > 1 && find_time(CLOCK_MONOTONIC) - ended > 2e-3];
   const int helped = threads > 1 && choose_help(its);
   const double from = threads > 1 ? find_time(CLOCK_THREAD_CPUTIME_ID) : 0;
   slept = 0;
   arg = arguments;
   mode = update;
   result = STEPPED;
-  unsigned long last = atomic_load(&end);
-  atomic_store(&first, last);
-  for (int i = 0; i < (mode ? PHASES : GRADIENTS_DONE); i++) last += phases[i].tasks;
-  atomic_store(&end, last);
+  atomic_store(&troubles, 0);
+  last = phases + (mode ? PHASES : GRADIENTS_DONE);
+  atomic_store(&sharing, helped ? threads : 1);
+  open_phase(phases + (mode < 0 ? GRADIENTS_DONE - 1 : 0));
   if (helped) {
     keep_apart();
     pthread_mutex_lock(&lock);
@@ -184,10 +220,9 @@ int step(void **arguments, int threads, int update) {
     pthread_mutex_unlock(&lock);
   }
   help(0);
-  for (long turn = 0; atomic_load(&done) < last; turn++) wait_a_little(turn, 0);
   if (threads > 1) learn(its, helped, find_time(CLOCK_THREAD_CPUTIME_ID) - from + slept);
   if (threads > 1) ended = find_time(CLOCK_MONOTONIC);
-  return result;
+  return result ? result : atomic_load(&troubles);
 }
 
 // Add what all slots hold to the first slot's: one of PARTS.

@@ -13,6 +13,7 @@ from tensorgrad.nn.files import generator_state, load_checkpoint, save_checkpoin
 from tensorgrad.nn.files.archive import PathLike
 from tensorgrad.nn.files.trees import Tree
 from tensorgrad.nn.fit.callbacks import Progress
+from tensorgrad.nn.fit.ranks import Ranks
 from tensorgrad.nn.fit.training import Callback, Training
 
 __all__ = ["CheckpointError"]
@@ -187,6 +188,20 @@ def restore(training: Training, tree: Mapping[str, Any]) -> None:
         setattr(training, name, tree[name])
     training.tally.load_state(tree["tally"])
     training.resumed = True
+
+
+def start_alike(training: Training, ranks: Ranks) -> None:
+    """Let all ranks begin with what rank 0 has."""
+    if ranks.size == 1:
+        return
+    parts = [part for name in _PARTS if (part := getattr(training, name)) is not None]
+    generators = training.generators.values()
+    mine = [part.state() for part in parts], [generator_state(each) for each in generators]
+    states, drawn = ranks.broadcast("the beginning", mine)
+    for part, state in zip(parts, states, strict=True):
+        part.load_state(state)
+    for generator, state in zip(generators, drawn, strict=True):
+        set_generator_state(generator, state)
 
 
 def with_state(callbacks: Iterable[Callback]) -> list[Callback]:

@@ -127,8 +127,8 @@ class Code:
     @cached_property
     def compiled(self) -> Compiled:
         """The function; the network keeps it from training to training, with the code that it has."""
-        compiled: Compiled = self._network.code.setdefault(self._name, Compiled(self._function))
-        return compiled
+        code: dict[str, Compiled] = self._network.code
+        return code.get(self._name) or code.setdefault(self._name, Compiled(self._function))
 
     def find(
         self, arrays: list[NDArray], pays: Callable[[], bool], other: list[NDArray] | None = None

@@ -36,6 +36,8 @@ class Engine:
         Rows of the validation, if that is known.
     predicts : bool
         Whether the predictions of the steps are wanted.
+    splits : bool
+        Whether gradients are wanted between the backward pass and the step.
     verbose : bool
         Whether to print a line when something was compiled, or could not be.
 
@@ -43,6 +45,9 @@ class Engine:
     ----------
     forward : Forward
         Gives the predictions at inference.
+    steps : bool
+        Whether a compiled step is a whole one. Else it leaves the gradients in the parameters, and the
+        optimizer is yet to step.
     """
 
     def __init__(
@@ -56,8 +61,10 @@ class Engine:
         batches: int | None,
         held_out: int | None,
         predicts: bool,
+        splits: bool,
         verbose: bool,
     ) -> None:
+        self.steps = optimizer.has_compiled_step and not splits
         self._network, self._optimizer, self._state = network, optimizer, state
         self._epochs, self._predicts, self._verbose = epochs, predicts, verbose
         self._steps = None if batches is None else epochs * batches
@@ -130,7 +137,10 @@ class Engine:
     # Steps
 
     def step(self, batch: Examples) -> tuple[float, Tensor | None] | None:
-        """Make a step: the loss and the prediction. None, with nothing changed, where NumPy is to make it."""
+        """Make a step: the loss and the prediction. None, with nothing changed, where NumPy is to make it.
+
+        Without ``steps``, all but the optimizer's part of it.
+        """
         code = self._code
         if code is None:
             return None
@@ -150,7 +160,7 @@ class Engine:
     def _compute(self, code: Code, variant: Variant, arrays: list[NDArray]) -> list[NDArray] | None:
         """What the function gives before the step; None if none is made: then NumPy makes it or says why."""
         try:
-            if self._optimizer.has_compiled_step:
+            if self.steps:
                 return code.compiled.make_step(self._optimizer, variant, arrays)
             outputs, gradients = code.compiled.compute(variant, arrays)
         except (BranchError, IndexError, OverflowError):
@@ -160,7 +170,6 @@ class Engine:
         self._optimizer.zero_grad()
         for leaf, g in gradients:
             leaf.grad = g
-        self._optimizer.step()
         return outputs
 
     # For checkpoints

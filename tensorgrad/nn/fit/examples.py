@@ -10,21 +10,21 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 
 from tensorgrad.core import Array, Tensor, no_grad
-from tensorgrad.core.checks import NDArray, is_integer, positive_integer
+from tensorgrad.core.checks import NDArray, positive_integer
 from tensorgrad.core.context import paused
 from tensorgrad.core.engine import as_numeric
 from tensorgrad.core.refusals import require_values
-from tensorgrad.data.batches import ArrayBatches, Batch, Rows, StreamedBatches
+from tensorgrad.data.batches import Rows, StreamedBatches
 from tensorgrad.nn.fit.metrics import Measure
-from tensorgrad.nn.fit.outputs import are_classes, bare_loss, require_no_softmax
-from tensorgrad.nn.layer import infer, learn
+from tensorgrad.nn.fit.outputs import bare_loss, require_no_softmax
+from tensorgrad.nn.layer import infer
 from tensorgrad.nn.layers import Embedding
-from tensorgrad.nn.sequential import BatchReduction, ForwardState, Sequential, loss_of
+from tensorgrad.nn.sequential import BatchReduction, Sequential, loss_of
 from tensorgrad.ops import cross_entropy
 
 __all__ = [
-    "EVALUATED", "Data", "Examples", "Intake", "Source", "cut", "split", "take_training", "take_validation",
-    "validation_batches",
+    "EVALUATED", "PROBED", "Data", "Examples", "Intake", "fill_up", "take_rows", "take_training",
+    "take_validation",
 ]  # fmt: skip
 
 #: x, y and weights. x and y are arrays, or `Rows` of arrays, as they were given.
@@ -32,7 +32,7 @@ Examples: TypeAlias = tuple[Any, Any, NDArray | None]
 Data: TypeAlias = Examples | StreamedBatches
 T = TypeVar("T")
 
-_PROBED = 8  # rows among which one with a loss above 0 is looked for
+PROBED = 8  # rows on which a loss is tried
 _CLOSE = 1e-3  # float32 losses of one row and of two agree better than this
 EVALUATED = 256  # rows at once in validation
 _CHECKED_BYTES = 1 << 22  # of an array at once
@@ -62,13 +62,12 @@ class Intake:
         self.network = network
         self._unweighted = [name for name, measure in (measures or {}).items() if not measure.weighted]
         self.reduction: BatchReduction | None = network.reduction
-        self._looks_up = any(isinstance(layer, Embedding) for layer in network.named_layers().values())
         self.output: tuple[int, ...] | None = None
 
     def take(self, what: str, x: Array, y: Array, weights: Array | None, *, try_row: bool = True) -> Examples:
         """x, y and weights, checked. With ``try_row`` the first row is tried on network and loss."""
         x = self.take_inputs(f"{what}, x", x)
-        y = _take_rows(f"{what}, y", y, self.dtype)
+        y = take_rows(f"{what}, y", y, self.dtype)
         if len(x) != len(y):
             raise ValueError(f"{what}: expected as many targets as inputs, got {len(y)} for {len(x)}")
         weights = None if weights is None else self._take_weights(what, weights, len(x))
@@ -84,12 +83,16 @@ class Intake:
 
     def take_inputs(self, what: str, x: Array) -> Any:
         """The inputs, checked."""
-        return _take_rows(what, x, self.dtype)
+        return take_rows(what, x, self.dtype)
 
     @functools.cached_property
     def dtype(self) -> np.dtype[Any]:
         """That of the network."""
         return self.network.dtype
+
+    @functools.cached_property
+    def _looks_up(self) -> bool:
+        return any(isinstance(layer, Embedding) for layer in self.network.named_layers().values())
 
     def cast_inputs(self, x: NDArray) -> NDArray:
         """A batch in the network's dtype; integers stay as they are if the network has an `Embedding`."""
@@ -112,7 +115,7 @@ class Intake:
 
     def _try_loss(self, x: Any, y: Any) -> None:
         loss = loss_of(self.network)
-        x, y, _ = self.cast(x[:_PROBED], y[:_PROBED], None)
+        x, y, _ = self.cast(x[:PROBED], y[:PROBED], None)
         require_no_softmax(bare_loss(self.network), self.network(x))
         found = loss(self.network(x[:1]), y[:1], None)
         if not isinstance(found, Tensor) or found.size != 1:
@@ -190,7 +193,7 @@ class Intake:
         return y
 
     def _take_weights(self, what: str, weights: Array, rows: int) -> NDArray:
-        w = np.asarray(_take_rows(f"{what}, weights", weights, self.dtype), self.dtype)
+        w = np.asarray(take_rows(f"{what}, weights", weights, self.dtype), self.dtype)
         if w.shape != (rows,):
             raise ValueError(f"{what}, weights: expected one for each of {rows} rows, got {w.shape}")
         if (w < 0).any():
@@ -206,7 +209,7 @@ def _name(place: tuple[Any, ...]) -> str:
     return f"row {place[0]}" if len(place) == 1 else f"place {tuple(map(int, place))}"
 
 
-def _take_rows(what: str, values: Array, dtype: np.dtype[Any]) -> Any:
+def take_rows(what: str, values: Array, dtype: np.dtype[Any]) -> Any:
     """``values``, not yet cast, as an array of real numbers, finite in that dtype, with at least one row."""
     require_values(values, what)
     try:
@@ -290,7 +293,7 @@ def take_validation(intake: Intake, validation: Any) -> Data | None:
     if isinstance(validation, (tuple, list)) and not all(isinstance(part, tuple) for part in validation):
         if len(validation) not in (2, 3):
             raise TypeError(f"{expected}, got {len(validation)} things")
-        return intake.take("fit, validation", *_fill_up(validation))
+        return intake.take("fit, validation", *fill_up(validation))
     if not _gives_batches(validation):
         raise TypeError(f"{expected}, got a {type(validation).__name__}")
     if isinstance(validation, Iterator):
@@ -302,172 +305,7 @@ def _gives_batches(x: Any) -> bool:
     return not isinstance(x, (np.ndarray, Rows)) and (callable(x) or isinstance(x, Iterable))
 
 
-def _fill_up(batch: Sequence[Any]) -> tuple[Any, Any, Any]:
+def fill_up(batch: Sequence[Any]) -> tuple[Any, Any, Any]:
     """x, y and weights, which are None where there are none."""
     x, y, *weights = batch
     return x, y, weights[0] if weights else None
-
-
-def split(
-    data: Data, held_out: Data | None, share: float, rng: np.random.Generator
-) -> tuple[Examples, Examples]:
-    """The examples in two parts, drawn at random; the second holds that share of them."""
-    if isinstance(data, StreamedBatches) or held_out is not None:
-        raise ValueError("fit: validation_split needs arrays, and no validation beside it")
-    rows = len(data[0])
-    count = round(rows * share) if 0 < share < 1 else 0
-    if not 1 <= count < rows:
-        raise ValueError(
-            f"fit: expected validation_split to leave examples on both sides of {rows}, got {share!r}"
-        )
-    order = rng.permutation(rows)
-    # In their old order, so that memory is read from front to back.
-    return _pick(data, np.sort(order[count:])), _pick(data, np.sort(order[:count]))
-
-
-def _pick(examples: Examples, rows: NDArray) -> Examples:
-    x, y, weights = examples
-    return Rows(x, rows), Rows(y, rows), None if weights is None else weights[rows]
-
-
-# Batches
-
-
-class Source:
-    """The batches of a training, as the network takes them: checked, cast, and weighted by class."""
-
-    def __init__(self, intake: Intake, data: Data, class_weight: Any, batch_size: int) -> None:
-        self._intake = intake
-        self._class_weight = class_weight
-        if isinstance(data, StreamedBatches):
-            if isinstance(class_weight, str):
-                raise ValueError("fit: class_weight='balanced' needs arrays; give the weights")
-            self._batches: ArrayBatches | StreamedBatches = data
-            return
-        x, y, weights = data
-        if class_weight is not None:
-            weights = self._weigh(y[:], weights)
-            intake.try_weights("fit, class_weight", x, y)
-        if weights is not None:
-            counted = weights > 0
-            if not counted.any():
-                raise ValueError("fit: all weights are 0")
-            if not counted.all():
-                x, y, weights = _pick((x, y, weights), np.flatnonzero(counted))
-        self._batches = ArrayBatches((x, y) if weights is None else (x, y, weights), batch_size)
-        if len(x) % batch_size == 1 or batch_size == 1:
-            self._try_batch_of_one(x, batch_size)
-
-    @property
-    def steps(self) -> int | None:
-        """Batches of an epoch, if that is known."""
-        return self._batches.steps
-
-    def samples(self, epochs: int) -> Iterator[tuple[Examples, Examples, int]]:
-        """Of each shape of batches, if they are cut from arrays: one, another one, and how many there are."""
-        if isinstance(self._batches, StreamedBatches):
-            return
-        x, y, weights = _fill_up(self._batches.arrays)
-        size, total = self._batches.batch_size, len(x)
-        for rows, times in ((size, total // size), (total % size, 1)):
-            if rows and times:
-                places = np.arange(rows) * total // rows  # from everywhere: the rows may be sorted
-                picked = (_pick((x, y, weights), (places + i) % total) for i in (0, 1))
-                one, another = (self._intake.cast(*part) for part in picked)
-                yield one, another, times * epochs
-
-    def read(self, rng: np.random.Generator, epoch: int, skip: int, seen: int) -> Iterator[Examples]:
-        """The batches of an epoch after the first ``skip``; what ``rng`` gives for them is drawn at the call.
-
-        ``seen`` are the batches of all epochs, before and in this one.
-        """
-        return self._take(self._batches.epoch(rng, skip, seen), epoch, skip)
-
-    def _take(self, batches: Iterator[Batch], epoch: int, done: int) -> Iterator[Examples]:
-        for number, batch in enumerate(batches, done + 1):
-            x, y, weights = _fill_up(batch)
-            if isinstance(self._batches, StreamedBatches):
-                what = f"fit, batch {number} of epoch {epoch}"
-                x, y, weights = self._intake.take(what, x, y, weights, try_row=False)
-                if self._class_weight is not None:
-                    weights = self._weigh(y, weights)
-            yield self._intake.cast(x, y, weights)
-
-    def _weigh(self, y: NDArray, weights: NDArray | None) -> NDArray:
-        """The weights of rows, times those of their classes."""
-        assert self._intake.output is not None
-        output = (len(y), *self._intake.output[1:])
-        one_output = int(np.prod(output[1:])) == 1 and y.shape in (output, output[:1])
-        if one_output and ((y == 0) | (y == 1)).all():
-            classes = 2
-        elif len(output) == 2 and are_classes(np.empty(output), y):
-            classes = output[1]
-        else:
-            raise ValueError(
-                "fit, class_weight: expected labels, one-hot targets, or 0 and 1 for one output, "
-                f"got {y.dtype} {y.shape}"
-            )
-        own = _weigh_classes("fit, class_weight", self._class_weight, y, classes)
-        own = own.astype(self._intake.dtype)
-        return own if weights is None else weights * own
-
-    def _try_batch_of_one(self, x: Any, batch_size: int) -> None:
-        """Refuse a row left over that a layer, such as `BatchNorm`, cannot train on."""
-        network = self._intake.network
-        before = ForwardState(network)
-        try:
-            infer(self._train_on, self._intake.cast_inputs(x[:1]))
-        except ValueError as error:
-            raise ValueError(
-                f"fit: {len(x)} examples in batches of {batch_size} leave a batch of one: {error}; "
-                "another batch_size helps"
-            ) from error
-        finally:
-            before.restore()
-
-    def _train_on(self, x: NDArray) -> None:
-        with learn():
-            self._intake.network(x)
-
-
-def _weigh_classes(what: str, given: Any, y: NDArray, classes: int) -> NDArray:
-    """The weight of each row by its class.
-
-    ``given`` is a dict label -> weight (1 for others), one weight a class, or "balanced": N / (C count).
-    """
-    labels = y.reshape(len(y)).astype(np.intp) if y.size == len(y) else y.argmax(axis=1)
-    if isinstance(given, str):
-        if given != "balanced":
-            raise ValueError(f"{what}: expected a dict, one weight a class, or balanced, got {given!r}")
-        counts = np.bincount(labels, minlength=classes)
-        weights = len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1))
-    elif isinstance(given, dict):
-        weights = np.ones(classes)
-        for label, weight in given.items():
-            if not is_integer(label) or not 0 <= label < classes:
-                raise ValueError(f"{what}: expected labels from 0 to {classes - 1}, got {label!r}")
-            weights[label] = weight
-    else:
-        weights = np.asarray(_take_rows(what, given, np.dtype(np.float64)), np.float64)
-        if weights.shape != (classes,):
-            raise ValueError(f"{what}: expected {classes} weights, got shape {weights.shape}")
-    if not (np.isfinite(weights).all() and (weights >= 0).all()):
-        raise ValueError(f"{what}: expected finite weights of 0 or more, got {given!r}")
-    found: NDArray = weights[labels]
-    return found
-
-
-def cut(intake: Intake, examples: Examples, rows: int) -> Iterator[Examples]:
-    """Batches in the order of the examples."""
-    x, y, weights = examples
-    for part in (slice(i, i + rows) for i in range(0, len(x), rows)):
-        yield intake.cast(x[part], y[part], None if weights is None else weights[part])
-
-
-def validation_batches(intake: Intake, held_out: Data) -> Iterator[Examples]:
-    """What is held out in batches, the same ones each time."""
-    if not isinstance(held_out, StreamedBatches):
-        yield from cut(intake, held_out, EVALUATED)
-        return
-    for batch in held_out.epoch(np.random.default_rng(0)):
-        yield intake.cast(*intake.take("fit, validation", *_fill_up(batch), try_row=False))

@@ -21,7 +21,8 @@ from tensorgrad.data.batches import StreamedBatches
 from tensorgrad.nn.files.archive import PathLike
 from tensorgrad.nn.fit.examples import Data
 from tensorgrad.nn.fit.metrics import Measure
-from tensorgrad.nn.fit.training import Callback, FitOptions
+from tensorgrad.nn.fit.options import FitOptions
+from tensorgrad.nn.fit.training import Callback
 from tensorgrad.nn.layer import Layer
 from tensorgrad.nn.optimizers import Optimizer
 from tensorgrad.nn.schedules import Schedule

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -17,11 +18,14 @@ from tensorgrad.data.batches import StreamedBatches
 from tensorgrad.nn.files.trees import generator_state, set_generator_state
 from tensorgrad.nn.fit import checkpoints
 from tensorgrad.nn.fit.callbacks import Progress
-from tensorgrad.nn.fit.examples import Data, Intake, Source, split, take_training, take_validation
+from tensorgrad.nn.fit.examples import Data, Intake, take_training, take_validation
 from tensorgrad.nn.fit.fingerprint import require_same, take_fingerprint
 from tensorgrad.nn.fit.metrics import Measure, better, measures
+from tensorgrad.nn.fit.options import FitOptions, monitored
 from tensorgrad.nn.fit.outputs import output_scale
-from tensorgrad.nn.fit.training import Callback, FitOptions, Training, monitored
+from tensorgrad.nn.fit.ranks import Ranks
+from tensorgrad.nn.fit.source import Source, split
+from tensorgrad.nn.fit.training import Callback, Training
 from tensorgrad.nn.optimizers import Adam, AdamW, MiniBatchSGD, Optimizer
 from tensorgrad.nn.schedules import (
     CosineDecay,
@@ -50,8 +54,10 @@ SCHEDULES: dict[str, Callable[[Optimizer, int], Schedule]] = {
 }
 
 
-def prepare_training(network: Sequential, options: FitOptions) -> Training:
+def prepare_training(network: Sequential, options: FitOptions, ranks: Ranks) -> Training:
     """The training that `Network.fit` runs; see there."""
+    if ranks.rank:
+        options = replace(options, checkpoint=None, checkpoint_every=None, resume=False, verbose=False)
     measured = None if options.metrics is None else measures(options.metrics, output_scale(network))
     intake = Intake(network, measured)
     data = take_training(intake, options.x, options.y, options.sample_weight, options.steps_per_epoch)
@@ -63,27 +69,37 @@ def prepare_training(network: Sequential, options: FitOptions) -> Training:
     callbacks = _take_callbacks(options.callbacks)
     if options.verbose and not any(isinstance(callback, Progress) for callback in callbacks):
         callbacks = [*callbacks, Progress()]
+    if ranks.rank:
+        callbacks = checkpoints.with_state(callbacks)
     rng = np.random.default_rng(options.seed)
     optimizer = _make_optimizer(network, options)
     schedule = _make_schedule(options, optimizer, data)
     _watch(options, schedule, held_out is not None or options.validation_split is not None, measured)
     _check_checkpoint(options)
     resumed = checkpoints.find(options.checkpoint, options.resume)
-    if options.checkpoint is not None or resumed is not None:
+    if options.checkpoint is not None or resumed is not None or ranks.size > 1:
         fingerprint = take_fingerprint(
             network, options, data, held_out, measured or {}, optimizer, schedule,
             checkpoints.with_state(callbacks), rng,
         )  # fmt: skip
-    tree = None if resumed is None else checkpoints.read(resumed)
+    if ranks.size > 1:
+        more = {name: str(getattr(options, name)) for name in ("epochs", "compile")}
+        ranks.require_alike({**fingerprint, **more, "seed": None})
+    tree = ranks.broadcast("the checkpoint", None if resumed is None else checkpoints.read(resumed))
     if resumed is not None and tree is not None:
         require_same(resumed, tree, fingerprint, optimizer, schedule is not None)
         fingerprint = tree["fingerprint"]
         set_generator_state(rng, tree["start"])
-    start = generator_state(rng)
+    start = ranks.broadcast("the start", generator_state(rng))
+    set_generator_state(rng, start)
     if options.validation_split is not None:
         data, held_out = split(data, held_out, options.validation_split, rng)
-    source = Source(intake, data, options.class_weight, options.batch_size)
-    training = Training(options, intake, source, held_out, measured, optimizer, schedule, callbacks, rng)
+    share = options.augment is None
+    source = Source(intake, data, options.class_weight, options.batch_size, ranks, share=share)
+    training = Training(
+        options, intake, source, held_out, measured, optimizer, schedule, callbacks, rng, ranks
+    )
+    checkpoints.start_alike(training, ranks)
     training.require_monitor(training.foresee())
     if options.checkpoint is not None:
         training.checkpoints = checkpoints.Checkpoints(
@@ -95,14 +111,18 @@ def prepare_training(network: Sequential, options: FitOptions) -> Training:
     if tree is not None:
         checkpoints.restore(training, tree)
     if not network.training and (network.buffers() or network.named_generators()):
-        warnings.warn(
-            "fit: the network was put into inference by eval(), and is trained as it is: batch normalization "
-            "takes its running statistics, dropout keeps all. Call train() first, then eval() of the layers "
-            "that are to stay so",
-            RuntimeWarning,
-            stacklevel=4,
-        )
+        _warn_of_inference()
     return training
+
+
+def _warn_of_inference() -> None:
+    warnings.warn(
+        "fit: the network was put into inference by eval(), and is trained as it is: batch normalization "
+        "takes its running statistics, dropout keeps all. Call train() first, then eval() of the layers "
+        "that are to stay so",
+        RuntimeWarning,
+        stacklevel=5,
+    )
 
 
 def _take_callbacks(given: Any) -> list[Callback]:

@@ -12,6 +12,7 @@ from tensorgrad.core.checks import NDArray
 from tensorgrad.nn.fit.examples import Examples, Intake
 from tensorgrad.nn.fit.metrics import Measure, right_shares
 from tensorgrad.nn.fit.outputs import are_classes
+from tensorgrad.nn.fit.ranks import Ranks
 from tensorgrad.nn.layer import infer
 from tensorgrad.nn.sequential import loss_of
 
@@ -43,6 +44,11 @@ class Tally:
         self.rows = 0
         self._right: float | None = 0.0 if self.measures is None else None  # weight of what was predicted
         self._kept: dict[str, list[NDArray]] = {name: [] for name in _KEPT}
+
+    @property
+    def predicts(self) -> bool:
+        """Whether the predictions are needed."""
+        return self._right is not None or bool(self.measures)
 
     def add(self, loss: float, prediction: Tensor | None, target: NDArray, weights: NDArray | None) -> float:
         """Count a batch; its loss per example. The prediction is needed for measures only."""
@@ -111,17 +117,22 @@ def evaluate(
     batches: Iterable[Examples],
     measures: Mapping[str, Measure] | None,
     forward: Callable[[NDArray], Tensor],
+    ranks: Ranks | None = None,
 ) -> dict[str, float]:
     """Loss per example and metrics over batches that the intake has taken, in inference mode.
 
-    ``forward`` gives the network's prediction for a batch.
+    ``forward`` gives the network's prediction for a batch, of which each rank computes its part.
     """
-    loss = loss_of(intake.network)
+    loss, ranks = loss_of(intake.network), ranks or Ranks(None)
     tally = Tally(intake, measures)
 
     def add(x: NDArray, y: NDArray, weights: NDArray | None) -> None:
-        prediction = forward(x)
-        tally.add(loss(prediction, y, weights).item(), prediction, y, weights)
+        part = ranks.take(y, weights, intake.reduction)
+        prediction = forward(x[part.rows])
+        value = loss(prediction, part.y, part.weights).item()
+        tally.add(
+            *ranks.join("the validation", part, value, prediction if tally.predicts else None), y, weights
+        )
 
     for batch in batches:
         infer(add, *batch)

@@ -1,30 +1,29 @@
-"""Training: the loop, and where it stands; callbacks, which are told; and the arguments that both follow."""
+"""Training: the loop, and where it stands; and callbacks, which are told."""
 
 from __future__ import annotations
 
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import timedelta
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from tensorgrad.core import Array, Tensor, detect_nan
+from tensorgrad.core import Tensor, detect_nan
 from tensorgrad.core.checks import NDArray
 from tensorgrad.core.elsewhere import TABLES, Explained, advise_value, find_name
 from tensorgrad.data.batches import StreamedBatches
 from tensorgrad.graph.recorded import Recorded
-from tensorgrad.nn.files.archive import PathLike
 from tensorgrad.nn.files.trees import generator_state, set_generator_state
 from tensorgrad.nn.fit.compiling import take_choice
 from tensorgrad.nn.fit.engine import Engine
-from tensorgrad.nn.fit.examples import EVALUATED, Data, Examples, Intake, Source, validation_batches
-from tensorgrad.nn.fit.interrupts import Interrupts
-from tensorgrad.nn.fit.metrics import Measure, Metric, Mode, better, lenient
+from tensorgrad.nn.fit.examples import EVALUATED, Data, Examples, Intake
+from tensorgrad.nn.fit.metrics import Measure, Mode, better, lenient
+from tensorgrad.nn.fit.options import FitOptions, monitored
 from tensorgrad.nn.fit.outputs import are_classes, require_logits
+from tensorgrad.nn.fit.ranks import Ranks
+from tensorgrad.nn.fit.source import Source, validation_batches
 from tensorgrad.nn.fit.tally import Tally, evaluate
 from tensorgrad.nn.layer import infer
 from tensorgrad.nn.optimizers import Optimizer
@@ -40,10 +39,10 @@ HINT = "A smaller learning rate usually helps"
 class Callback(Explained):
     """Base of all callbacks: override what you need. Each method is given the one `Training`.
 
-    In the order of calls: `on_train_begin`; for each epoch `on_epoch_begin`, `on_batch_end` after each step
-    and `on_epoch_end` when the history has its figures; `on_train_end`, if no error ended the training;
-    `close` at the end of any. A callback that keeps something from call to call gives it in `state`, so that
-    a resumed run goes on with it.
+    In the order of calls: `on_train_begin`; for each epoch `on_epoch_begin`, for each batch `on_gradients`
+    before the step and `on_batch_end` after it, and `on_epoch_end` when the history has its figures;
+    `on_train_end`, if no error ended the training; `close` at the end of any. A callback that keeps something
+    from call to call gives it in `state`, so that a resumed run goes on with it.
 
     >>> class Rates(tg.Callback):
     ...     def on_epoch_end(self, training):
@@ -70,6 +69,24 @@ class Callback(Explained):
     def on_epoch_begin(self, training: Training) -> None:
         """Before the first batch of an epoch, or before the rest of an epoch after a resume."""
 
+    def on_gradients(self, training: Training) -> None:
+        """Between the backward pass and the step: ``p.grad`` of ``training.optimizer.parameters`` is at hand.
+
+        The gradients are those of the whole batch, finite and not yet clipped. To change one, assign it:
+        ``p.grad = 0.5 * p.grad``. If a callback has such a method, compiled code makes the gradients alone,
+        and NumPy the step.
+
+        >>> class Norms(tg.Callback):
+        ...     def on_gradients(self, training):
+        ...         print(*(round(float(np.linalg.norm(p.grad)), 4) for p in training.optimizer.parameters))
+        >>> network = tg.Network([tg.Dense(1, 1, init="zeros")])
+        >>> network.use(tg.mse)
+        >>> x = np.ones((4, 1), np.float32)
+        >>> history = network.fit(x, x, 2, 0.125, callbacks=[Norms()], verbose=False)
+        2.0 2.0
+        1.0 1.0
+        """
+
     def on_batch_end(self, training: Training) -> None:
         """After each step; ``training.loss`` is the loss of its batch per example."""
 
@@ -92,43 +109,6 @@ class Callback(Explained):
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state` gave."""
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class FitOptions:
-    """The arguments of `Network.fit`, which says what they mean."""
-
-    x: Any
-    y: Array | None
-    epochs: int
-    learning_rate: float | None
-    batch_size: int
-    momentum: float
-    nesterov: bool
-    weight_decay: float | None
-    optimizer: str | Optimizer | Callable[..., Optimizer] | None
-    schedule: str | Schedule | Callable[[Optimizer], Schedule] | None
-    schedule_every: str
-    schedule_monitor: str | None
-    validation: Any
-    validation_split: float | None
-    metrics: Iterable[Metric] | None
-    callbacks: Callback | Iterable[Callback] | None
-    sample_weight: Array | None
-    class_weight: Any
-    augment: Callable[[Array, np.random.Generator], Array] | None
-    steps_per_epoch: int | None
-    checkpoint: PathLike | None
-    checkpoint_every: int | timedelta | None
-    resume: bool | PathLike
-    compile: bool | None
-    seed: np.random.Generator | int | None
-    verbose: bool
-
-
-def monitored(options: FitOptions, validates: bool) -> str:
-    """The figure that a schedule watches which needs one."""
-    return options.schedule_monitor or ("validation_loss" if validates else "loss")
 
 
 class Training:
@@ -163,6 +143,8 @@ class Training:
         Whether there is validation data.
     resumed : bool
         Whether the training goes on from a checkpoint.
+    rank, ranks : int
+        Which of the ranks of a communicator this is, and how many there are; 0 and 1 without one.
     engine : Engine
         ``str(training.engine)`` says in a line what makes the steps.
     """
@@ -178,8 +160,10 @@ class Training:
         schedule: Schedule | None,
         callbacks: Sequence[Callback],
         rng: np.random.Generator,
+        ranks: Ranks,
     ) -> None:
         network = intake.network
+        self._together, self.rank, self.ranks = ranks, ranks.rank, ranks.size
         self.network, self.optimizer, self.schedule = network, optimizer, schedule
         self.epochs = options.epochs
         self.callbacks = callbacks
@@ -211,11 +195,16 @@ class Training:
         stepped = {id(p) for p in optimizer.parameters}
         self._frozen = [p for p in self._named.values() if id(p) not in stepped]
         self._compute_loss = loss_of(network)
+        self._splits = ranks.size > 1 or any(
+            type(each).on_gradients is not Callback.on_gradients for each in callbacks
+        )
         choice = take_choice("fit", options.compile)
-        rows = None if held_out is None or isinstance(held_out, StreamedBatches) else len(held_out[0])
+        rows = None
+        if held_out is not None and not isinstance(held_out, StreamedBatches):
+            rows = -(-len(held_out[0]) // ranks.size)
         self.engine = Engine(
             network, optimizer, choice, self._forward_state, epochs=self.epochs, batches=self.batches,
-            held_out=rows, predicts=watched != {}, verbose=options.verbose,
+            held_out=rows, predicts=watched != {}, splits=self._splits, verbose=options.verbose,
         )  # fmt: skip
 
     @property
@@ -264,23 +253,27 @@ class Training:
         """Compile what the training and its validation need, where that pays."""
         self.engine.prepare(self._source.samples(self.epochs))
         if self._held_out is not None and not isinstance(self._held_out, StreamedBatches):
-            rows = self.tally.intake.cast_inputs(self._held_out[0][:EVALUATED])
+            count = EVALUATED * self.ranks
+            places = self._together.rows(min(count, len(self._held_out[0])))
+            rows = self.tally.intake.cast_inputs(self._held_out[0][:count][places])
             infer(self.engine.forward.prepare, rows)
         self.engine.tell()
 
     def run(self) -> None:
         """Train all epochs that are left."""
-        with tuned_process(), Interrupts() as interrupts:
+        ranks = self._together
+        with tuned_process(threads=ranks.count_threads()), ranks.interrupts:
             try:
                 self._tell("on_train_begin")
                 self.checkpoints.on_train_begin(self)
                 self.network.history = self.history
                 while self.finished < self.epochs and self.stopped is None:
-                    self._run_epoch(interrupts)
-                    self._obey(interrupts)
+                    self._run_epoch()
+                    self._obey()
                 self.checkpoints.on_train_end(self)
                 self._tell("on_train_end")
-                if interrupts.pending:
+                ranks.meet("the end of the training")
+                if ranks.interrupted:
                     raise KeyboardInterrupt
             finally:
                 for callback in self.callbacks:
@@ -290,14 +283,14 @@ class Training:
         for callback in self.callbacks:
             getattr(callback, event)(self)
 
-    def _obey(self, interrupts: Interrupts) -> None:
-        if interrupts.pending:
+    def _obey(self) -> None:
+        if self._together.interrupted:
             self.checkpoints.on_train_end(self)
             raise KeyboardInterrupt
 
     # An epoch
 
-    def _run_epoch(self, interrupts: Interrupts) -> None:
+    def _run_epoch(self) -> None:
         begun = time.perf_counter() - self.seconds
         self.epoch = self.finished + 1
         batches = self._begin_epoch()
@@ -305,26 +298,39 @@ class Training:
         # What overflows shows in the loss, the gradients and the parameters, which are checked.
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             for x, y, weights in batches:
-                self._train_step(self._augment(x), y, weights)
+                with self._together.sharing(len(y)):
+                    self._train_step(self._augment(x), y, weights)
                 self._tell("on_batch_end")
                 self.seconds = time.perf_counter() - begun
                 self.checkpoints.on_batch_end(self)
-                self._obey(interrupts)
+                self._obey()
         self.require_finite_parameters()
         self.figures = {**self.tally.figures(), "seconds": time.perf_counter() - begun}
         if self.schedule is not None:
             self.figures["learning_rate"] = self.optimizer.groups[0].learning_rate
         if self._held_out is not None:
-            batches = validation_batches(self.tally.intake, self._held_out)
-            figures = evaluate(self.tally.intake, batches, self._validation_measures, self.engine.forward)
+            intake, forward = self.tally.intake, self.engine.forward
+            batches = validation_batches(intake, self._held_out, self._together)
+            figures = evaluate(intake, batches, self._validation_measures, forward, self._together)
             self.figures |= {f"validation_{key}": value for key, value in figures.items()}
+        self.figures = self._together.broadcast("the figures of an epoch", self.figures)
         before = self.finished
         for key in dict.fromkeys((*self.history, *self.figures)):  # every list has an entry an epoch
             self.history.setdefault(key, [math.nan] * before).append(self.figures.get(key, math.nan))
         self._step_schedule()
         self._tell("on_epoch_end")
+        self._agree()
         self.batch, self.seconds = 0, 0.0
         self.checkpoints.on_epoch_end(self)
+
+    def _agree(self) -> None:
+        """Let all ranks stop where one of them stops; refuse to go on if their networks are not the same."""
+        if self.ranks == 1:
+            return
+        reasons = self._together.collect("the end of an epoch", self.stopped)
+        self.stopped = next((reason for reason in reasons if reason is not None), None)
+        state = b"".join(x.tobytes() for x in self.network.state().values())
+        self._together.meet(f"the parameters after epoch {self.epoch}", state)
 
     def _begin_epoch(self) -> Iterator[Examples]:
         rng = self.generators[""]
@@ -365,6 +371,7 @@ class Training:
     # A step
 
     def _augment(self, x: NDArray) -> NDArray:
+        """A batch of inputs for the network; where it is augmented, all ranks do that and take their rows."""
         augment = self._options.augment
         if augment is None:
             return x
@@ -372,14 +379,23 @@ class Training:
         if not isinstance(out, np.ndarray) or out.shape != x.shape or out.dtype != x.dtype:
             came = f"{out.dtype} {out.shape}" if isinstance(out, np.ndarray) else repr(out)
             raise ValueError(f"fit: expected augment to give {x.dtype} {x.shape} again, got {came}")
-        return out
+        return out if self.ranks == 1 else out[self._together.rows(len(out))]
 
     def _train_step(self, x: NDArray, y: NDArray, weights: NDArray | None) -> None:
         """Make a step; where that fails, all is as it was before the batch."""
         self._forward_state.save()
+        part = self._together.take(y, weights, self.tally.intake.reduction)
         try:
-            made = self.engine.step((x, y, weights))
-            loss, prediction, wrong = (*made, None) if made else self._differentiate(x, y, weights)
+            made = self.engine.step((x, part.y, part.weights))
+            loss, prediction, wrong = (*made, None) if made else self._differentiate(x, part.y, part.weights)
+            if wrong is None and self._splits:
+                prediction = prediction if self.tally.predicts else None
+                where = f"batch {self.batch + 1} of epoch {self.epoch}"
+                loss, prediction = self._together.join(
+                    where, part, loss, prediction, self.optimizer.parameters
+                )
+                self._tell("on_gradients")
+                wrong = self._find_wrong_gradient(" between the backward pass and the step")
         except BaseException as error:
             self._forward_state.restore()
             if isinstance(error, Exception):
@@ -390,14 +406,14 @@ class Training:
         if wrong is not None:
             self._forward_state.restore()
             del prediction
-            found = self._find_provenance(x, y, weights)
+            found = self._find_provenance(x, part.y, part.weights)
             self._forward_state.restore()
             self.optimizer.zero_grad()
             raise FloatingPointError(
                 f"fit: {wrong} in epoch {self.epoch}, batch {self.batch + 1}; the parameters are as before "
                 f"this batch. {found}. {HINT}"
             )
-        if made is None:
+        if made is None or not self.engine.steps:
             self.optimizer.step()
         self.loss = self.tally.add(loss, prediction, y, weights)
         self.batch += 1
@@ -422,7 +438,7 @@ class Training:
         loss.backward()
         return value, prediction, self._find_wrong_gradient()
 
-    def _find_wrong_gradient(self) -> str | None:
+    def _find_wrong_gradient(self, where: str = "") -> str | None:
         reached = [p for p in self.optimizer.parameters if p.grad is not None]
         flat = (np.asarray(p.grad).ravel("K") for p in reached)
         # The squares' sum is not finite if an element is not; BLAS finds it in half the time of isfinite.
@@ -431,7 +447,7 @@ class Training:
         for p in reached:
             bad = p.grad[~np.isfinite(p.grad)]
             if bad.size:
-                return f"the gradient of {p.name or 'a parameter'} became {bad[0]}"
+                return f"the gradient of {p.name or 'a parameter'} became {bad[0]}{where}"
         return None
 
     def _find_provenance(self, x: NDArray, y: NDArray, weights: NDArray | None) -> str:

@@ -13,6 +13,9 @@ from random_steps import UNARY, choose, draw_step
 
 import tensorgrad as tg
 
+#: Of NumPy's own error, and of the units that the largest number of all has in the last place.
+TIMES, UNITS = 16, 64
+
 
 class Program(NamedTuple):
     """A loss of arrays, the parameters that it reads, and arguments for it."""
@@ -58,6 +61,20 @@ def draw_optimizer(seed: int, parameters: Sequence[tg.Parameter]) -> tuple[str, 
 
 def pick(rng: np.random.Generator, *values: Any) -> Any:
     return values[rng.integers(len(values))]
+
+
+def compare(
+    name: str, dtype: Any, found: Sequence[Any], single: Sequence[Any], double: Sequence[Any]
+) -> None:
+    """All of one dtype against what float64 gives, in units of what float32 loses."""
+    size = max(float(np.abs(x).max(initial=0)) for x in double)
+    assert np.isfinite(size), f"{name}: nothing is compared"
+    off, lost = (
+        max(float(np.abs(x.astype(float) - y).max(initial=0)) for x, y in zip(xs, double, strict=True))
+        for xs in (found, single)
+    )
+    eps, allowed = float(np.finfo(dtype).eps), TIMES * lost / float(np.finfo(np.float32).eps) + UNITS * size
+    assert off <= eps * allowed, f"{name}: off by {off / eps:.3g} units, allowed {allowed:.3g}"
 
 
 def real(x: Any, dtype: Any) -> np.ndarray:

@@ -84,6 +84,31 @@ def test_results_do_not_depend_on_threads():
         assert all(np.array_equal(a, b) for a, b in zip(one, gradients[0], strict=True))
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_threads_share_a_large_matrix_by_its_rows(dtype):
+    x = RNG.standard_normal((19, 1024)).astype(dtype)
+    found = []
+    for threads in (None, 1, 2, 3):
+        net = tg.Network(
+            [tg.Dense(1024, 70, rng=0, dtype=dtype), tg.Tanh(), tg.Dense(70, 3, rng=1, dtype=dtype)]
+        )
+        optimizer = tg.MiniBatchSGD(net.parameters(), learning_rate=1e-3)
+        loss = lambda x, net=net: tg.sum(tg.square(net(x)))
+        step = tg.compile(loss, optimizer=optimizer, threads=threads)
+        for _ in range(3):
+            if threads is not None:
+                step(x)
+                continue
+            optimizer.zero_grad()
+            loss(x).backward()
+            optimizer.step()
+        found.append([p.numpy() for p in net.parameters()])
+    assert "sums of 256 products, of rows that a thread has" in step.source
+    for plain, one, *others in zip(*found, strict=True):
+        np.testing.assert_allclose(one, plain, atol=100 * np.finfo(dtype).eps * np.abs(plain).max())
+        assert all(np.array_equal(one, other) for other in others)
+
+
 @pytest.mark.parametrize("vectors", [(64, 24), (32, 12), (16, 24), (16, 12)])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_vectors_of_every_processor_compute_what_numpy_does(vectors, dtype, monkeypatch):
@@ -294,3 +319,78 @@ def test_steps_take_numbers_below_the_smallest_normal_one_for_zero_and_gradients
     assert np.float32(1e-40) * np.float32(1) > 0  # as before in this thread
     step(tiny * np.float32(1e30))
     np.testing.assert_allclose(p.data, -40e-10, rtol=1e-4)
+
+
+def make_steps(compiled, make, steps=3, scale=1.0, threads=2):
+    """Losses and parameters of a loop of one's own, and who made the steps."""
+    w, b = weights(6, 3), weights(3, name="b")
+    w.data, b.data = w.numpy() * scale, b.numpy() * scale
+    optimizer = make([w, b])
+    loss = lambda x: tg.sum(tg.square(tg.tanh(x @ w) + b))
+    loss = tg.compile(loss, threads=threads) if compiled else loss
+    in_numpy, update = [], optimizer._update
+    optimizer._update = lambda *arguments: (in_numpy.append(1), update(*arguments))[1]
+    losses = []
+    for _ in range(steps):
+        optimizer.zero_grad()
+        out = loss(ROWS)
+        out.backward()
+        losses.append(out.item())
+        optimizer.step()
+    return losses, [w.numpy(), b.numpy(), *optimizer.state()["slots"]], len(in_numpy), optimizer
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda ps: tg.MiniBatchSGD(ps, learning_rate=0.01, momentum=0.9, nesterov=True, weight_decay=0.1),
+        lambda ps: tg.Adam(ps, learning_rate=0.01, clip_norm=0.5),
+        lambda ps: tg.MiniBatchSGD(ps[:1], learning_rate=0.01),  # of some of the parameters
+    ],
+    ids=["momentum", "Adam", "some"],
+)
+def test_the_code_that_gave_the_gradients_makes_the_optimizers_step(make):
+    (losses, found, in_numpy, _), (expected, others, steps, _) = (make_steps(c, make) for c in (True, False))
+    assert in_numpy == 0 < steps
+    np.testing.assert_allclose(losses, expected, rtol=1e-12)
+    for one, other in zip(found, others, strict=True):
+        for x, y in zip(*([d.values() if isinstance(d, dict) else [d] for d in (one, other)]), strict=True):
+            np.testing.assert_allclose(x, y, rtol=1e-11, atol=1e-13)
+    again = make_steps(True, make, threads=1)
+    assert all(np.array_equal(x, y) for x, y in zip(found[:2], again[1][:2], strict=True))
+
+
+def test_numpy_makes_steps_of_other_gradients_and_of_those_that_are_clipped_by_value():
+    make = lambda ps: tg.MiniBatchSGD(ps, learning_rate=0.01, clip_value=0.1)
+    assert make_steps(True, make)[2] == 6
+    w = weights(6, 3)
+    optimizer = tg.MiniBatchSGD([w], learning_rate=0.5)
+    loss = tg.compile(lambda x: tg.sum(x @ w))
+    for change in (
+        lambda: loss(ROWS).backward(),  # a second time: they add up
+        lambda: setattr(w, "grad", w.grad * 2),
+        lambda: setattr(w, "grad", np.asarray(w.grad)[::-1]),  # the same memory, in another order
+    ):
+        optimizer.zero_grad()
+        loss(ROWS).backward()
+        change()
+        expected = w.numpy() - 0.5 * np.asarray(w.grad)
+        optimizer.step()
+        np.testing.assert_allclose(w.numpy(), expected, rtol=1e-15)
+
+
+def test_compiled_steps_tell_of_overflow_and_leave_infinite_gradients_to_numpy():
+    with pytest.warns(RuntimeWarning, match="overflow in step 1 of MiniBatchSGD, which is finished"):
+        *_, in_numpy, optimizer = make_steps(True, lambda ps: tg.MiniBatchSGD(ps, learning_rate=1e308), 1)
+    assert (in_numpy, optimizer.steps) == (0, 1)
+    with np.errstate(all="raise"), pytest.raises(FloatingPointError, match="overflow in step 1 of"):
+        make_steps(True, lambda ps: tg.MiniBatchSGD(ps, learning_rate=1e308), 1)
+    w = weights(3)
+    optimizer = tg.MiniBatchSGD([w], learning_rate=1.0, clip_norm=1.0)
+    loss = tg.compile(lambda x: tg.sum(x * w))
+    before = w.numpy()
+    loss(np.array([1.0, np.inf, 1.0])).backward()
+    with pytest.raises(FloatingPointError, match="is not finite, so that it has no norm"):
+        optimizer.step()
+    assert np.array_equal(w.numpy(), before)
+    assert optimizer.steps == 0

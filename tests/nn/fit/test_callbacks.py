@@ -62,6 +62,48 @@ def test_the_order_of_events_and_where_the_training_stands():
     ]  # fmt: skip
 
 
+class Halved(tg.Callback):
+    def on_gradients(self, training):
+        for p in training.optimizer.parameters:
+            p.grad = 0.5 * p.grad
+
+
+def test_gradients_are_changed_before_the_step():
+    """Half of each gradient at twice the rate is the same step, to the last bit."""
+    halved, plain = linear(), linear()
+    halved.fit(X, Y, 3, 0.25, 8, callbacks=Halved(), **QUIET)
+    plain.fit(X, Y, 3, 0.125, 8, **QUIET)
+    for name, values in plain.state().items():
+        np.testing.assert_array_equal(halved.state()[name], values)
+
+
+def test_gradients_come_before_they_are_clipped_and_after_they_are_whole():
+    class Norm(tg.Callback):
+        def on_gradients(self, training):
+            x, y = network.layers[0].weights.data, network.layers[0].bias.data
+            by_hand = 2 * X.T @ (X @ x + y - Y) / len(X)
+            np.testing.assert_allclose(training.optimizer.parameters[0].grad, by_hand, rtol=1e-5)
+            self.seen = True
+
+    network, log = linear(), Norm()
+    sgd = lambda parameters: tg.MiniBatchSGD(parameters, 0.1, clip_norm=1e-3)
+    network.fit(X, Y, 1, batch_size=22, optimizer=sgd, callbacks=log, **QUIET)
+    assert log.seen
+
+
+def test_a_gradient_that_a_callback_spoils_is_named_and_makes_no_step():
+    class Spoil(tg.Callback):
+        def on_gradients(self, training):
+            if training.step:
+                p = training.optimizer.parameters[1]
+                p.grad = np.full(1, np.nan)
+
+    network = linear()
+    with pytest.raises(FloatingPointError, match=r"Dense0.bias became nan between .* in epoch 1, batch 2"):
+        network.fit(X, Y, 1, 0.1, 8, callbacks=Spoil(), **QUIET)
+    assert all(np.isfinite(values).all() for values in network.state().values())
+
+
 def test_what_a_callback_sees():
     class Look(tg.Callback):
         def on_batch_end(self, training):

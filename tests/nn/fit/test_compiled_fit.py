@@ -190,6 +190,15 @@ def test_an_optimizer_of_ones_own_steps_by_itself_on_compiled_gradients(optimize
         optimizer(dense().parameters()).begin_update([])
 
 
+def test_a_callback_changes_compiled_gradients_before_the_step():
+    class Scaled(tg.Callback):
+        def on_gradients(self, training):
+            for i, p in enumerate(training.optimizer.parameters):
+                p.grad = p.grad * (i + 0.5)
+
+    assert_compiles(dense, X, LABELS, optimizer=lambda p: tg.MiniBatchSGD(p, 0.05), callbacks=[Scaled()])
+
+
 def test_steps_and_slots_are_those_of_numpy_and_only_of_steps_that_were_made():
     states = []
     for choice in (True, False):

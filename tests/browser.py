@@ -18,7 +18,17 @@ os.dup2(commands, 3)
 os.dup2(answers, 4)
 os.execv(sys.argv[3], sys.argv[3:])
 """
-KEYS = {"ArrowLeft": 37, "ArrowRight": 39, "Home": 36, "End": 35, " ": 32, "Tab": 9, "Escape": 27}
+KEYS = {
+    "ArrowLeft": 37,
+    "ArrowRight": 39,
+    "Home": 36,
+    "End": 35,
+    "ArrowUp": 38,
+    "ArrowDown": 40,
+    " ": 32,
+    "Tab": 9,
+    "Escape": 27,
+}
 
 
 class Browser:
@@ -76,7 +86,7 @@ class Browser:
             self.problems.append(params["entry"]["text"])
         elif method == "Network.requestWillBeSent":
             url = params["request"]["url"]
-            if not url.startswith(("file:", "about:", "data:")):
+            if not url.startswith(("file:", "about:", "data:", "blob:")):
                 self.problems.append(f"asked for {url}")
         return message
 

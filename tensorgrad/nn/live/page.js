@@ -1,0 +1,520 @@
+"use strict";
+// The page: it draws the frames that a `Trainer` sends, and tells it what is clicked, moved and typed.
+const by = (id) => document.getElementById(id), scenes = JSON.parse(by("scenes").textContent);
+const CLASSES = "1374b8 d9740b 009e73 c44e9b 8a6d00 7b52ab b3261e 3b8f8f 6b7280 9a6b3f".split(" ");
+let scene, data, frame = null, chosen, colours, pending = false, shownAt = 0, told = 0;
+let tell = () => {}, stop = () => {};
+const follow = { network: [], inspector: [], output: [], figures: [] }; // what each frame brings up to date
+
+function make(tag, attributes = {}, ...children) {
+  const element = document.createElementNS(tag === "svg" || tag === "line" ? "http://www.w3.org/2000/svg"
+    : "http://www.w3.org/1999/xhtml", tag);
+  for (const [key, value] of Object.entries(attributes)) {
+    if (key.startsWith("on")) element.addEventListener(key.slice(2), value);
+    else if (value !== false) element.setAttribute(key, value === true ? "" : value);
+  }
+  element.append(...children);
+  return element;
+}
+const put = (element, text) => element.textContent === text || (element.textContent = text);
+const write = (x) => (!Number.isFinite(x) ? `${x ?? "–"}` : Math.abs(x) < 1e-4 && x ? x.toExponential(1)
+  : String(+x.toPrecision(4))).replaceAll("-", "−");
+const percent = (x) => (Number.isFinite(x) ? `${(100 * x).toFixed(1)} %` : "–");
+const written = (size, place) => (size === 1 ? "" : `[${place}]`);
+const largest = (values) => values.reduce((top, x) => Math.max(top, Math.abs(x)), 0) || 1;
+const pad = 26; // beside and under a plot
+const range = (count) => Array.from({ length: count }, (_, i) => i);
+
+// Colours
+
+const rgb = (hex) => [0, 2, 4].map((i) => parseInt(hex.slice(i, i + 2), 16));
+const css = (colour) => `rgb(${colour.map(Math.round)})`;
+const mix = (a, b, share) => a.map((from, k) => from + (b[k] - from) * share);
+const tone = (x) => mix(colours.zero, x < 0 ? colours.minus : colours.plus, Math.min(1, Math.abs(x) || 0));
+const classColour = (k) => rgb(CLASSES[k % CLASSES.length]);
+function readColours() {
+  const style = getComputedStyle(document.documentElement), names = "page ink faint rule accent plus minus zero";
+  colours = Object.fromEntries(names.split(" ").map((n) => [n, rgb(style.getPropertyValue(`--${n}`).trim().slice(1))]));
+}
+function paint(canvas, width, height, colour) {
+  if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
+  const pen = canvas.getContext("2d"), image = pen.createImageData(width, height);
+  for (let i = 0; i < width * height; i++) image.data.set([...colour(i), 255], 4 * i);
+  pen.putImageData(image, 0, 0);
+}
+function paintImage(canvas, row) {
+  const [height, width, channels] = scene.image, pixels = rowOf(data.x, row), top = largest(pixels);
+  paint(canvas, width, height, (i) => (channels === 3 && top <= 1 ? [0, 1, 2].map((k) => 255 * pixels[3 * i + k])
+    : mix([250, 250, 250], [16, 16, 16], Math.max(0, pixels[i * channels] / top))));
+}
+// A pen on a canvas as sharp as the screen, which counts in the page's own pixels.
+function sharpen(canvas) {
+  const { clientWidth: width, clientHeight: height } = canvas, ratio = devicePixelRatio || 1;
+  [canvas.width, canvas.height] = [Math.round(width * ratio), Math.round(height * ratio)];
+  const pen = canvas.getContext("2d");
+  pen.scale(ratio, ratio);
+  pen.font = "11px system-ui, sans-serif";
+  return { pen, width, height };
+}
+
+// Names and values
+
+const rowOf = (array, row) => array.subarray((row * array.length) / scene.rows, ((row + 1) * array.length) / scene.rows);
+const isHeld = (row) => row >= scene.trained, holds = () => scene.rows > scene.trained;
+const labelOf = (row) => scene.classes[data.labels[row]];
+const valueOf = (node) => (node.parameter === null ? frame.walk[node.value] : frame.parameters[node.parameter]);
+const cotangentOf = (node) => (node.cotangent === null ? null : frame.walk[node.cotangent]);
+function tellExample(row) {
+  const given = scene.features.slice(0, 4).map((name, i) => `${name} = ${write(rowOf(data.x, row)[i])}`);
+  const target = scene.classes ? labelOf(row) : Array.from(rowOf(data.y, row).slice(0, 4), write).join(", ");
+  return [isHeld(row) ? "held out" : "trained on", ...given, `target ${target}`].join("; ");
+}
+function placeName(shape, i) {
+  const place = [];
+  for (const n of [...shape].reverse()) {
+    place.unshift(i % n);
+    i = Math.floor(i / n);
+  }
+  return `[${place.join(", ")}]`;
+}
+
+// The network, layer by layer
+
+function buildNetwork() {
+  const svg = make("svg", { class: "edges", "aria-hidden": "true" }), box = make("div", { class: "columns" }, svg);
+  box.style.setProperty("--unit", scene.image ? "40px" : "36px");
+  follow.network = [];
+  const columns = scene.columns.map((column, c) => {
+    const units = range(column.shown).map((j) => buildUnit(column, c, j));
+    const some = column.kind === "maps" && column.shown < column.count ? `, ${column.shown} of ${column.count} maps` : "";
+    box.append(make("div", { class: "column" }, make("h3", {}, column.title), make("small", {}, column.note),
+      make("div", { class: `units ${column.kind}` }, ...units), make("small", {}, column.size + some)));
+    return units;
+  });
+  const edges = scene.columns.flatMap(({ edges }, c) => (edges === null ? [] : buildEdges(svg, columns, c, edges)));
+  new ResizeObserver(() => {
+    const origin = box.getBoundingClientRect(), at = (unit) => unit.getBoundingClientRect();
+    for (const { lines, from, to } of edges) {
+      const [a, b] = [at(from), at(to)], left = a.right - origin.left, top = (a.top + a.bottom) / 2 - origin.top;
+      const ends = { x1: left, y1: top, x2: b.left - origin.left, y2: (b.top + b.bottom) / 2 - origin.top };
+      for (const line of lines) for (const [key, x] of Object.entries(ends)) line.setAttribute(key, x);
+    }
+  }).observe(box);
+  by("network").replaceChildren(box);
+}
+function buildEdges(svg, columns, c, parameter) {
+  const node = scene.nodes.findIndex((one) => one.parameter === parameter), wide = columns[c].length;
+  const { name, shape } = scene.nodes[node];
+  const edges = columns[c - 1].flatMap((from, i) => columns[c].map((to, j) => {
+    const place = i * wide + j, value = () => frame.parameters[parameter][place];
+    const say = () => hint(`${name}${placeName(shape, place)}, from ${from.title} to ${to.title}: ${write(value())}`);
+    const hit = make("line", { class: "hit", onmouseenter: say, onclick: () => choose(node, place) });
+    const edge = { lines: [make("line"), hit], from, to };
+    svg.append(...edge.lines);
+    return edge;
+  }));
+  follow.network.push(() => {
+    const weights = frame.parameters[parameter], top = largest(weights);
+    edges.forEach(({ lines: [line] }, place) => {
+      const share = Math.abs(weights[place]) / top || 0;
+      line.setAttribute("stroke", `var(--${weights[place] < 0 ? "minus" : "plus"})`);
+      line.setAttribute("stroke-width", 0.4 + 5 * share);
+      line.setAttribute("opacity", 0.2 + 0.8 * share);
+    });
+  });
+  return edges;
+}
+function buildUnit(column, c, j) {
+  const node = scene.nodes[column.node], wide = column.kind === "wide", canvas = make("canvas");
+  const name = column.names?.[j] ?? node.name + (wide ? "" : written(column.count, j));
+  const filter = column.filters ? make("canvas", { class: "filter" }) : "";
+  const label = column.names ? make("span", {}, name) : "";
+  const say = () => hint(`${name}: ${tellUnit(column, node, j)}`);
+  const button = make("button", {
+    class: `unit ${scene.grid ? "" : "exact"}`, type: "button", title: name, "aria-label": name,
+    onmouseenter: say, onfocus: say,
+    onclick: ({ detail, clientX, clientY }) => {
+      const area = canvas.getBoundingClientRect(), { width, height } = canvas; // the square under the pointer
+      const across = Math.floor(((clientX - area.left) / area.width) * width);
+      const down = Math.floor(((clientY - area.top) / area.height) * height);
+      const place = wide && detail ? Math.min(down * width + across, column.count - 1) : j;
+      choose(column.node, place);
+    },
+  }, filter, canvas, label);
+  follow.network.push(() => {
+    button.setAttribute("aria-pressed", chosen.node === column.node && (wide || chosen.place === j));
+    paintUnit(canvas, column, node, c, j);
+    if (!filter) return;
+    const { parameter, shape } = column.filters, all = frame.parameters[parameter], top = largest(all);
+    paint(filter, shape[3], shape[2], (i) => tone(all[j * sizeOf(shape.slice(1)) + i] / top));
+  });
+  return button;
+}
+function paintUnit(canvas, column, node, c, j) {
+  if (c === 0 && scene.image) return paintImage(canvas, frame.example);
+  if (scene.grid && column.kind === "units") {
+    const { across, range: [low, high] } = scene.grid, down = scene.inputs === 2 ? across : 1;
+    const surface = c ? frame.surface[column.surface] : null, width = high[j] - low[j];
+    const line = (i) => (j ? high[1] - (width * Math.floor(i / across)) / (down - 1) : low[0] + (width * (i % across)) / (across - 1));
+    const values = range(across * down).map((i) => (surface ? surface[i * column.count + j] : line(i)));
+    const top = largest(values);
+    return paint(canvas, across, down, (i) => tone(values[i] / top));
+  }
+  const values = valueOf(node), top = largest(values), { count, kind, width, height } = column;
+  if (kind === "maps") return paint(canvas, width, height, (i) => tone(values[i * count + j] / top));
+  if (kind === "units") return paint(canvas, 1, 1, () => tone(values[j] / top));
+  const across = Math.ceil(Math.sqrt(2 * count));
+  paint(canvas, across, Math.ceil(count / across), (i) => (i < count ? tone(values[i] / top) : colours.page));
+}
+function tellUnit(column, node, j) {
+  if (column.kind !== "units" || !frame) return node.shape.join(" × ");
+  const g = cotangentOf(node);
+  return `value ${write(valueOf(node)[j])}${g ? `, cotangent ${write(g[j])}` : ""} in example ${frame.example}`;
+}
+const hint = (text) => put(by("hint"), text);
+
+// One node of the computation
+
+function choose(node, place = null) {
+  chosen = { node, place };
+  buildInspector();
+  draw();
+}
+function buildInspector() {
+  const { node: number, place } = chosen, node = scene.nodes[number], words = make("span", { class: "note" });
+  follow.inspector = [];
+  const example = make("input", { type: "number", min: 0, max: scene.rows - 1, id: "example", onchange: () => {
+    const row = Math.round(+example.value);
+    if (example.value !== "" && row >= 0 && row < scene.rows) tell("look", row);
+  } });
+  const chips = scene.nodes.map((one, i) => make("button", { type: "button", "aria-pressed": i === number, onclick: () => {
+    choose(i);
+    by("chips").children[i].focus();
+  } }, one.name));
+  follow.inspector.push(() => {
+    if (document.activeElement !== example) example.value = frame.example;
+    put(words, tellExample(frame.example));
+  });
+  const vjps = node.vjps.map(([to, formula]) => make("li", {}, `to ${to}: `, make("code", {}, formula)));
+  by("inspector").replaceChildren(
+    make("h2", {}, "One example, op by op"),
+    make("div", { class: "row" }, make("label", { for: "example" }, "Example"), example, words),
+    make("div", { class: "row", id: "chips", role: "group", "aria-label": "Nodes of the computation" }, ...chips),
+    make("h2", { id: "node" }, `${node.name}${node.shape.length ? `, ${node.shape.join(" × ")}` : ""}`),
+    ...(node.call ? [make("p", {}, make("code", {}, `${node.name} = ${node.call}`))] : []),
+    ...buildValues(node, place),
+    ...(vjps.length ? [make("h2", {}, "The vjp: what it sends back of its cotangent g"), make("ul", {}, ...vjps)] : []),
+    ...buildNumbers(node, place));
+}
+function buildValues(node, place) {
+  const shown = [["value", () => valueOf(node)], ["cotangent", () => cotangentOf(node)]].slice(0, node.cotangent === null ? 1 : 2);
+  const size = sizeOf(node.shape), most = node.tiles ? 16 : 24;
+  if (node.tiles) {
+    const { count, height, width, step, next } = node.tiles;
+    return shown.map(([name, find]) => {
+      const tiles = range(Math.min(count, most)).map(() => make("canvas", { class: "tile" })), note = make("span", { class: "note" });
+      follow.inspector.push(() => {
+        const all = find(), top = largest(all);
+        tiles.forEach((tile, k) => paint(tile, width, height, (i) => tone(all[k * next + i * step] / top)));
+        put(note, `orange ${write(top)}, blue ${write(-top)}${count > most ? `; ${most} of ${count}` : ""}`);
+      });
+      return make("p", { class: "row" }, name, ...tiles, note);
+    });
+  }
+  const first = size <= most ? 0 : Math.max(0, Math.min((place ?? 0) - 4, size - most)), places = range(Math.min(most, size));
+  const heads = places.map((i) => make("th", { scope: "col" }, placeName(node.shape, first + i)));
+  const rows = shown.map(([name, find]) => {
+    const cells = places.map((i) => make("td", { class: first + i === place ? "now" : "" }));
+    follow.inspector.push(() => cells.forEach((cell, i) => put(cell, write(find()[first + i]))));
+    return make("tr", {}, make("th", { scope: "row" }, name), ...cells);
+  });
+  const table = make("table", {}, ...(size > 1 ? [make("tr", {}, make("td"), ...heads)] : []), ...rows);
+  return [make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Values" }, table),
+    ...(size > most ? [make("p", { class: "note" }, `${most} of ${size} elements`)] : [])];
+}
+// Numbers to change by hand: of a parameter, or of those that lead to a unit.
+function buildNumbers(node, place) {
+  const owners = node.parameter !== null ? [node] : place === null ? [] : node.own.map((i) => scene.nodes[i]), most = 24;
+  return owners.flatMap(({ name, shape, parameter }) => {
+    const size = sizeOf(shape), unitOf = (i) => (shape.length === 4 ? Math.floor((i * shape[0]) / size) : i % shape.at(-1));
+    const all = range(size).filter((i) => owners[0] === node || unitOf(i) === place);
+    const first = owners[0] === node ? Math.max(0, Math.min((place ?? 0) - 4, size - most)) : 0;
+    const inputs = all.slice(first, first + most).map((i) => {
+      const input = make("input", { type: "number", step: "any", onchange: () => {
+        if (input.value !== "" && Number.isFinite(+input.value)) tell("edit", parameter, i, +input.value);
+      } });
+      follow.inspector.push(() => {
+        if (document.activeElement !== input) input.value = +frame.parameters[parameter][i].toPrecision(5);
+      });
+      return make("label", {}, placeName(shape, i), input);
+    });
+    const some = all.length > most ? `, ${most} of ${all.length}` : "";
+    return [make("h2", {}, `${name}: change by hand${some}`), make("div", { class: "numbers" }, ...inputs)];
+  });
+}
+
+// What it has learned
+
+function buildOutput() {
+  const plane = scene.view === "plane", values = scene.target.kind === "values";
+  const title = plane ? "The outputs over the inputs" : scene.view === "line" ? "The fit" : values ? "The worst errors" : "The worst mistakes";
+  follow.output = [];
+  by("output").replaceChildren(make("h2", {}, title), ...(plane || scene.view === "line" ? buildPlane(plane) : buildWorst(values)),
+    ...(scene.classes ? buildShares() : []));
+}
+function buildPlane(plane) {
+  let places = [];
+  const canvas = make("canvas", { class: "output", role: "img", onclick: ({ offsetX, offsetY }) => {
+    const far = places.map(([x, y]) => (x - offsetX) ** 2 + (y - offsetY) ** 2);
+    tell("look", far.indexOf(Math.min(...far)));
+  } });
+  const back = make("canvas"), { range: [low, high], across } = scene.grid, { outputs, features } = scene;
+  const ends = scene.classes ? null : data.y.reduce(([a, b], v) => [Math.min(a, v), Math.max(b, v)], [Infinity, -Infinity]);
+  const colourOf = (own) => {
+    if (ends) return tone((2 * (own[0] - ends[0])) / (ends[1] - ends[0] || 1) - 1);
+    const shares = sharesOf(own, scene.target).map((p) => Math.max(0, p)), total = shares.reduce((sum, p) => sum + p, 0) || 1;
+    return [0, 1, 2].map((i) => shares.reduce((sum, p, k) => sum + (p / total) * classColour(k)[i], 0));
+  };
+  follow.output.push(() => {
+    const { pen, width, height } = sharpen(canvas), surface = frame.surface.at(-1), wide = width - pad - 4, tall = height - pad - 4;
+    const all = plane ? null : [...surface, ...data.y], bounds = plane ? [low[1], high[1]] : [Math.min(...all), Math.max(...all)];
+    const toX = (x) => pad + ((x - low[0]) / (high[0] - low[0])) * wide;
+    const toY = (y) => 4 + ((bounds[1] - y) / (bounds[1] - bounds[0] || 1)) * tall;
+    if (plane) {
+      paint(back, across, across, (i) => mix(colourOf(surface.subarray(i * outputs, (i + 1) * outputs)), colours.page, 0.45));
+      pen.drawImage(back, pad, 4, wide, tall);
+    } else trace(pen, range(across).map((i) => [pad + (wide * i) / (across - 1), toY(surface[i])]), colours.plus, []);
+    places = range(scene.rows).map((row) => [toX(rowOf(data.x, row)[0]), toY(plane ? rowOf(data.x, row)[1] : data.y[row])]);
+    places.forEach(([x, y], row) => {
+      const colour = !plane ? colours.accent : ends ? colourOf(rowOf(data.y, row)) : classColour(data.labels[row]);
+      const is = row === frame.example, held = isHeld(row);
+      pen.beginPath();
+      pen.arc(x, y, is ? 7 : 3.2, 0, 7);
+      [pen.fillStyle, pen.strokeStyle] = [css(held ? colours.page : colour), css(is ? colours.ink : held ? colour : colours.page)];
+      pen.lineWidth = is ? 3 : held ? 1.8 : 0.8;
+      pen.fill();
+      pen.stroke();
+    });
+    drawAxes(pen, width, height, [low[0], high[0]], bounds, features[0], plane ? features[1] : "target");
+    canvas.setAttribute("aria-label", `${plane ? "Outputs over the inputs" : "The fit"}, with the data: ${tellFigures()}`);
+  });
+  const rings = holds() ? " Rings are held out." : "";
+  return [canvas, make("p", { class: "note" }, `Click on a point to follow it through the network.${rings}`)];
+}
+function drawAxes(pen, width, height, xs, ys, nameX, nameY) {
+  const text = (words, x, y, align) => {
+    pen.textAlign = align;
+    pen.fillText(words, x, y);
+  };
+  pen.fillStyle = css(colours.faint);
+  const [a, b, c, d] = [...xs, ...ys].map((x) => write(+x.toPrecision(3))), low = height - pad + 14;
+  text(a, pad, low, "left");
+  text(b, width - 4, low, "right");
+  text(nameX, (width + pad) / 2, low, "center");
+  pen.rotate(-Math.PI / 2);
+  text(c, pad - height, 14, "left");
+  text(d, -4, 14, "right");
+  if (height > 150) text(nameY, (pad - height) / 2, 14, "center");
+}
+function trace(pen, points, colour, dash) {
+  [pen.strokeStyle, pen.lineWidth] = [css(colour), 2];
+  pen.setLineDash(dash);
+  pen.beginPath();
+  for (const [x, y] of points) pen.lineTo(x, y);
+  pen.stroke();
+  pen.setLineDash([]);
+}
+function buildWorst(values) {
+  const list = make("div", { class: "worst" }), words = make("p", { class: "note" });
+  const sure = (share) => (scene.target.scale ? percent(share) : write(share));
+  follow.output.push(() => {
+    const { worst, right, count } = frame.evaluation, held = holds() ? "held-out examples" : "examples";
+    put(words, values ? `Those of ${count} ${held} with the largest loss.`
+      : `${count - right} of ${count} ${held} are mistaken; first those it is most sure of. A click follows one.`);
+    while (list.children.length > worst.length) list.lastChild.remove();
+    worst.forEach(({ row, read, share, loss, output }, k) => {
+      const button = list.children[k] ?? list.appendChild(make("button", {
+        type: "button", onclick: ({ currentTarget }) => tell("look", +currentTarget.dataset.row),
+      }, scene.image ? make("canvas") : "", make("span")));
+      put(button.lastChild, values ? `${row}: ${output.slice(0, 3).map(write).join(", ")}; loss ${write(loss)}`
+        : `${scene.image ? "" : `${row}: `}${labelOf(row)}, read as ${scene.classes[read]}, ${sure(share)}`);
+      if (scene.image && button.dataset.row !== String(row)) paintImage(button.firstChild, row);
+      button.dataset.row = row;
+    });
+  });
+  return [words, list];
+}
+function buildShares() {
+  const title = make("h2", { id: "whose" }), last = scene.nodes[scene.columns.at(-1).node];
+  const bars = scene.classes.slice(0, 12).map((name) => [make("span", {}, name), make("i"), make("span")]);
+  follow.output.push(() => {
+    const shares = sharesOf(valueOf(last), scene.target);
+    put(title, `Example ${frame.example}${isHeld(frame.example) ? ", held out" : ""}, is ${labelOf(frame.example)}`);
+    bars.forEach(([, bar, number], k) => {
+      bar.style.cssText = `width: ${100 * Math.max(0, Math.min(1, shares[k]))}%; background: ${css(classColour(k))}`;
+      put(number, scene.target.scale ? percent(shares[k]) : write(shares[k]));
+    });
+  });
+  return [title, make("div", { class: "bars" }, ...bars.flatMap(([name, bar, number]) => [name, make("div", {}, bar), number]))];
+}
+
+// Figures and curves
+
+function listFigures() {
+  const last = frame?.history.at(-1) ?? {}, classes = scene.target.kind !== "values";
+  return Object.entries({
+    step: write(frame?.steps), epoch: ((frame?.seen ?? 0) / scene.trained).toFixed(1), loss: write(last.loss),
+    ...(holds() ? { "held-out loss": write(last.heldLoss) } : {}), ...(classes ? { accuracy: percent(last.right) } : {}),
+    ...(classes && holds() ? { "held-out accuracy": percent(last.heldRight) } : {}),
+    "steps a second": frame?.playing && frame.rate ? write(Math.round(frame.rate)) : "–",
+  });
+}
+const tellFigures = () => listFigures().slice(0, -1).map(([name, value]) => `${name} ${value}`).join(", ");
+function buildFigures() {
+  const values = listFigures().map(() => make("dd"));
+  by("figures").replaceChildren(...listFigures().map(([name], i) => make("div", {}, make("dt", {}, name), values[i])));
+  const curves = [["loss", "loss", "heldLoss"], ...(scene.classes ? [["accuracy", "right", "heldRight"]] : [])];
+  const canvases = curves.map(() => make("canvas", { class: "curve", role: "img" }));
+  const keys = [make("span", { class: "key" }), " training ", ...(holds() ? [make("span", { class: "key held" }), " held out"] : [])];
+  by("curves").replaceChildren(...canvases, make("p", { class: "note" }, ...keys));
+  follow.figures = [
+    () => listFigures().forEach(([, value], i) => put(values[i], value)),
+    ...canvases.map((canvas, k) => () => drawCurve(canvas, ...curves[k])),
+  ];
+}
+function drawCurve(canvas, name, own, held) {
+  const { pen, width, height } = sharpen(canvas), points = frame.history, last = points.at(-1) ?? {}, end = last.step || 1;
+  const values = points.flatMap((point) => [point[own], point[held]]).filter(Number.isFinite);
+  const [low, top] = name === "accuracy" ? [Math.min(0.5, ...values), 1] : [0, Math.max(1e-9, ...values)];
+  pen.strokeStyle = css(colours.rule);
+  pen.strokeRect(pad, 4, width - pad - 4, height - pad - 4);
+  for (const [key, colour, dash] of [[own, colours.accent, []], [held, colours.plus, [5, 4]]]) {
+    trace(pen, points.filter((point) => Number.isFinite(point[key])).map((point) => [
+      pad + (point.step / end) * (width - pad - 4), 4 + ((top - point[key]) / (top - low)) * (height - pad - 4),
+    ]), colour, dash);
+  }
+  pen.fillStyle = css(colours.faint);
+  pen.textAlign = "right";
+  pen.fillText(name, width - 10, name === "loss" ? 18 : height - pad - 6);
+  drawAxes(pen, width, height, [0, end], [low, top], "step", "");
+  canvas.setAttribute("aria-label", `Curve of the ${name}: now ${write(last[own])}${holds() ? `, held out ${write(last[held])}` : ""}`);
+}
+
+// Controls
+
+function buildControls() {
+  const lists = { ...scene.optimizer.options }; // of which a slider may move one entry
+  by("controls").replaceChildren(...scene.controls.map(({ name, label, kind, low, high, choices, value, place }) => {
+    const id = `set-${name}${place ?? ""}`, set = (x) => {
+      lists[name] = place === undefined ? x : lists[name].map((old, i) => (i === place ? x : old));
+      tell("set", name, lists[name]);
+    };
+    if (kind === "flag") return make("label", {}, label, make("input", { id, type: "checkbox", checked: value, onchange: ({ target }) => set(target.checked) }));
+    const of10 = (t) => +(10 ** t).toPrecision(2), none = low - 0.05;
+    const [start, end, at, read] = {
+      choice: [0, choices?.length - 1, choices?.indexOf(value), (t) => choices[t]],
+      log: [low, high, Math.log10(value), of10],
+      log0: [none, high, value ? Math.log10(value) : none, (t) => (t < low ? 0 : of10(t))],
+      linear: [low, high, value, (t) => +t.toPrecision(3)],
+    }[kind];
+    const output = make("output", { for: id }), step = kind === "choice" ? 1 : "any";
+    const slider = make("input", { id, type: "range", min: start, max: end, step, value: at, oninput: () => {
+      set(read(+slider.value));
+      show(read(+slider.value));
+    } });
+    const show = (x) => {
+      output.textContent = x === scene.fastest && name === "speed" ? "as many as it can" : write(x);
+      slider.setAttribute("aria-valuetext", output.textContent);
+    };
+    show(value);
+    return make("label", { for: id }, label, output, slider);
+  }));
+}
+
+// Scenes, and the frames that come from the training
+
+function open(index) {
+  stop();
+  scene = scenes[index];
+  data = { x: decode(scene.x), y: decode(scene.y), labels: decode(scene.labels ?? scene.y) };
+  frame = null;
+  start(index);
+  buildNetwork();
+  choose(scene.columns.at(-1).node, 0);
+  buildOutput();
+  buildFigures();
+  buildControls();
+  hint("Point at a unit or an edge for its numbers; click for more.");
+}
+function start(index) {
+  const text = ["prelude", `programs${index}`, "trainer"].map((id) => by(id).textContent).join("\n"), mine = scene;
+  const take = (next) => {
+    if (scene !== mine) return;
+    frame = next;
+    if (!pending) requestAnimationFrame(show);
+    pending = true;
+  };
+  // Where no worker can be made the page does the training itself, a few milliseconds at a time.
+  const inSlices = () => {
+    const { programs, makeOptimizer } = new Function(`${text}\nreturn { programs, makeOptimizer };`)();
+    const { receive, end } = serve(new Trainer(mine, programs, makeOptimizer, take), 8);
+    [tell, stop] = [(...message) => receive(message), end];
+  };
+  try {
+    const address = URL.createObjectURL(new Blob([text, "\nawaitScene();"], { type: "text/javascript" }));
+    const worker = new Worker(address);
+    worker.onmessage = (event) => take(event.data);
+    worker.onerror = (event) => {
+      event.preventDefault();
+      if (frame) return put(by("problem"), event.message);
+      worker.terminate();
+      inSlices();
+    };
+    worker.postMessage(scene);
+    tell = (...message) => worker.postMessage(message);
+    stop = () => worker.terminate();
+  } catch {
+    inSlices();
+  }
+}
+const calm = matchMedia("(prefers-reduced-motion: reduce)");
+function show(now) {
+  const wait = calm.matches && frame?.playing ? 500 - (now - shownAt) : 0;
+  if (wait > 0) return void setTimeout(() => requestAnimationFrame(show), wait);
+  [pending, shownAt] = [false, now];
+  draw();
+  tell("shown");
+}
+function draw() {
+  if (!frame) return;
+  for (const list of Object.values(follow)) for (const bringUpToDate of list) bringUpToDate();
+  put(by("problem"), frame.problem);
+  put(by("play"), frame.playing ? "⏸ Pause" : "▶ Play");
+  by("step").disabled = frame.playing;
+  if (frame.playing && Date.now() - told < 5000) return; // a screen reader is not told of every step
+  told = Date.now();
+  put(by("live"), tellFigures());
+}
+
+const press = { play: () => tell("play", !frame?.playing), step: () => tell("advance", 1), reset: () => tell("reset") };
+for (const [id, action] of Object.entries(press)) by(id).addEventListener("click", action);
+addEventListener("keydown", (event) => {
+  if (event.altKey || event.ctrlKey || event.metaKey || /^(INPUT|SELECT|BUTTON)$/.test(event.target.tagName)) return;
+  const action = { " ": press.play, ArrowRight: frame?.playing ? null : press.step }[event.key];
+  if (!action) return;
+  event.preventDefault();
+  action();
+});
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+  readColours();
+  draw();
+});
+addEventListener("resize", draw);
+readColours();
+by("scene").append(...scenes.map(({ title }, i) => make("option", { value: i }, title)));
+by("scene").hidden = scenes.length < 2;
+by("scene").addEventListener("change", () => open(+by("scene").value));
+const asked = new Set(location.hash.slice(1).split("&")); // such as #digits&steps=300
+by("scene").value = Math.max(0, scenes.findIndex(({ key }) => asked.has(key)));
+open(+by("scene").value);
+for (const each of asked) if (/^steps=\d{1,5}$/.test(each)) tell("advance", +each.slice(6));
