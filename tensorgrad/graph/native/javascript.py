@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 
@@ -54,6 +54,12 @@ def _round_to(words: Words, x: Term, decimals: int) -> str:
     return text
 
 
+class _TiledProgram(Program):
+    """Engines of JavaScript read from arrays slowly: what is read should serve for several sums."""
+
+    tile: ClassVar = (2, 4)
+
+
 JAVASCRIPT_RULES: Mapping[str, Any] = {
     **{op: _Rounded(rule) if isinstance(rule, Elementwise) else rule for op, rule in C_RULES.items()},
     "round": Elementwise(_round_to, "f"),
@@ -82,7 +88,7 @@ def plan_plain(
 def plan_graph(graph: Expansion) -> Program:
     """The program of a graph in which every op has a rule."""
     try:
-        return Program(graph, JAVASCRIPT_RULES, None, Vectors(graph.dtype.itemsize, 1))
+        return _TiledProgram(graph, JAVASCRIPT_RULES, None, Vectors(graph.dtype.itemsize, 1))
     except (UnbatchableError, UnwritableError) as error:
         raise UncompilableError(f"compile: there is no rule in JavaScript for this: {error}") from error
 
@@ -115,7 +121,7 @@ def write_javascript(program: Program, name: str) -> str:
     for value, held in program.guards:
         condition = program.point(program.need(value), code).at()
         code.put(f"if ({condition} {'==' if held else '!='} 0) result = ANOTHER_BRANCH;")
-    single = program.dtype == np.float32
+    single, most = program.dtype == np.float32, repr(float(np.finfo(program.dtype).max))
     given = [(buffer.name, buffer.size) for buffer, _ in program.arguments]
     sizes = {
         "given": [math.prod(leaf.shape) for _, leaf in program.arguments],
@@ -129,7 +135,7 @@ def write_javascript(program: Program, name: str) -> str:
         *(f'    requireSizes("{name}", "{what}", {what}, {each});' for what, each in sizes.items()),
         *[f"    const [{', '.join(name for name, _ in given)}] = given;"] * bool(given),
         "    result = STEPPED;",
-        *(f"  {translate(line)}" for line in code.lines),
+        *(f"  {translate(line.replace('REAL_MAX', most))}" for line in code.lines),
         *stores,
         "    return result;",
         "  };",

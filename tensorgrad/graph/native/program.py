@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -99,6 +99,9 @@ class Program:
     functions : dict of name to text
         Functions and tables that they use.
     """
+
+    #: How many sums of products plain loops add up at a time; compilers of C choose by themselves.
+    tile: ClassVar[tuple[int, int]] = (1, 1)
 
     def __init__(
         self, graph: Expansion, rules: Mapping[str, Rule], samples: int | None, vectors: Vectors
