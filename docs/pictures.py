@@ -27,12 +27,12 @@ Grid = tuple[str, np.ndarray, Colours]  # a title, and numbers of which some hav
 
 
 def namespace_of(page: Path) -> dict[str, object]:
-    """What the Python blocks of a page leave behind."""
+    """What the Python blocks of a page leave behind, but for files."""
     namespace: dict[str, object] = {}
-    for block in re.findall(
-        r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
-    ):
-        exec(block, namespace)
+    blocks = re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        for block in blocks:
+            exec(block, namespace)
     return namespace
 
 

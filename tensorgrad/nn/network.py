@@ -175,8 +175,8 @@ class Network(Sequential):
             same arguments or it is refused; but of ``seed``, ``checkpoint``, ``checkpoint_every``, ``resume``
             and ``verbose`` those of rank 0 hold, as do its network and its optimizer. Each rank computes its
             rows of every batch, and gradients are summed: the result is that of one process to rounding, and
-            the same on all ranks. `BatchNorm` in training is refused. docs/how-to/several-machines.md tells
-            more.
+            the same on all ranks. What does not take a batch apart by rows is refused, but for `BatchNorm`,
+            which is not compiled then. docs/how-to/several-machines.md tells more.
         seed : numpy.random.Generator or int, optional
             Of the shuffling, the validation split and the augmentation.
         verbose : bool

@@ -30,6 +30,7 @@ from tensorgrad.graph.values import long, size
 __all__ = ["Player", "player"]
 
 MOST = 300  # nodes that can be followed step by step
+MOST_NUMBERS = 1 << 22  # that a live page computes with
 FEW = 4  # numbers that are written into a node
 
 
@@ -101,7 +102,8 @@ def player(
     TypeError, RuntimeError
         If ``output`` is not a Tensor, or nothing that it was made of requires grad.
     ValueError
-        If there are over 300 nodes, or ``output`` is no scalar and ``grad`` is missing.
+        If there are over 300 nodes, or ``output`` is no scalar and ``grad`` is missing; with ``live`` if
+        there are over four million numbers.
     UncompilableError
         With ``live``, if there is no rule in JavaScript for an op, or not one dtype throughout.
 
@@ -146,9 +148,16 @@ def _draw(folding: Folding, titles: dict[int, str]) -> str:
 
 def _record_walk(graph: Recorded, steps: BackwardSteps) -> Walk:
     try:
-        return Walk(graph, steps)
+        walk = Walk(graph, steps)
     except UncompilableError as error:
         raise UncompilableError(f"player: live: {str(error).removeprefix('compile: ')}") from error
+    numbers = sum(buffer.size for buffer in walk.program.buffers)
+    if numbers > MOST_NUMBERS:
+        raise ValueError(
+            f"player: live: {numbers:,} numbers are too many to compute with in a page (the limit is "
+            f"{MOST_NUMBERS:,}); play a smaller network, or fewer examples"
+        )
+    return walk
 
 
 class _Script:

@@ -158,7 +158,8 @@ class Words:
             return self.literal(int(term.origin))
         minus = "-" if term.kind == "b" else ""
         if kind == "f":
-            text = f"{minus}to_real({term})" if term.laned else f"{minus}(real){term}"
+            whole = (f"(-{term})" if term.laned else f"(0 - {term})") if minus else term  # no -0
+            text = f"to_real({whole})" if term.laned else f"(real){whole}"
         elif kind == "b":
             text = f"{term} != 0" if term.laned else f"-({term} != 0)"
         else:

@@ -52,7 +52,7 @@ function s_erfc(x) {
   for (let n = 80; n; n--) below = x + n / 2 / below;
   return (Math.exp(-x * x) * 0.5641895835477563) / below;
 }
-function s_gelu(x) { return x === -Infinity ? -0 : 0.5 * x * s_erfc(-x * Math.SQRT1_2); }
+function s_gelu(x) { return 0.5 * x * s_erfc(-x * Math.SQRT1_2); }
 
 // What layers do between steps, as between_steps.py tells. `random` gives numbers from 0 to less than 1.
 function drawMask(mask, { keep }, random) {

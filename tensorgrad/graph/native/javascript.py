@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 
@@ -24,9 +24,9 @@ from tensorgrad.graph.native.alone import read_functions
 from tensorgrad.graph.native.code import Term, Words
 from tensorgrad.graph.native.expansions import Expansion
 from tensorgrad.graph.native.plan import Buffer, UnbatchableError, UnwritableError, Value, place_in_arena
-from tensorgrad.graph.native.program import Elementwise, Program, Vectors
-from tensorgrad.graph.native.record import UncompilableError, record
-from tensorgrad.graph.native.variant import expand_alike
+from tensorgrad.graph.native.program import Elementwise, Program, Vectors, hold_array
+from tensorgrad.graph.native.record import UncompilableError
+from tensorgrad.graph.native.variant import record_graph
 
 
 class _Rounded(Elementwise):
@@ -54,6 +54,12 @@ def _round_to(words: Words, x: Term, decimals: int) -> str:
     return text
 
 
+class _TiledProgram(Program):
+    """Engines of JavaScript read from arrays slowly: what is read should serve for several sums."""
+
+    tile: ClassVar = (2, 4)
+
+
 JAVASCRIPT_RULES: Mapping[str, Any] = {
     **{op: _Rounded(rule) if isinstance(rule, Elementwise) else rule for op, rule in C_RULES.items()},
     "round": Elementwise(_round_to, "f"),
@@ -74,28 +80,20 @@ def plan_plain(
         If an op has no rule, or values leave the graph inside of the function.
     """
     names = [*names, *(f"x{i}" for i in range(len(names), len(arrays)))]
-    turned = [np.roll(x, 1, axis=0) if x.ndim else x for x in arrays]
-    recordings = (record(function, xs, names, differentiate) for xs in (arrays, turned))
-    return plan_graph(expand_alike(recordings, "JavaScript"))
+    return plan_graph(record_graph(function, arrays, names, differentiate, language="JavaScript"))
 
 
 def plan_graph(graph: Expansion) -> Program:
     """The program of a graph in which every op has a rule."""
     try:
-        return Program(graph, JAVASCRIPT_RULES, None, Vectors(graph.dtype.itemsize, 1))
+        return _TiledProgram(graph, JAVASCRIPT_RULES, None, Vectors(graph.dtype.itemsize, 1))
     except (UnbatchableError, UnwritableError) as error:
         raise UncompilableError(f"compile: there is no rule in JavaScript for this: {error}") from error
 
 
 def hold(x: Tensor | NDArray, dtype: np.dtype[Any]) -> NDArray:
     """An array as a program reads it, in rows: real numbers of a dtype, or int32, of which true is -1."""
-    x = x.data if isinstance(x, Tensor) else x
-    if x.dtype.kind == "f":
-        return np.ascontiguousarray(x, dtype).ravel()
-    whole = x.astype(np.int32)
-    if not np.array_equal(whole, x):
-        raise OverflowError("compile: expected integers that fit int32, got larger ones")
-    return np.ravel(-whole if x.dtype.kind == "b" else whole)
+    return hold_array(x.data if isinstance(x, Tensor) else x, dtype, np.dtype(np.int32)).ravel()
 
 
 def write_javascript(program: Program, name: str) -> str:
@@ -115,7 +113,7 @@ def write_javascript(program: Program, name: str) -> str:
     for value, held in program.guards:
         condition = program.point(program.need(value), code).at()
         code.put(f"if ({condition} {'==' if held else '!='} 0) result = ANOTHER_BRANCH;")
-    single = program.dtype == np.float32
+    single, most = program.dtype == np.float32, repr(float(np.finfo(program.dtype).max))
     given = [(buffer.name, buffer.size) for buffer, _ in program.arguments]
     sizes = {
         "given": [math.prod(leaf.shape) for _, leaf in program.arguments],
@@ -129,7 +127,7 @@ def write_javascript(program: Program, name: str) -> str:
         *(f'    requireSizes("{name}", "{what}", {what}, {each});' for what, each in sizes.items()),
         *[f"    const [{', '.join(name for name, _ in given)}] = given;"] * bool(given),
         "    result = STEPPED;",
-        *(f"  {translate(line)}" for line in code.lines),
+        *(f"  {translate(line.replace('REAL_MAX', most))}" for line in code.lines),
         *stores,
         "    return result;",
         "  };",

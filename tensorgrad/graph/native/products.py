@@ -8,7 +8,7 @@ kind of loops it gets depends on where the samples are:
   registers;
 - in ``a`` and ``b``, and summed over (the gradient of filters): the same, of vectors that are added up last;
 - the same without r (the gradient of a matrix): ``b`` turned, so that its elements lie along a vector;
-- elsewhere: plain loops.
+- elsewhere: plain loops, in JavaScript over a few sums at a time.
 
 The innermost loops of the first three stand in ``rows.c``, ``windows.c`` and ``outer.c``, with words in
 capitals for what differs.
@@ -112,6 +112,8 @@ class Product:
             (self._add_up_outer if simple else self._add_up_windows)()
         elif samples and not both:
             self._multiply_rows()
+        elif self.r and not self.value.laned and max(program.tile) > 1:
+            self._multiply_in_tiles(*program.tile)
         else:
             self._multiply_plainly()
 
@@ -137,6 +139,35 @@ class Product:
             with code.loops(**_ranges(self.r)):
                 code.put(f"sum += {product};")
             code.put(f"{element} = sum;")
+
+    def _multiply_in_tiles(self, height: int, width: int) -> None:
+        """Plain loops that add up some p by some q at a time: what is read then serves for several sums."""
+        code, *pointers = self._begin()
+        p, q = [NOTHING, *self.p][-1], [NOTHING, *self.q][-1]
+        outer = [x for x in self.loops if "o" in x.of]
+        first = self.bias and self.program.point(self.program.need_dense(self.bias), code)
+        with code.loops(**_ranges([x for x in outer if x not in (p, q)])):
+            for (rows, p0), (columns, q0) in _in_blocks(
+                code, ("at", p.length, height), ("to", q.length, width)
+            ):
+                tile = [*itertools.product(range(rows), range(columns))]
+                starts = {(i, j): {p.name: add(p0, i), q.name: add(q0, j)} for i, j in tile}
+                sums = [
+                    f"sum{i}{j} = {first.at(self._place_channel(outer, starts[i, j])) if first else 0}"
+                    for i, j in tile
+                ]
+                code.put(f"real {', '.join(sums)};")
+                out, x, y = (
+                    {at: of.at(_place(self.loops, side, starts[at])) for at in tile}
+                    for of, side in zip(pointers, "oab", strict=True)
+                )
+                with code.loops(**_ranges(self.r)):
+                    read = [f"a{i} = {x[i, 0]}" for i in range(rows)]
+                    read += [f"b{j} = {y[0, j]}" for j in range(columns)]
+                    code.put(
+                        f"const real {', '.join(read)};", *(f"sum{i}{j} += a{i} * b{j};" for i, j in tile)
+                    )
+                code.put(*(f"{out[i, j]} = sum{i}{j};" for i, j in tile))
 
     def _place_channel(self, loops: Sequence[Loop], starts: Starts = NOWHERE) -> str:
         """Which element of the bias the loops are at: the channels of all groups lie behind one another."""

@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -29,7 +29,7 @@ from tensorgrad.graph.native.plan import (
     place,
     require_apart,
 )  # fmt: skip
-from tensorgrad.graph.native.record import Recorded, find_tensors
+from tensorgrad.graph.native.record import LazyTensor, find_tensors
 
 #: ``rule(program, value, *arguments, **options)`` writes the value of an op; `Value` stands for tensors.
 Rule = Callable[..., None]
@@ -100,13 +100,19 @@ class Program:
         The lines of a block, and those that come before all blocks.
     functions : dict of name to text
         Functions and tables that they use.
+    dtype, whole : dtype
+        Of real numbers, and of integers and truth values.
     """
+
+    #: How many sums of products plain loops add up at a time; compilers of C choose by themselves.
+    tile: ClassVar[tuple[int, int]] = (1, 1)
 
     def __init__(
         self, graph: Expansion, rules: Mapping[str, Rule], samples: int | None, vectors: Vectors
     ) -> None:
         self.graph, self.rules, self.samples, self.registers = graph, rules, samples, vectors.registers
         self.dtype, self.lanes = graph.dtype, vectors.size // graph.dtype.itemsize
+        self.whole = np.dtype(f"i{self.dtype.itemsize}")
         self.blocks = 1 if samples is None else -(-samples // self.lanes)
         self.buffers: list[Buffer] = []
         self.arguments: list[tuple[Buffer, Tensor | NDArray]] = []
@@ -217,7 +223,7 @@ class Program:
         """The value of a plain array that an op was given; a value stands for itself."""
         if isinstance(x, Value):
             return x
-        tensor = Recorded({}, x.shape, x.dtype)
+        tensor = LazyTensor({}, x.shape, x.dtype)
         value = Value(tensor, self.name("constant"), _find_kind(tensor))
         self._read(value, x)
         return value
@@ -401,3 +407,14 @@ class Program:
 
 def _find_kind(tensor: Tensor) -> str:
     return tensor.dtype.kind.replace("u", "i")
+
+
+def hold_array(x: NDArray, real: np.dtype[Any], whole: np.dtype[Any]) -> NDArray:
+    """An array as programs read it, in rows: real numbers, or whole ones, of which true is -1."""
+    if x.dtype.kind == "f":
+        return np.ascontiguousarray(x, real)
+    held = np.asarray(x, whole, order="C")
+    wide = x.dtype != whole and x.dtype.itemsize >= whole.itemsize
+    if wide and not np.array_equal(held, x):
+        raise OverflowError(f"compile: expected integers that fit {whole}, got larger ones")
+    return np.negative(held, out=held) if x.dtype.kind == "b" else held  # of no axes too

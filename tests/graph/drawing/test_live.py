@@ -206,6 +206,9 @@ def test_without_a_rule_it_is_refused_and_the_op_named():
         tg.player(tg.sum(np.linalg.inv(x)), live=True)
     with pytest.raises(tg.UncompilableError, match="expected float32 or float64 throughout"):
         tg.player(tg.sum(tg.Tensor(np.ones(2, np.float16), requires_grad=True)), live=True)
+    large = tg.Tensor(np.ones(2_000_000, np.float32), requires_grad=True)
+    with pytest.raises(ValueError, match=r"player: live: .* numbers are too many to compute with in a page"):
+        tg.player(tg.sum(large * 2.0 + np.exp(large)), live=True)
     with pytest.raises(TypeError, match="live to be True or False"):
         tg.player(tg.sum(x), live="yes")
 

@@ -15,6 +15,7 @@ from tensorgrad.audit import SAMPLES
 from tensorgrad.audit.native import bind
 from tensorgrad.core import OPS
 from tensorgrad.core.context import tracing
+from tensorgrad.graph.export.c_elementwise import ELEMENTWISE
 from tensorgrad.graph.export.lowerings import C_RULES
 from tensorgrad.graph.native.expansions import Expansion
 from tensorgrad.graph.native.javascript import (
@@ -95,6 +96,43 @@ def test_ops_give_what_numpy_does_and_their_gradients_too(dtype):
             assert (found.shape, found.dtype) == (exact.shape, exact.dtype), what
             atol = 100 * np.finfo(dtype).eps * max(1.0, float(np.abs(exact).max(initial=0.0)))
             np.testing.assert_allclose(found, exact, rtol=0, atol=atol, err_msg=what)
+
+
+@needs_node
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_zeros_infinities_and_the_like_are_numpys(dtype):
+    limits = np.finfo(dtype)
+    ends = [np.inf, -np.inf, np.nan, limits.max, -limits.max, limits.tiny, 2.0**24 + 1]
+    numbers = np.array([0, -0.0, 1, -1, 0.5, -0.5, 1.5, 2.5, -2.5, 0.7, -7.25, 1e-30, 1e10, *ends], dtype)
+    jobs, expected, names = [], [], []
+    for name in ELEMENTWISE.keys() - {"astype", "gate", "ldexp", "normalize", "where"}:
+        op = OPS.get(name) or getattr(np, name)
+        count = op.nin if isinstance(op, np.ufunc) else len(op.arrays)
+        arrays = [x.ravel() for x in np.meshgrid(*[numbers] * count)]
+        with np.errstate(all="ignore"):
+            exact = np.asarray(op(*arrays))
+            real = (
+                (lambda *x, op=op: op(*x))
+                if exact.dtype.kind == "f"
+                else lambda *x, op=op: tg.astype(op(*x), dtype=dtype)
+            )
+            jobs.append(make_job(real, arrays, False))
+        expected.append(exact.astype(dtype))
+        names.append(name)
+    for name, exact, answer in zip(names, expected, run_jobs(jobs), strict=True):
+        (found,) = answer.arrays
+        np.testing.assert_allclose(
+            found, exact, rtol=1e-12 if dtype == "float64" else 1e-6, atol=1e-40, err_msg=name
+        )
+        if name.startswith(("logical", "is")) or name in (
+            "equal",
+            "less",
+            "multiply",
+            "divide",
+            "rint",
+            "copysign",
+        ):
+            np.testing.assert_array_equal(np.signbit(found), np.signbit(exact), err_msg=name)
 
 
 OPTIMIZERS = [

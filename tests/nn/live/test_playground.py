@@ -214,6 +214,33 @@ def test_a_node_shows_the_value_and_the_cotangent_of_the_walk(make):
             assert formula is None or told[step.name][name] == formula.replace("array", "BatchNorm1.sqrt")
 
 
+def test_a_layer_that_comes_twice_has_two_columns():
+    dense, last = tg.Dense(2, 2, rng=0), tg.Dense(2, 3, rng=1)
+    network = network_of(dense, tg.Tanh(), dense, last, loss="cross_entropy")
+    (scene,) = scenes_of(tg.playground(network, *plain()[1:]))
+    shown = [scene["nodes"][column["node"]] for column in scene["columns"]]
+    assert [node["name"] for node in shown] == ["x", "Tanh1", "Dense0_2", "Dense3"]
+    own = [[scene["nodes"][i]["name"] for i in node["own"]] for node in shown]
+    assert own == [[], *[["Dense0.weights", "Dense0.bias"]] * 2, ["Dense3.weights", "Dense3.bias"]]
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "names"),
+    [
+        (lambda ps: tg.MiniBatchSGD(ps, 20.0), "momentum nesterov weight_decay decoupled_weight_decay"),
+        (lambda ps: tg.Adam(ps, clip_norm=1.0), "betas betas eps weight_decay amsgrad clip_norm"),
+    ],
+)
+def test_there_is_a_control_for_each_option(optimizer, names):
+    (scene,) = scenes_of(tg.playground(*plain(), optimizer=optimizer, batch_size=7))
+    controls = {control["name"]: control for control in scene["controls"]}
+    listed = [control["name"] for control in scene["controls"]]
+    assert listed == ["speed", "learning_rate", "batch", *names.split()]
+    assert controls["batch"]["choices"] == [1, 4, 7, 16]  # of 24 rows
+    rate = controls["learning_rate"]
+    assert rate["low"] <= np.log10(rate["value"]) <= rate["high"]  # also where it is unusual
+
+
 # What is left alone, and what is refused
 
 
@@ -333,8 +360,8 @@ def test_names_cannot_break_out_of_the_page(tmp_path, name):
     assert scene["classes"][0] == scene["features"][0] == scene["title"] == name
     written = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert written == page.source.replace("\ud800", "?")
-    assert written.count("<script") == 5
-    assert written.count("</script") == 5
+    assert written.count("<script") == 6
+    assert written.count("</script") == 6
 
 
 def test_the_page_is_small_and_needs_nothing_else(demos):
