@@ -270,7 +270,7 @@ def _decides_on_shape(op: Op[Any], args: tuple[Any, ...], params: dict[str, Any]
     def fill(x: Any, number: int) -> Any:
         if type(x) is tuple:
             return tuple([fill(part, number) for part in x])
-        return np.full_like(x._stand_in, number) if isinstance(x, Recorded) else array_of(x)
+        return np.full_like(x._stand_in, number) if isinstance(x, LazyTensor) else array_of(x)
 
     for k in (0, 1):
         with suppress(Exception), np.errstate(all="ignore"), _unrecorded():
