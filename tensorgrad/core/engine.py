@@ -826,13 +826,16 @@ def implements(
     return enter
 
 
-def nondifferentiable(function: Callable[..., Any], /) -> None:
-    """Let a NumPy function whose result is boolean or integer take Tensors: it gives plain arrays."""
+def nondifferentiable(function: Callable[..., Any], /, *, reads: bool = True) -> None:
+    """Let a NumPy function whose result is boolean or integer take Tensors: it gives plain arrays.
+
+    One that reads no values, but shapes and dtypes, gives them while a recorder is at work, too.
+    """
 
     recorded: Op[...] = Op(function, function.__name__, elementwise=True, native=True)
 
     def plain(*args: Any, **kwargs: Any) -> Any:
-        if find_recorder() is not None:
+        if reads and find_recorder() is not None:
             return recorded._follow(args, kwargs)
         return function(*array_of(args), **{key: array_of(x) for key, x in kwargs.items()})
 

@@ -584,13 +584,17 @@ for _function in (
     # logic
     np.logical_and, np.logical_or, np.logical_xor, np.logical_not, np.any, np.all,
     # kinds of numbers
-    np.isfinite, np.isinf, np.isnan, np.isposinf, np.isneginf, np.signbit,
-    np.isreal, np.iscomplex, np.isrealobj, np.iscomplexobj,
+    np.isfinite, np.isinf, np.isnan, np.isposinf, np.isneginf, np.signbit, np.isreal, np.iscomplex,
     # places and counts
     np.argmax, np.argmin, np.nanargmax, np.nanargmin, np.argsort, np.argpartition, np.argwhere,
     np.nonzero, np.flatnonzero, np.count_nonzero, np.searchsorted, np.digitize,
-    # shapes and dtypes
-    np.shape, np.ndim, np.size, np.zeros_like, np.ones_like, np.empty_like,
-    np.result_type, np.can_cast, np.shares_memory, np.may_share_memory,
+    np.zeros_like, np.ones_like, np.empty_like,
 ):  # fmt: skip
     nondifferentiable(_function)
+
+_OF_SHAPE_AND_DTYPE: tuple[Any, ...] = (
+    np.shape, np.ndim, np.size, np.isrealobj, np.iscomplexobj, np.result_type, np.can_cast,
+    np.shares_memory, np.may_share_memory,
+)  # fmt: skip
+for _function in _OF_SHAPE_AND_DTYPE:
+    nondifferentiable(_function, reads=False)

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from tensorgrad.core import Array, Tensor
-from tensorgrad.core.context import recorded_by
 from tensorgrad.graph.native.record import (
     Recording,
     UncompilableError,
@@ -164,7 +163,7 @@ class Expansion:
         assert op is not None
         unknown = f"compile: there is no rule for {op.name} in {self._language}"
         try:
-            with recorded_by(self.recording):
+            with self.recording.record():
                 forward = self._expansions.get(op.name, op.forward) if is_shipped(op) else op.forward
                 made = forward(*tensor.inputs, **tensor.params)
         except UncompilableError as error:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -30,11 +30,11 @@ class UncompilableError(TypeError):
     """A function cannot be compiled; the message names the op or the line that stands in the way."""
 
 
-class Recorded(Tensor):
+class LazyTensor(Tensor):
     """What was made in a recording, or given to it: a shape, a dtype and a place in the graph.
 
     While a function is recorded, ops find an array that only stands in for the values, unless these are
-    known. For anybody else the values are computed, as long as the recording has what they are made of.
+    known. For anybody else the values are computed, as long as those that they are made of are kept.
     """
 
     __slots__ = ("_stand_in", "_values")
@@ -54,7 +54,7 @@ class Recorded(Tensor):
         for node in sort_graph([self], self._values):
             if node.op is not None:
                 out = _carry_out(node.op, node.inputs, node.params)
-            elif isinstance(node, Recorded) or node.serial > self.serial:
+            elif isinstance(node, LazyTensor) or node.serial > self.serial:
                 raise RuntimeError(
                     f"compile: the values of {self.label()}, which was recorded, were not kept"
                 )
@@ -108,6 +108,8 @@ class Recording:
         asked for with a cotangent.
     checks : bool
         Whether a later call holds the guards against its values.
+    refused : UncompilableError or None
+        What the function was told, which it may have caught.
     values : dict of serial number to array
         Those that are known: of what is given, and what was computed.
     """
@@ -122,26 +124,25 @@ class Recording:
     cotangents: list[Tensor] = field(default_factory=list)
     later: dict[int, list[Tensor]] = field(default_factory=dict)
     checks: bool = True
+    refused: UncompilableError | None = None
     values: dict[int, NDArray] = field(default_factory=dict)
 
     def give(self, array: NDArray, name: str) -> Tensor:
         """A tensor of values that each call brings."""
-        tensor = Recorded(self.values, array.shape, array.dtype, name)
+        tensor = LazyTensor(self.values, array.shape, array.dtype, name)
         self.values[tensor.serial] = np.array(array, tensor.dtype)
         return tensor
 
     def call(self, op: Op[Any], args: tuple[Any, ...], params: dict[str, Any]) -> Any:
         """What an op gives: a tensor, or what is no array as it is."""
-        if op.forward in (np.ndim, np.shape, np.size):  # which read no values
-            return op.forward(*array_of(args), **params)
         options = {key: array_of(x) for key, x in params.items()}
         if is_shipped(op) and has_static_shape(op, options):
             with suppress(Exception), np.errstate(all="ignore"):  # of the values themselves it says more
-                return Recorded(self.values, *infer(op, array_of(args), options))
+                return LazyTensor(self.values, *infer(op, array_of(args), options))
         out = _carry_out(op, args, params)
-        if not isinstance(out, (np.ndarray, np.generic)):
-            return out
-        made = Recorded(self.values, out.shape, out.dtype)
+        if isinstance(out, (tuple, list)) or _decides_on_shape(op, args, params, out):
+            self._give_up(f"the values of what {op.name} is given decide on the shape of its result")
+        made = LazyTensor(self.values, np.shape(out), np.asarray(out).dtype)
         self.values[made.serial] = np.asarray(out, made.dtype)
         return made
 
@@ -149,7 +150,7 @@ class Recording:
         """Note a decision by a value."""
         with _unrecorded():
             outcome = bool(condition.data)
-        if condition.op is not None or isinstance(condition, Recorded):
+        if condition.op is not None or isinstance(condition, LazyTensor):
             self.guards.append((condition, outcome))
         else:
             self.read[id(condition)] = condition, condition.serial
@@ -167,13 +168,29 @@ class Recording:
 
     def refuse(self, tensor: Tensor, what: str) -> None:
         """Values must not leave the graph, where nobody could follow them."""
-        if tensor.op is not None or isinstance(tensor, Recorded) or tensor.requires_grad:
+        if tensor.op is not None or isinstance(tensor, LazyTensor) or tensor.requires_grad:
             name = tensor.name or (tensor.op.name if tensor.op is not None else "an argument")
-            raise UncompilableError(
-                f"compile: {what} takes the values of {name} out of the graph, where they would stay as they "
-                "are now; compute with tensors, or leave it outside of the compiled function"
-            )
+            self._give_up(f"{what} takes the values of {name} out of the graph")
         self.read[id(tensor)] = tensor, tensor.serial
+
+    @contextmanager
+    def record(self) -> Iterator[None]:
+        """Let ops of the block be found. What is refused stays so, should the function catch the error."""
+        with recorded_by(self):
+            try:
+                yield
+            except Exception as error:
+                raise self.refused or error  # noqa: B904 - which is no other error, but the first
+        if self.refused is not None:
+            raise self.refused
+
+    def _give_up(self, why: str) -> NoReturn:
+        """Refuse the function."""
+        self.refused = UncompilableError(
+            f"compile: {why}, where they would stay as they are now; compute with tensors, or leave it "
+            "outside of the compiled function"
+        )
+        raise self.refused
 
     def given(self) -> list[Tensor]:
         """What is new in each call: the arguments, what is drawn and cotangents."""
@@ -203,7 +220,7 @@ def record(
     """
     recording = Recording(checks=checks)
     recording.inputs = [recording.give(x, name) for x, name in zip(arrays, names, strict=True)]
-    with recorded_by(recording):
+    with recording.record():
         result = function(*recording.inputs)
         recording.outputs = list(result) if isinstance(result, (tuple, list)) else [result]
         for y in recording.outputs:
@@ -247,6 +264,22 @@ def _carry_out(op: Op[Any], args: tuple[Any, ...], params: dict[str, Any]) -> An
         return op.forward(*array_of(args), **{key: array_of(x) for key, x in params.items()})
 
 
+def _decides_on_shape(op: Op[Any], args: tuple[Any, ...], params: dict[str, Any], out: Any) -> bool:
+    """Whether an op gives another shape of zeros or of ones."""
+
+    def fill(x: Any, number: int) -> Any:
+        if type(x) is tuple:
+            return tuple([fill(part, number) for part in x])
+        return np.full_like(x._stand_in, number) if isinstance(x, LazyTensor) else array_of(x)
+
+    for k in (0, 1):
+        with suppress(Exception), np.errstate(all="ignore"), _unrecorded():
+            other = op.forward(*(fill(x, k) for x in args), **{key: fill(x, k) for key, x in params.items()})
+            if np.shape(other) != np.shape(out):
+                return True
+    return False
+
+
 @contextmanager
 def _unrecorded() -> Iterator[None]:
     """Let values be read that do not leave the graph."""
@@ -258,8 +291,8 @@ def _unrecorded() -> Iterator[None]:
 
 
 def is_shipped(op: Op[Any]) -> bool:
-    """Whether an op is ours or NumPy's: one of somebody else's may have the same name."""
-    return str(getattr(op.forward, "__module__", "")).partition(".")[0] in ("numpy", "tensorgrad")
+    """Whether an op is ours, or NumPy's as we know it: one of somebody else's may have the same name."""
+    return str(op.__module__).partition(".")[0] in ("numpy", "tensorgrad")
 
 
 def find_tensors(tensor: Tensor) -> list[Tensor]:

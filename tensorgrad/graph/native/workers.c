@@ -177,19 +177,23 @@ static void start_workers(int threads) {
 }
 
 // What steps cost the caller lately, alone and with help: the time that it computed and that it waited. Help does not
-// pay in a small program, nor where another program keeps the helpers from their work. Of 64 steps two are made the
-// other way; in the first of them the helpers wake up. Steps after a rest, in which helpers fell asleep, are counted
-// apart: they say nothing of those that follow one another.
+// pay in a small program, nor where another program keeps the helpers from their work. Of 64 steps, at first of 16, one
+// is made alone where help pays; where it does not, two with help, in the first of which the helpers wake up. Steps after
+// a rest, in which helpers fell asleep, are counted apart: they say nothing of those that follow one another.
 static struct steps { double cost[2]; long count; } kinds[2][2];
+static int find_turn(const struct steps *its) { return (int)(its->count % (its->count < 128 ? 16 : 64)); }
+static int does_help_pay(const struct steps *its) {
+  return its->cost[1] * 1.1 < its->cost[0];  // who is woken is in the way of others, too
+}
 static int choose_help(const struct steps *its) {
-  const int better = its->cost[1] * 1.1 < its->cost[0];  // who is woken is in the way of others, too
-  return its->count < 16 ? its->count < 8 : its->count % 64 < 2 ? !better : better;
+  return its->count < 16 ? its->count < 8 : does_help_pay(its) ? find_turn(its) > 0 : find_turn(its) < 2;
 }
 static void learn(struct steps *its, int helped, double seconds) {
+  const int turn = find_turn(its), rare = helped != does_help_pay(its);
   double *cost = &its->cost[helped];
   if (its->count >= 16) seconds = fmin(seconds, 4 * its->cost[!helped]);  // one may have had bad luck
-  if (its->count < 16) *cost = its->count % 8 ? fmin(*cost, seconds) : seconds;
-  else if (its->count % 64) *cost += (seconds - *cost) / (its->count % 64 == 1 ? 2 : 16);
+  if (its->count < 16) *cost = turn % 8 ? fmin(*cost, seconds) : seconds;
+  else if (turn || !helped) *cost += (seconds - *cost) / (rare ? 2 : 16);
   its->count++;
 }
 

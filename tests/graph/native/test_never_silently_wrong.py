@@ -11,6 +11,7 @@ import pytest
 import settings
 
 import tensorgrad as tg
+from tensorgrad.core import Op
 from tensorgrad.core.operators import OPS
 from tensorgrad.graph.native import printer, toolchain, variant
 
@@ -206,7 +207,7 @@ def test_whole_numbers_that_do_not_fit_are_refused(function, numbers):
             (lambda i, x: i.astype(np.int16) - 1, "int16"),
             (lambda i, x: i + 2**40, "1099511627776, which has more bits than float32"),
             (lambda i, x: np.sum(i), "sum of int64"),
-            (lambda i, x: x[i > 3], "an index of several parts or of truth values"),
+            (lambda i, x: np.where(np.allclose(x, 1.0), x, i), "allclose"),
             (lambda i, x: x.reshape(10, 2)[i - i, i - i], "several parts"),
             (lambda i, x: i @ i, "matmul of int64"),
             (lambda i, x: np.concatenate([i, x > 0]), "concatenate of int64 of int64 and bool"),
@@ -218,6 +219,61 @@ def test_whole_numbers_that_do_not_fit_are_refused(function, numbers):
 def test_what_has_no_rule_is_refused_by_its_name(function, words):
     with pytest.raises(tg.UncompilableError, match=f"compile: there is no rule .*{words}"):
         tg.compile(lambda i, x: (function(i, x), x * 2.0))(NUMBERS, ROWS[:, 0].astype(np.float32))
+
+
+def catch(function):
+    try:
+        return function()
+    except TypeError:
+        return 1.0
+
+
+def own_op(forward, name):
+    forward.__name__ = name
+    own = Op(forward, name, ("x",), elementwise=False, native=False)
+    own.defvjp(x=lambda g, out, x: g * np.ones_like(x))
+    return own
+
+
+kept = own_op(lambda x: x[x > 0.5], "kept")
+one_number = own_op(lambda x: float(x.sum()), "one_number")
+trimmed = Op(np.trim_zeros, "trim_zeros", ("filt",), elementwise=False, native=True)
+trimmed.__module__ = __name__  # as `differentiate` has it
+trimmed.defvjp(filt=lambda g, out, filt: g)
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    numbered(
+        [
+            (lambda x: len(x[x > 0]), "what getitem is given decide on the shape"),
+            (lambda x: x[x > 9.0].size, "what getitem is given decide on the shape"),
+            (lambda x: len(np.flatnonzero(x > 0)), "what flatnonzero is given decide on the shape"),
+            (lambda x: len(np.where(x > 0)[0]), "what nonzero is given decide on the shape"),
+            (lambda x: kept(x).size, "what kept is given decide on the shape"),
+            (lambda x: len(trimmed(x[:, 0])), "what trim_zeros is given decide on the shape"),
+            (lambda x: 2.0 if np.allclose(x, 1.0) else 1.0, "no rule for allclose"),
+            (lambda x: 2.0 if np.array_equal(x, np.ones((20, 6))) else 1.0, "no rule for array_equal"),
+            (lambda x: one_number(x), "no rule for one_number"),
+            (lambda x: catch(lambda: float(x[0, 0])), "takes the values of getitem out of the graph"),
+            (lambda x: catch(lambda: x[x > 0].size), "decide on the shape"),
+        ]
+    ),
+)
+def test_numbers_that_values_decide_on_do_not_stay_what_they_were(function, words):
+    w = tg.Parameter(RNG.standard_normal(6), name="w")
+    with pytest.raises(tg.UncompilableError, match=words):
+        tg.compile(lambda x: tg.sum(x @ w) * function(x))(ROWS)
+
+
+def test_what_shapes_and_dtypes_decide_on_is_compiled():
+    w = tg.Parameter(RNG.standard_normal(6), name="w")
+
+    def loss(x):
+        factor = 2.0 if np.result_type(x, np.float32) == np.float64 and not np.iscomplexobj(x) else 1.0
+        return tg.sum(x @ w) * factor * np.size(x)
+
+    assert np.isclose(tg.compile(loss)(ROWS).item(), (ROWS @ w.numpy()).sum() * 240, rtol=1e-12)
 
 
 def test_an_op_of_ones_own_is_named_that_is_made_of_one_without_a_rule():
