@@ -113,7 +113,12 @@ def photograph(player: Any, path: Path, place: str, size: tuple[int, int]) -> No
         page = player.render(Path(folder) / "player.html")
         command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
         command += [f"--user-data-dir={folder}/profile", "--window-size={},{}".format(*size)]
-        command += ["--virtual-time-budget=5000", f"--screenshot={path}", f"{page.as_uri()}#{place}"]
+        command += [
+            "--run-all-compositor-stages-before-draw",
+            "--virtual-time-budget=5000",
+            f"--screenshot={path}",
+            f"{page.as_uri()}#{place}",
+        ]
         subprocess.run(command, check=True, capture_output=True, timeout=120)
 
 

@@ -48,7 +48,7 @@ static void wait_a_little(double since, int thread) {
   if (thread == 0) slept += find_time(CLOCK_MONOTONIC) - from;
 }
 
-// In a step of an optimizer numbers below the smallest normal one are 0: the gradients of a network that is sure of what
+// In a whole training step numbers below the smallest normal one are 0: the gradients of a network that is sure of what
 // it says are full of such, and processors are slow with them.
 #if defined(__SSE__)
 static unsigned long flush(int wanted) {
@@ -97,7 +97,7 @@ static int carry_out_one(uint64_t number, int thread) {
     uint64_t task = atomic_load(&shares[share].next);
     while (task >= number << 32 && task < end) {
       if (!atomic_compare_exchange_strong(&shares[share].next, &task, task + 1)) continue;
-      const unsigned long before = flush(mode);
+      const unsigned long before = flush(mode > 0);
       const long units = phase->units, from = (long)(uint32_t)task, to = units * (from + 1) / tasks;
       for (long unit = units * from / tasks; unit < to; unit++) phase->carry_out((int)unit, thread);
       restore(before);

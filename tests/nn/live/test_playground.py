@@ -214,6 +214,20 @@ def test_a_node_shows_the_value_and_the_cotangent_of_the_walk(make):
             assert formula is None or told[step.name][name] == formula.replace("array", "BatchNorm1.sqrt")
 
 
+@needs_node
+def test_of_a_large_network_some_held_out_rows_are_measured():
+    network = network_of(tg.Dense(784, 200, rng=0), tg.ReLU(), tg.Dense(200, 2, rng=1), loss="cross_entropy")
+    x = np.random.default_rng(0).integers(0, 4, (600, 784)).astype(np.float32)
+    y = np.arange(600) // 300  # sorted, so that the first rows are not like the others
+    page = tg.playground(network, x[::3], y[::3], validation=(x, y))
+    found = train_in_node(page, 0)["evaluation"]
+    assert found["count"] == 50_000_000 // (784 * 200 + 200 * 2)
+    rows = np.arange(found["count"]) * 600 // found["count"]
+    expected = network.evaluate(x[rows], y[rows])
+    assert found["total"] / found["count"] == pytest.approx(expected["loss"], 1e-4)
+    assert found["right"] / found["count"] == pytest.approx(expected["accuracy"])
+
+
 def test_a_layer_that_comes_twice_has_two_columns():
     dense, last = tg.Dense(2, 2, rng=0), tg.Dense(2, 3, rng=1)
     network = network_of(dense, tg.Tanh(), dense, last, loss="cross_entropy")
