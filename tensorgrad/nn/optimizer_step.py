@@ -254,12 +254,13 @@ def report_at_the_end(what: str) -> Iterator[None]:
 
 def step_in_c(optimizer: Any) -> bool:
     """Make a step by the code that gave the gradients, if it did and can: its threads have them at hand."""
-    maker = None if optimizer.clip_value is not None else find_maker(optimizer.parameters)
-    if maker is None:
+    found = None if optimizer.clip_value is not None else find_maker(optimizer.parameters)
+    if found is None:
         return False
+    maker, gradients = found
     update, troubles = optimizer.begin_update(optimizer.parameters), None
     try:
-        troubles = maker.apply(update)
+        troubles = maker.apply(update, gradients)
     finally:
         optimizer.end_update(troubles is not None)
     if troubles:

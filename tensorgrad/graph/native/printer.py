@@ -246,7 +246,7 @@ def _list_gradients(program: Program, sources: Sequence[View]) -> tuple[str, int
         rows.append(f"  {{{', '.join(f'.{key} = {x}' for key, x in fields.items())}}},")
         size = math.prod(value.shape)
         many = max(1, min(length, MOST_UNITS, size // A_UNIT))
-        ends = [length * i // many * (size // length) for i in range(many + 1)]
+        ends = [length * i // many * (size // max(length, 1)) for i in range(many + 1)]
         units += [((i + 0.5) / many, f"{{{k}, {ends[i]}, {ends[i + 1]}}}") for i in range(many)]
         at += 0 if stays else -(-dense_strides(value.shape, None)[1] // 16) * 16
     tables = ["static const struct gradient gradients[GRADIENTS] = {", *rows, "};"]

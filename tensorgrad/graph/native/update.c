@@ -45,6 +45,7 @@ static double sum_of_squares(const real *x, long n) {
 // For an update it is clipped by value at once.
 static void collect(int unit, int thread) {
   const struct unit part = units[unit];
+  if (part.from == part.to || (mode && !arg[FIRST + 1 + 5 * part.k])) return;  // it may be nowhere by now
   const struct gradient *g = &gradients[part.k];
   real *const to = find_gradient(part.k) + part.from;
   const long each = g->lengths[0] * g->lengths[1], first = part.from / each, rows = (part.to - part.from) / each;

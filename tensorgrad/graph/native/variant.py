@@ -131,18 +131,19 @@ class Variant:
                 _makers.update(dict.fromkeys(leaves, self))
         return outputs, gradients
 
-    def gave(self, parameters: Sequence[Tensor]) -> bool:
-        """Whether the gradients of parameters, as they are now, are those of the last `run`."""
-        given = {id(p): x() for (p, _), (x, _) in zip(self.recording.gradients, self._given, strict=True)}
+    def find_gradients(self, parameters: Sequence[Tensor]) -> list[int] | None:
+        """Where those are that the last `run` gave, if these parameters have them, as they were, by now."""
+        last = self._given  # another thread may run it meanwhile
+        given = {id(p): x() for (p, _), (x, _) in zip(self.recording.gradients, last, strict=True)}
         for p in parameters:
             x, g = given.get(id(p)), p.grad
-            if x is None or g is None or g.base is not x or (g.shape, g.strides) != (x.shape, x.strides):
-                return False
-            if (p.shape, p.dtype) != (x.shape, x.dtype):
-                return False
-        return True
+            if x is None or not isinstance(g, np.ndarray) or g.base is not x:
+                return None
+            if (g.shape, g.strides, p.shape, p.dtype) != (x.shape, x.strides, x.shape, x.dtype):
+                return None
+        return [place for _, place in last]
 
-    def apply(self, update: Update) -> int | None:
+    def apply(self, update: Update, gradients: Sequence[int]) -> int | None:
         """Make a step of the gradients that `run` gave; None, and no step, where they are not finite.
 
         Else what NumPy would have warned of: the sum of 1, division by zero, 2, overflow, and 8, invalid.
@@ -150,7 +151,7 @@ class Variant:
         program = self.program
         unread = len(program.outputs) + len(program.arguments) + len(program.loaded)
         with self._pointing(update) as (pointers, _):
-            places = array("Q", [*[0] * unread, *pointers, *(place for _, place in self._given)])
+            places = array("Q", [*[0] * unread, *pointers, *gradients])
             with _locks.setdefault(self.built.path, threading.Lock()):
                 result = self._call(places.buffer_info()[0], self._threads, -update.kind)
         return None if 0 < result < TROUBLES else result % TROUBLES
@@ -263,10 +264,11 @@ def record_graph(
         raise
 
 
-def find_maker(parameters: Sequence[Tensor]) -> Variant | None:
-    """The code that gave the gradients of these parameters, all of them in its last call."""
+def find_maker(parameters: Sequence[Tensor]) -> tuple[Variant, list[int]] | None:
+    """The code that gave the gradients of these parameters, all of them in its last call; and all it gave."""
     maker = next((m for m in map(_makers.get, map(id, parameters)) if m is not None), None)
-    return maker if maker is not None and maker.gave(parameters) else None
+    gradients = maker and maker.find_gradients(parameters)
+    return (maker, gradients) if maker and gradients else None
 
 
 def expand_alike(recordings: Iterable[Recording], language: str = "C") -> Expansion:

@@ -48,7 +48,7 @@ static void wait_a_little(double since, int thread) {
   if (thread == 0) slept += find_time(CLOCK_MONOTONIC) - from;
 }
 
-// In a step of an optimizer numbers below the smallest normal one are 0: the gradients of a network that is sure of what
+// In a whole training step numbers below the smallest normal one are 0: the gradients of a network that is sure of what
 // it says are full of such, and processors are slow with them.
 #if defined(__SSE__)
 static unsigned long flush(int wanted) {
@@ -97,7 +97,7 @@ static int carry_out_one(uint64_t number, int thread) {
     uint64_t task = atomic_load(&shares[share].next);
     while (task >= number << 32 && task < end) {
       if (!atomic_compare_exchange_strong(&shares[share].next, &task, task + 1)) continue;
-      const unsigned long before = flush(mode);
+      const unsigned long before = flush(mode > 0);
       const long units = phase->units, from = (long)(uint32_t)task, to = units * (from + 1) / tasks;
       for (long unit = units * from / tasks; unit < to; unit++) phase->carry_out((int)unit, thread);
       restore(before);
@@ -153,18 +153,22 @@ static int find_memory(int threads) {
 static pthread_t helpers[MOST_THREADS];
 static int near = -1;  // the processor that helpers keep away from
 #ifdef __linux__
-// Keep helpers from the caller's processor: after a rest the system wakes them there, beside an idle one.
-static void keep_apart(void) {
+// Keep helpers from the caller's processor: after a rest the system wakes them there, beside an idle one. Whether there is
+// another that they may use.
+static int keep_apart(void) {
+  static int apart = 1;
   const int here = sched_getcpu();
-  if (here == near || here < 0) return;
+  if (here == near || here < 0) return apart;
   near = here;
   cpu_set_t others;
-  if (sched_getaffinity(0, sizeof others, &others)) return;
+  if (sched_getaffinity(0, sizeof others, &others)) return apart;
   CPU_CLR(here, &others);
-  for (int i = 0; i < workers && CPU_COUNT(&others); i++) pthread_setaffinity_np(helpers[i], sizeof others, &others);
+  apart = CPU_COUNT(&others) > 0;
+  for (int i = 0; i < workers && apart; i++) pthread_setaffinity_np(helpers[i], sizeof others, &others);
+  return apart;
 }
 #else
-static void keep_apart(void) {}
+static int keep_apart(void) { return 1; }
 #endif
 
 static void start_workers(int threads) {
@@ -186,13 +190,13 @@ static int does_help_pay(const struct steps *its) {
   return its->cost[1] * 1.1 < its->cost[0];  // who is woken is in the way of others, too
 }
 static int choose_help(const struct steps *its) {
-  return its->count < 16 ? its->count < 8 : does_help_pay(its) ? find_turn(its) > 0 : find_turn(its) < 2;
+  return its->count < 12 ? its->count < 8 : does_help_pay(its) ? find_turn(its) > 0 : find_turn(its) < 2;
 }
 static void learn(struct steps *its, int helped, double seconds) {
   const int turn = find_turn(its), rare = helped != does_help_pay(its);
   double *cost = &its->cost[helped];
-  if (its->count >= 16) seconds = fmin(seconds, 4 * its->cost[!helped]);  // one may have had bad luck
-  if (its->count < 16) *cost = turn % 8 ? fmin(*cost, seconds) : seconds;
+  if (its->count >= 12) seconds = fmin(seconds, 4 * its->cost[!helped]);  // one may have had bad luck
+  if (its->count < 12) *cost = turn % 8 ? fmin(*cost, seconds) : seconds;
   else if (turn || !helped) *cost += (seconds - *cost) / (rare ? 2 : 16);
   its->count++;
 }
@@ -206,7 +210,7 @@ int step(void **arguments, int threads, int update) {
   start_workers(threads);
   static double ended;
   struct steps *const its = &kinds[update < 0][threads > 1 && find_time(CLOCK_MONOTONIC) - ended > 2e-3];
-  const int helped = threads > 1 && choose_help(its);
+  const int helped = threads > 1 && keep_apart() && choose_help(its);
   const double from = threads > 1 ? find_time(CLOCK_THREAD_CPUTIME_ID) : 0;
   slept = 0;
   arg = arguments;
@@ -217,7 +221,6 @@ int step(void **arguments, int threads, int update) {
   atomic_store(&sharing, helped ? threads : 1);
   open_phase(phases + (mode < 0 ? GRADIENTS_DONE - 1 : 0));
   if (helped) {
-    keep_apart();
     pthread_mutex_lock(&lock);
     for (int i = 1; i < threads && i <= workers; i++) atomic_fetch_add(&asked[i], 1);
     pthread_cond_broadcast(&wake);

@@ -394,3 +394,59 @@ def test_compiled_steps_tell_of_overflow_and_leave_infinite_gradients_to_numpy()
         optimizer.step()
     assert np.array_equal(w.numpy(), before)
     assert optimizer.steps == 0
+
+
+def test_a_step_is_made_of_the_gradients_that_a_parameter_has():
+    w, other = weights(6, 3), weights(4, name="other")
+    optimizer = tg.MiniBatchSGD([w], learning_rate=0.5)
+    loss = tg.compile(lambda x: tg.sum(x @ w) + tg.sum(other * other))
+    begin = optimizer.begin_update
+    for start in (
+        lambda leaves: (loss(2 * ROWS), begin(leaves))[1],  # as another thread may call it meanwhile
+        lambda leaves: (setattr(other, "grad", None), begin(leaves))[1],  # whose memory is no more
+    ):
+        optimizer.begin_update = start
+        loss(ROWS).backward()
+        expected = w.numpy() - 0.5 * ROWS.sum(axis=0)[:, None]
+        optimizer.step()
+        optimizer.zero_grad()
+        np.testing.assert_allclose(w.numpy(), expected, rtol=1e-13)
+
+
+def test_a_gradient_that_was_recorded_is_left_to_numpy():
+    w = weights(6, 3)
+    optimizer = tg.MiniBatchSGD([w], learning_rate=0.5)
+    loss = tg.compile(lambda x: tg.sum(x @ w))
+    _held = loss(ROWS)
+    tg.sum(w * w).backward(create_graph=True)
+    optimizer.step()
+    np.testing.assert_allclose(w.numpy(), 0, atol=1e-15)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_step_after_a_compiled_loss_keeps_the_smallest_numbers(dtype):
+    tiny = np.finfo(dtype).smallest_subnormal * np.array([1, 3, 1000], dtype)
+    w = tg.Parameter(tiny, name="w")
+    loss = tg.compile(lambda x: tg.sum(x * w))
+    loss(np.zeros(3, dtype)).backward()
+    tg.MiniBatchSGD([w], learning_rate=1.0).step()
+    np.testing.assert_array_equal(w.numpy(), tiny)
+
+
+@pytest.mark.parametrize("shape", [(0, 6), (6, 0), (2, 0, 3)])
+@pytest.mark.parametrize("whole", [False, True])
+def test_parameters_without_elements_have_gradients_and_are_stepped(shape, whole):
+    w, empty = weights(6), tg.Parameter(np.zeros(shape), name="empty")
+    optimizer = tg.Adam([empty, w], learning_rate=0.5, clip_norm=1.0)
+
+    def loss(x):
+        return tg.sum(x * w) + tg.sum(empty * 2.0)
+
+    loss = tg.compile(loss, optimizer=optimizer if whole else None, threads=2)
+    out = loss(ROWS)
+    if not whole:
+        out.backward()
+        assert empty.grad.shape == shape
+        optimizer.step()
+    expected = weights(6).numpy() - 0.5 * np.sign(ROWS.sum(axis=0))
+    np.testing.assert_allclose(w.numpy(), expected, atol=1e-4)  # but for eps
