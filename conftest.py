@@ -17,6 +17,8 @@ collect_ignore = [
 ]
 if find_spec("onnx") is None:  # whose examples write files of it
     collect_ignore += ["tensorgrad/nn/onnx_export.py", "tensorgrad/nn/onnx_import.py"]
+if find_spec("mpi4py") is None:
+    collect_ignore += ["tests/nn/fit/ranked.py"]  # a program of ranks
 
 
 @pytest.fixture

@@ -27,12 +27,12 @@ Grid = tuple[str, np.ndarray, Colours]  # a title, and numbers of which some hav
 
 
 def namespace_of(page: Path) -> dict[str, object]:
-    """What the Python blocks of a page leave behind."""
+    """What the Python blocks of a page leave behind, but for files."""
     namespace: dict[str, object] = {}
-    for block in re.findall(
-        r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
-    ):
-        exec(block, namespace)
+    blocks = re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        for block in blocks:
+            exec(block, namespace)
     return namespace
 
 
@@ -113,7 +113,12 @@ def photograph(player: Any, path: Path, place: str, size: tuple[int, int]) -> No
         page = player.render(Path(folder) / "player.html")
         command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
         command += [f"--user-data-dir={folder}/profile", "--window-size={},{}".format(*size)]
-        command += ["--virtual-time-budget=5000", f"--screenshot={path}", f"{page.as_uri()}#{place}"]
+        command += [
+            "--run-all-compositor-stages-before-draw",
+            "--virtual-time-budget=5000",
+            f"--screenshot={path}",
+            f"{page.as_uri()}#{place}",
+        ]
         subprocess.run(command, check=True, capture_output=True, timeout=120)
 
 

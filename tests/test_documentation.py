@@ -41,7 +41,14 @@ COMPILER = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
 PICTURES = runpy.run_path(str(DOCS / "pictures.py"))
 ON_RANKS = DOCS / "how-to" / "several-machines.md"  # which tests/nn/fit/test_mpi.py runs on several
 BY_HAND = DOCS / "tutorial" / "convolution-by-hand.md"
-PEERS = ("torch", "keras", "onnx", "onnxruntime")  # what a page may ask for that may be missing
+PEERS = (
+    "torch",
+    "keras",
+    "onnx",
+    "onnxruntime",
+    "distributed",
+    "optuna",
+)  # what a page may ask for that may be missing
 
 
 def blocks(page: Path) -> list[tuple[int, str]]:
@@ -61,13 +68,22 @@ def needs_compiler(page: Path) -> bool:
     return any("tg.compile(" in source for _, source in blocks(page)) and COMPILER is None
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page) and page != ON_RANKS], ids=name_of)
+TRANSLATIONS = {"README.es.md": "README.md", "docs/desde-el-cuaderno.md": "docs/from-the-notebook.md"}
+# Not what runs on ranks, nor translations, whose code is the same. The workers of Dask take seconds to start.
+RUN = [
+    pytest.param(page, id=name_of(page), marks=[pytest.mark.slow] if page.name == "search.md" else [])
+    for page in PAGES
+    if blocks(page) and page != ON_RANKS and name_of(page) not in TRANSLATIONS
+]
+
+
+@pytest.mark.parametrize("page", RUN)
 def test_the_python_blocks_of_a_page_run(page, tmp_path, monkeypatch):
     sources = blocks(page)
     if needs_compiler(page):
         pytest.skip(f"the page {page.name} needs a C compiler")
     for peer in PEERS:
-        needed = any(re.search(rf"^import {peer}$", source, re.MULTILINE) for _, source in sources)
+        needed = any(re.search(rf"^(?:import|from) {peer}\b", source, re.MULTILINE) for _, source in sources)
         if needed and find_spec(peer) is None:
             pytest.skip(f"the page {page.name} needs {peer}")
     monkeypatch.chdir(tmp_path)  # for what a page saves
@@ -122,9 +138,6 @@ def test_links_between_files_lead_somewhere(page):
         if not target.exists() or (anchor and anchor not in anchors(target)):
             missing.append(link)
     assert missing == []
-
-
-TRANSLATIONS = {"README.es.md": "README.md", "docs/desde-el-cuaderno.md": "docs/from-the-notebook.md"}
 
 
 @pytest.mark.parametrize(("spanish", "english"), TRANSLATIONS.items())

@@ -26,6 +26,7 @@ METADATA = {
 }
 TAGS = ("parameters", "hide-input")  # the second for the site
 # Beside a thousandth of the number. Training lets the rounding of sums grow, which libraries do differently.
+# These two take the longest, and run with the slow tests.
 TOLERANCE = {"2-dense": 0.1, "3-convolutional": 0.1}
 OF_THE_MACHINE = re.compile(r" *[\d.]+(?= (?:s|ms|rows/s|bytes|lines)\b)|(?<=worst error )[\d.e-]+")
 NUMBER = re.compile(r"-?\d+\.\d*(?:e[+-]?\d+)?|-?\d+e[+-]?\d+")
@@ -135,7 +136,10 @@ def test_a_notebook_is_a_page_with_one_title_and_headings_in_order(path):
     assert [text for text in texts if re.search(r"</?[a-z]+[ >/]", text)] == [], "raw HTML"
 
 
-@every_notebook
+@pytest.mark.parametrize("path", [
+    pytest.param(path, id=path.stem, marks=[pytest.mark.slow] if path.stem in TOLERANCE else [])
+    for path in NOTEBOOKS
+])  # fmt: skip
 def test_a_notebook_runs_and_prints_what_stands_in_it(path, tmp_path):
     expected, notebook = read(path), read(path)
     execute(notebook, tmp_path, timeout=60)

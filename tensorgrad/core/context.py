@@ -143,9 +143,29 @@ def unrecorded() -> Iterator[None]:
 #: recorded in one is not what the other would do.
 inferring: ContextVar[bool] = ContextVar("tensorgrad_inferring", default=False)
 
-#: Where ranks share a batch, the rows of it that this thread or task computes: the first, the end, and how
-#: many the batch has. What is drawn at random is drawn for all, so that it does not depend on the sharing.
-shared_rows: ContextVar[tuple[int, int, int] | None] = ContextVar("tensorgrad_shared_rows", default=None)
+
+class SharedRows(NamedTuple):
+    """Which rows of a batch are computed here, where ranks share it.
+
+    Attributes
+    ----------
+    start, stop, total : int
+        The first, the end, and how many the batch has.
+    counts : bool
+        Whether they are part of the batch: a rank for which none is left computes one that is not.
+    add : function (array) -> array, or None
+        The sum over all ranks.
+    """
+
+    start: int
+    stop: int
+    total: int
+    counts: bool = True
+    add: Callable[[NDArray], NDArray] | None = None
+
+
+#: Of this thread or task. What layers draw and measure then does not depend on how a batch is shared.
+shared_rows: ContextVar[SharedRows | None] = ContextVar("tensorgrad_shared_rows", default=None)
 
 #: What carries out the ops that a thread (by its number) calls without Tensors, in place of their forwards,
 #: as ``lower(op, *args, **params)``: an exporter, to which formulas so dictate their ops. It is empty but

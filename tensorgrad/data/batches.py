@@ -59,27 +59,41 @@ def minibatches(
 
 
 class Rows:
-    """Some rows of an array. They are read when they are asked for: of a memory map a batch at a time."""
+    """Some rows of an array. They are read when they are asked for: of a memory map a batch at a time.
+
+    ``order`` holds their numbers in ``array``.
+    """
 
     def __init__(self, array: Any, rows: NDArray) -> None:
-        self._array, self._rows = array, rows
+        if isinstance(array, Rows):
+            array, rows = array.array, array.order[rows]
+        self.array: Any = array
+        self.order: NDArray = np.ascontiguousarray(rows, np.int64)
         self.dtype, self.ndim = array.dtype, array.ndim
         self.shape: tuple[int, ...] = (len(rows), *array.shape[1:])
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self.order)
 
     def __getitem__(self, rows: NDArray | slice) -> NDArray:
-        found: NDArray = self._array[self._rows[rows]]
+        found: NDArray = self.array[self.order[rows]]
         return found
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray:
+        # Indexing keeps the memory order of an array, which need not be C.
+        return np.ascontiguousarray(self[:], dtype)
 
 
 class ArrayBatches:
-    """Arrays of N examples each, cut into batches in a new order every epoch."""
+    """Arrays of N examples each, cut into batches in a new order every epoch.
 
-    def __init__(self, arrays: tuple[Any, ...], batch_size: int) -> None:
+    With ``lazy`` batches have `Rows` of the first array.
+    """
+
+    def __init__(self, arrays: tuple[Any, ...], batch_size: int, *, lazy: bool = False) -> None:
         self.arrays = arrays
         self.batch_size = batch_size
+        self._lazy = lazy
         self.steps: int | None = -(-len(arrays[0]) // batch_size)
 
     def epoch(
@@ -97,13 +111,11 @@ class ArrayBatches:
         order = rng.permutation(len(self.arrays[0]))
         starts = range(skip * self.batch_size, len(order), self.batch_size)
         batches = (order[start : start + self.batch_size] for start in starts)
-        # Indexing keeps the memory order of an array, which need not be C.
+        first, *others = self.arrays
+        rows = ((Rows(first, batch[share(len(batch))]), batch) for batch in batches)
         return (
-            tuple(
-                np.ascontiguousarray(array[batch if i else batch[share(len(batch))]])
-                for i, array in enumerate(self.arrays)
-            )
-            for batch in batches
+            (x if self._lazy else np.asarray(x), *(np.asarray(Rows(array, batch)) for array in others))
+            for x, batch in rows
         )
 
 

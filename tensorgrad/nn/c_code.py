@@ -138,8 +138,8 @@ def to_c(
         title += [f"  {name}: {layer}" for name, layer in network.children()]
     try:
         source, header = write_alone(infer(_plan, network, samples), name, title)
-    except UncompilableError as error:
-        raise UncompilableError(f"to_c: {str(error).removeprefix('compile: ')}") from error
+    except (UncompilableError, OverflowError) as error:
+        raise type(error)(f"to_c: {str(error).removeprefix('compile: ')}") from error
     code = CCode(source, header, name)
     if path is not None:
         code.save(path)
@@ -165,9 +165,8 @@ def _plan(function: Callable[..., Any], samples: list[NDArray]) -> Program:
     """The program of one sample, inside of `infer`."""
     ones = [x[:1] for x in samples]
     with np.errstate(all="ignore"):
-        recordings = [record(function, [one], ["x"], False) for one in ones]
-        graph = expand_alike(recordings)
-        _require_apart(function, recordings[0], samples[0])
+        graph = expand_alike(record(function, [one], ["x"], False) for one in ones)
+        _require_apart(function, graph.recording, samples[0])
     return plan_program(graph, None)
 
 

@@ -13,11 +13,12 @@ from numpy.typing import DTypeLike
 from tensorgrad import ops
 from tensorgrad.core import Array, Parameter, Tensor
 from tensorgrad.core.checks import NDArray, between, pair, positive_integer
-from tensorgrad.core.context import shared_rows, tracing, unrecorded
+from tensorgrad.core.context import tracing, unrecorded
 from tensorgrad.core.engine import as_option
 from tensorgrad.core.recompute import computing_again
 from tensorgrad.nn.initializers import Seed, initialize
 from tensorgrad.nn.layer import Buffer, Layer
+from tensorgrad.nn.shared_batches import count_values, draw_rows, find_statistics
 
 __all__ = [
     "ELU", "GELU", "AvgPool2D", "BatchNorm", "Conv2D", "Dense", "Dropout", "Embedding", "Flatten",
@@ -428,15 +429,13 @@ class BatchNorm(Layer):
         _require_input(self, x, ("N", "...", self.channels), self.scale.dtype)
         if not self.training:
             return _normalize(x, self.running_mean, self.running_variance, self)
-        axes = tuple(range(x.ndim - 1))
-        count = x.size // self.channels
+        count = count_values(x)
         if count < 2:
             raise ValueError(
                 f"{self}: expected at least two values in each channel to train with, got shape {x.shape}; "
                 "call eval() to use the running statistics"
             )
-        wide = _widen(x)
-        mean, variance = _as_tensor(ops.mean(wide, axis=axes)), _as_tensor(ops.var(wide, axis=axes))
+        mean, variance = map(_as_tensor, find_statistics(_widen(x)))
         out = _normalize(x, mean, variance, self)
         recorder = tracing.get()
         if recorder is None and not computing_again.get():
@@ -601,45 +600,12 @@ class Dropout(Layer):
 
     def _draw(self, mask: NDArray) -> NDArray:
         """Fill ``mask`` with 0 for what is left out, and 1 / (1 - rate)."""
-        kept: NDArray = np.asarray(_draw_rows(self.generator, mask.shape) >= self.rate)
+        kept: NDArray = np.asarray(draw_rows(self.generator, mask.shape) >= self.rate)
         np.multiply(kept.astype(mask.dtype), 1 / (1 - self.rate), out=mask)
         return mask
 
     def __repr__(self) -> str:
         return f"Dropout({self.rate})"
-
-
-def _draw_rows(generator: np.random.Generator, shape: tuple[int, ...]) -> NDArray:
-    """Numbers from 0 to 1 for a batch; or for the rows of it that are computed here, as if drawn for all."""
-    shared = shared_rows.get()
-    if shared is None:
-        return generator.random(shape, np.float32)
-    start, stop, total = shared
-    each, rest = divmod(shape[0], stop - start)  # of a row: (N, T, C) may have become (N T, C)
-    if rest:
-        raise ValueError(
-            f"Dropout: expected the {stop - start} rows of a batch on the first axis, got {shape}"
-        )
-    size = each * math.prod(shape[1:])
-    _skip(generator, start * size)
-    drawn = generator.random(shape, np.float32)
-    _skip(generator, (total - stop) * size)
-    return drawn
-
-
-def _skip(generator: np.random.Generator, count: int) -> None:
-    """Let a generator go on as if it had drawn so many single numbers; NumPy's usual one need not draw them.
-
-    A step of it gives 64 bits, of which a number takes 32 and leaves the others to the next.
-    """
-    bits: Any = generator.bit_generator
-    if count > 2 and isinstance(bits, (np.random.PCG64, np.random.PCG64DXSM)):
-        if bits.state["has_uint32"]:
-            generator.random(1, np.float32)
-            count -= 1
-        bits.advance(count // 2)
-        count %= 2
-    generator.random(count, np.float32)
 
 
 def _require_input(layer: object, x: Array, shape: tuple[int | str, ...], dtype: np.dtype[Any]) -> None:

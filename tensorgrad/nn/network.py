@@ -24,6 +24,7 @@ from tensorgrad.nn.fit.tally import evaluate
 from tensorgrad.nn.fit.training import Callback
 from tensorgrad.nn.layer import infer, learn
 from tensorgrad.nn.optimizers import Optimizer
+from tensorgrad.nn.process import tuned_process
 from tensorgrad.nn.schedules import Schedule
 from tensorgrad.nn.sequential import History, Sequential
 
@@ -174,8 +175,8 @@ class Network(Sequential):
             same arguments or it is refused; but of ``seed``, ``checkpoint``, ``checkpoint_every``, ``resume``
             and ``verbose`` those of rank 0 hold, as do its network and its optimizer. Each rank computes its
             rows of every batch, and gradients are summed: the result is that of one process to rounding, and
-            the same on all ranks. `BatchNorm` in training is refused. docs/how-to/several-machines.md tells
-            more.
+            the same on all ranks. What does not take a batch apart by rows is refused, but for `BatchNorm`,
+            which is not compiled then. docs/how-to/several-machines.md tells more.
         seed : numpy.random.Generator or int, optional
             Of the shuffling, the validation split and the augmentation.
         verbose : bool
@@ -210,7 +211,8 @@ class Network(Sequential):
         options = locals()  # the arguments by name, and nothing else: so this is the first line
         del options["self"]
         ranks = Ranks(communicator)
-        with learn(), ranks.together():
+        # From the first trial on: threads of a BLAS library that it woke would be in the way of ours.
+        with learn(), ranks.together(), tuned_process(threads=ranks.count_threads()):
             prepare_training(self, FitOptions(**options), ranks).run()
         return self.history
 

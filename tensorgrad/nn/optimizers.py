@@ -178,6 +178,9 @@ class Optimizer(Explained):
 
         Overflows are reported as NumPy is set to (``np.errstate``), but after the whole step.
 
+        Of gradients as a compiled function gave them in its last call its code makes the step, in the same
+        threads, if there is no ``clip_value``: it rounds otherwise, and takes subnormal numbers for 0.
+
         Raises
         ------
         RuntimeError

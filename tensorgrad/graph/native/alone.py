@@ -7,7 +7,6 @@ import re
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
-from typing import Any
 
 import numpy as np
 
@@ -16,7 +15,7 @@ from tensorgrad.core.checks import NDArray
 from tensorgrad.graph.native.code import WIDTH, read_template
 from tensorgrad.graph.native.plan import Buffer, place_in_arena
 from tensorgrad.graph.native.printer import name_type
-from tensorgrad.graph.native.program import Program
+from tensorgrad.graph.native.program import Program, hold_array
 
 #: Of whole numbers, which are told of if they are too large; the prelude's are in C of GCC and Clang.
 SUMS = {
@@ -121,16 +120,10 @@ def _write_sample(program: Program, given: Tensor) -> Iterator[str]:
 
 def _write_constant(program: Program, buffer: Buffer, leaf: Tensor | NDArray) -> str:
     """Weights, and what else is the same for every sample."""
-    x: Any = np.ravel(leaf.data if isinstance(leaf, Tensor) else leaf)
-    if buffer.whole:
-        held = x.astype(f"i{program.dtype.itemsize}")
-        if not np.array_equal(held, x):
-            raise OverflowError(f"to_c: expected integers that fit {held.dtype}, got larger ones")
-        texts = [str(n) for n in (-held if x.dtype.kind == "b" else held).tolist()]
-    else:
-        suffix = "f" * (program.dtype == np.float32)
-        named = {"inf": "INFINITY", "-inf": "-INFINITY", "nan": "NAN"}
-        texts = [named.get(text, text + suffix) for text in map(str, x)]
+    x = hold_array(leaf.data if isinstance(leaf, Tensor) else leaf, program.dtype, program.whole)
+    suffix = "f" * (program.dtype == np.float32 and not buffer.whole)
+    named = {"inf": "INFINITY", "-inf": "-INFINITY", "nan": "NAN"}
+    texts = [named.get(text, text + suffix) for text in map(str, x.ravel())]
     lines = textwrap.wrap(", ".join(texts) or "0", WIDTH - 2, break_on_hyphens=False)
     head = f"static const {name_type(buffer)} {buffer.name}[{buffer.size}] = {{  // {buffer.note}"
     return "\n".join([head, *(f"  {line}" for line in lines), "};"])

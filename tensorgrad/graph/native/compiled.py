@@ -165,7 +165,8 @@ class Compiled:
         variant = self._variants.get(key)
         if variant is None:
             names = [*self._names, *(f"x{i}" for i in range(len(self._names), len(arrays)))][: len(arrays)]
-            variant = Variant(self.function, arrays, names, differentiate, cotangents)
+            given = [np.asarray(x) for x in arrays]
+            variant = Variant(self.function, given, names, differentiate, cotangents)
             self._variants[key] = variant
             self._snapshot = self._snapshot or Snapshot(self.function)
             self._snapshot.note(variant.recording.read)

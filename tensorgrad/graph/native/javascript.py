@@ -24,9 +24,9 @@ from tensorgrad.graph.native.alone import read_functions
 from tensorgrad.graph.native.code import Term, Words
 from tensorgrad.graph.native.expansions import Expansion
 from tensorgrad.graph.native.plan import Buffer, UnbatchableError, UnwritableError, Value, place_in_arena
-from tensorgrad.graph.native.program import Elementwise, Program, Vectors
-from tensorgrad.graph.native.record import UncompilableError, record
-from tensorgrad.graph.native.variant import expand_alike
+from tensorgrad.graph.native.program import Elementwise, Program, Vectors, hold_array
+from tensorgrad.graph.native.record import UncompilableError
+from tensorgrad.graph.native.variant import record_graph
 
 
 class _Rounded(Elementwise):
@@ -80,9 +80,7 @@ def plan_plain(
         If an op has no rule, or values leave the graph inside of the function.
     """
     names = [*names, *(f"x{i}" for i in range(len(names), len(arrays)))]
-    turned = [np.roll(x, 1, axis=0) if x.ndim else x for x in arrays]
-    recordings = (record(function, xs, names, differentiate) for xs in (arrays, turned))
-    return plan_graph(expand_alike(recordings, "JavaScript"))
+    return plan_graph(record_graph(function, arrays, names, differentiate, language="JavaScript"))
 
 
 def plan_graph(graph: Expansion) -> Program:
@@ -95,13 +93,7 @@ def plan_graph(graph: Expansion) -> Program:
 
 def hold(x: Tensor | NDArray, dtype: np.dtype[Any]) -> NDArray:
     """An array as a program reads it, in rows: real numbers of a dtype, or int32, of which true is -1."""
-    x = x.data if isinstance(x, Tensor) else x
-    if x.dtype.kind == "f":
-        return np.ascontiguousarray(x, dtype).ravel()
-    whole = x.astype(np.int32)
-    if not np.array_equal(whole, x):
-        raise OverflowError("compile: expected integers that fit int32, got larger ones")
-    return np.ravel(-whole if x.dtype.kind == "b" else whole)
+    return hold_array(x.data if isinstance(x, Tensor) else x, dtype, np.dtype(np.int32)).ravel()
 
 
 def write_javascript(program: Program, name: str) -> str:

@@ -181,12 +181,15 @@ INLINE whole find_row(whole row, whole rows) {
   return 0;
 }
 
-// Rows of samples into lanes. Behind the last sample of the last block stand copies of it. Bits are copied, be they
-// of real or of whole numbers.
+// Rows of samples into lanes, in some order or as they lie. Behind the last sample of the last block stand copies of it.
+// Bits are copied, be they of real or of whole numbers.
 typedef whole bits __attribute__((may_alias));
-INLINE void load(void *restrict to, const void *restrict rows, int size, int block, int count) {
+INLINE void load(void *restrict to, const void *restrict rows, const int64_t *order, int size, int block, int count) {
   const bits *row[LANES];
-  for (int l = 0; l < LANES; l++) row[l] = (const bits *)rows + ((long)block * LANES + (l < count ? l : count - 1)) * size;
+  for (int l = 0; l < LANES; l++) {
+    const int64_t sample = (int64_t)block * LANES + (l < count ? l : count - 1);
+    row[l] = (const bits *)rows + (order ? order[sample] : sample) * size;
+  }
   for (int i = 0; i < size; i++) for (int l = 0; l < LANES; l++) ((bits *)to)[(long)i * LANES + l] = row[l][i];
 }
 // And back, into an array of shape outer x samples x inner.

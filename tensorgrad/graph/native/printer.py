@@ -29,7 +29,8 @@ def write_c(program: Program, title: str) -> str:
     """The text.
 
     Arguments of its function ``step`` are the outputs, then the leaves in the order of
-    ``program.arguments``. Then come the gradients; for an update what is clipped, and for each gradient its
+    ``program.arguments``, then for ``program.loaded`` the numbers of their rows, which may be null: the first
+    ones. Then come the gradients; for an update what is clipped, and for each gradient its
     parameter, three arrays of the optimizer and its options, which may all be null.
     """
     sources = [_find_source(program, k) for k in range(len(program.gradients))]
@@ -45,7 +46,8 @@ def write_c(program: Program, title: str) -> str:
         "SINGLE": int(program.dtype == np.float32), "LANES": program.lanes, "SAMPLES": program.samples or 0,
         "BLOCKS": program.blocks, "SLOTS": slots, "PARTS": PARTS, "MOST_THREADS": MOST_THREADS,
         "PHASES": len(phases), "GRADIENTS_DONE": len(phases) - 2 * bool(sources),
-        "ARENA": max([1, *arenas]), "FIRST": len(program.outputs) + len(program.arguments),
+        "ARENA": max([1, *arenas]), "ORDERS": (orders := len(program.outputs) + len(program.arguments)),
+        "FIRST": orders + len(program.loaded),
         "GRADIENTS": len(sources), "UNITS": units, "ROOM": room,
     }  # fmt: skip
     _require_room(program, sizes)

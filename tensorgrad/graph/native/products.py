@@ -55,7 +55,7 @@ class Loop(NamedTuple):
     o: int
 
 
-PARTS, LARGE = 4, 1 << 16  # in which a matrix of so many elements is shared out by rows
+PARTS, LARGE = 4, 100_000  # in which a matrix of so many elements is shared out by rows
 
 NOTHING = Loop("", 1, "", 0, 0, 0)
 Starts: TypeAlias = Mapping[str, str]  # where some loops are, by their names
@@ -228,7 +228,7 @@ class Product:
         if (len(self.q), len(self.r)) != (1, 1) or self.p or self.g or self.q[0].b != 1:
             return False
         (r,), trained = self.r, self.program.graph.recording.gradients
-        many = r.length >= 16 * self.program.blocks * self.program.lanes and r.length % PARTS == 0
+        many = r.length >= 3 * self.program.blocks * self.program.lanes and r.length % PARTS == 0
         return many and bool(trained) and r.length * self.q[0].length >= LARGE
 
     def _multiply_parts(self) -> None:

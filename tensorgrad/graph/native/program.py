@@ -29,7 +29,7 @@ from tensorgrad.graph.native.plan import (
     place,
     require_apart,
 )  # fmt: skip
-from tensorgrad.graph.native.record import Recorded, find_tensors
+from tensorgrad.graph.native.record import LazyTensor, find_tensors
 
 #: ``rule(program, value, *arguments, **options)`` writes the value of an op; `Value` stands for tensors.
 Rule = Callable[..., None]
@@ -94,10 +94,14 @@ class Program:
     ----------
     arguments : list of (Buffer, Tensor or array)
         What the program reads in each call.
+    loaded : list of int
+        Which of them have samples for rows, that may be given in another order.
     stages : dict of (stage, laned) to Code
         The lines of a block, and those that come before all blocks.
     functions : dict of name to text
         Functions and tables that they use.
+    dtype, whole : dtype
+        Of real numbers, and of integers and truth values.
     """
 
     #: How many sums of products plain loops add up at a time; compilers of C choose by themselves.
@@ -108,9 +112,11 @@ class Program:
     ) -> None:
         self.graph, self.rules, self.samples, self.registers = graph, rules, samples, vectors.registers
         self.dtype, self.lanes = graph.dtype, vectors.size // graph.dtype.itemsize
+        self.whole = np.dtype(f"i{self.dtype.itemsize}")
         self.blocks = 1 if samples is None else -(-samples // self.lanes)
         self.buffers: list[Buffer] = []
         self.arguments: list[tuple[Buffer, Tensor | NDArray]] = []
+        self.loaded: list[int] = []
         self.stages: dict[tuple[int, bool], Code] = {}
         self.shares: list[Share] = []
         self.functions: dict[str, str] = {}
@@ -197,25 +203,27 @@ class Program:
             return
         self._read(value, tensor)
         if id(tensor) in self._inputs and self.samples is not None and value.shape[:1] == (self.samples,):
-            self._spread(value)
+            self._spread(value, f"arg[ORDERS + {len(self.loaded)}]")
+            self.loaded.append(len(self.arguments) - 1)
 
     def _read(self, value: Value, source: Tensor | NDArray) -> None:
         value.view = self.new_view(value.name, value.shape, None, value.kind != "f", "argument")
         self.arguments.append((value.view.buffer, source))
 
-    def _spread(self, value: Value) -> None:
-        """Read the rows of an argument into lanes."""
+    def _spread(self, value: Value, order: str = "0") -> None:
+        """Read the rows of an argument into lanes, in an order that the caller gives or as they lie."""
         code = self.code(0, True)
         rows = self.point(self.need(value), code)
         value.batch, value.view = 0, self.new_view(f"{value.name}lanes", value.shape, 0, value.kind != "f")
         to = self.point(value.view, code)
-        code.put(f"load({to.name}, {rows.name}, {value.view.buffer.size}, block, count);  // a sample a lane")
+        size = value.view.buffer.size
+        code.put(f"load({to.name}, {rows.name}, {order}, {size}, block, count);  // a sample a lane")
 
     def constant(self, x: Any) -> Value:
         """The value of a plain array that an op was given; a value stands for itself."""
         if isinstance(x, Value):
             return x
-        tensor = Recorded({}, x.shape, x.dtype)
+        tensor = LazyTensor({}, x.shape, x.dtype)
         value = Value(tensor, self.name("constant"), _find_kind(tensor))
         self._read(value, x)
         return value
@@ -399,3 +407,14 @@ class Program:
 
 def _find_kind(tensor: Tensor) -> str:
     return tensor.dtype.kind.replace("u", "i")
+
+
+def hold_array(x: NDArray, real: np.dtype[Any], whole: np.dtype[Any]) -> NDArray:
+    """An array as programs read it, in rows: real numbers, or whole ones, of which true is -1."""
+    if x.dtype.kind == "f":
+        return np.ascontiguousarray(x, real)
+    held = np.asarray(x, whole, order="C")
+    wide = x.dtype != whole and x.dtype.itemsize >= whole.itemsize
+    if wide and not np.array_equal(held, x):
+        raise OverflowError(f"compile: expected integers that fit {whole}, got larger ones")
+    return np.negative(held, out=held) if x.dtype.kind == "b" else held  # of no axes too

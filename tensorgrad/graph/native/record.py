@@ -34,11 +34,11 @@ class UncompilableError(TypeError):
     """A function cannot be compiled; the message names the op or the line that stands in the way."""
 
 
-class Recorded(Tensor):
+class LazyTensor(Tensor):
     """What was made in a recording, or given to it: a shape, a dtype and a place in the graph.
 
     While a function is recorded, ops find an array that only stands in for the values, unless these are
-    known. For anybody else the values are computed, as long as the recording has what they are made of.
+    known. For anybody else the values are computed, as long as those that they are made of are kept.
     """
 
     __slots__ = ("_stand_in", "_values")
@@ -58,7 +58,7 @@ class Recorded(Tensor):
         for node in sort_graph([self], self._values):
             if node.op is not None:
                 out = _carry_out(node.op, node.inputs, node.params)
-            elif isinstance(node, Recorded) or node.serial > self.serial:
+            elif isinstance(node, LazyTensor) or node.serial > self.serial:
                 raise RuntimeError(
                     f"compile: the values of {self.label()}, which was recorded, were not kept"
                 )
@@ -131,7 +131,7 @@ class Recording:
 
     def give(self, array: NDArray, name: str) -> Tensor:
         """A tensor of values that each call brings."""
-        tensor = Recorded(self.values, array.shape, array.dtype, name)
+        tensor = LazyTensor(self.values, array.shape, array.dtype, name)
         self.values[tensor.serial] = np.array(array, tensor.dtype)
         return tensor
 
@@ -140,13 +140,13 @@ class Recording:
         options = {key: array_of(x) for key, x in params.items()}
         if is_shipped(op) and has_static_shape(op, options):
             with suppress(Exception), np.errstate(all="ignore"):  # of the values themselves it says more
-                return Recorded(self.values, *infer(op, array_of(args), options))
+                return LazyTensor(self.values, *infer(op, array_of(args), options))
         out = _carry_out(op, args, params)
         if isinstance(out, (tuple, list)) or _decides_on_shape(op, args, params, out):
             self._refuse_later(f"values that {op.name} is given decide on the shape of its result{STAY}")
         if isinstance(out, (tuple, list)):
             return out
-        made = Recorded(self.values, np.shape(out), np.asarray(out).dtype)
+        made = LazyTensor(self.values, np.shape(out), np.asarray(out).dtype)
         self.values[made.serial] = np.asarray(out, made.dtype)
         return made
 
@@ -154,7 +154,7 @@ class Recording:
         """Note a decision by a value."""
         with unrecorded():
             outcome = bool(condition.data)
-        if condition.op is not None or isinstance(condition, Recorded):
+        if condition.op is not None or isinstance(condition, LazyTensor):
             self.guards.append((condition, outcome))
         else:
             self.read[id(condition)] = condition, condition.serial
@@ -172,7 +172,7 @@ class Recording:
 
     def refuse(self, tensor: Tensor, what: str) -> None:
         """Values must not leave the graph, where nobody could follow them."""
-        if tensor.op is not None or isinstance(tensor, Recorded) or tensor.requires_grad:
+        if tensor.op is not None or isinstance(tensor, LazyTensor) or tensor.requires_grad:
             name = tensor.name or (tensor.op.name if tensor.op is not None else "an argument")
             raise self._refuse_later(f"{what} takes the values of {name} out of the graph{STAY}")
         self.read[id(tensor)] = tensor, tensor.serial
@@ -272,7 +272,7 @@ def _decides_on_shape(op: Op[Any], args: tuple[Any, ...], params: dict[str, Any]
     def fill(x: Any, number: int) -> Any:
         if type(x) is tuple:
             return tuple([fill(part, number) for part in x])
-        return np.full_like(x._stand_in, number) if isinstance(x, Recorded) else array_of(x)
+        return np.full_like(x._stand_in, number) if isinstance(x, LazyTensor) else array_of(x)
 
     for k in (0, 1):
         with suppress(Exception), np.errstate(all="ignore"), unrecorded():

@@ -126,7 +126,7 @@ static void update(int unit, int thread) {
   else adapt(x[0], x[1], x[2], x[3], g, part.to - part.from, options);
   if (mode >= 0) return;
   const int found = fetestexcept(FE_ALL_EXCEPT);  // numbered as by NumPy
-  const int told = !!(found & FE_DIVBYZERO) | !!(found & FE_OVERFLOW) << 1 | !!(found & FE_INVALID) << 3;
+  const int told = (found & FE_DIVBYZERO ? 1 : 0) + (found & FE_OVERFLOW ? 2 : 0) + (found & FE_INVALID ? 8 : 0);
   if (told) atomic_fetch_or(&troubles, TROUBLES | told);
 }
 

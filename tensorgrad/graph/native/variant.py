@@ -22,7 +22,7 @@ from tensorgrad.graph.export.lowerings import C_RULES
 from tensorgrad.graph.native.expansions import Expansion, compare
 from tensorgrad.graph.native.plan import UnbatchableError, UnwritableError
 from tensorgrad.graph.native.printer import write_c
-from tensorgrad.graph.native.program import Program, Vectors
+from tensorgrad.graph.native.program import Program, Vectors, hold_array
 from tensorgrad.graph.native.record import Recording, UncompilableError, record
 from tensorgrad.graph.native.toolchain import build
 
@@ -88,15 +88,7 @@ class Variant:
         differentiate: bool,
         cotangents: Sequence[NDArray | None] = (),
     ) -> None:
-        turned = [np.roll(x, 1, axis=0) if x.ndim else x for x in arrays]
-        try:
-            graph = expand_alike(
-                record(function, given, names, differentiate, cotangents) for given in (arrays, turned)
-            )
-        except UncompilableError:
-            if differentiate:  # an op without a rule is named first, not something in its formula
-                Expansion(record(function, arrays, names, False), C_RULES)
-            raise
+        graph = record_graph(function, arrays, names, differentiate, cotangents)
         self.recording = graph.recording
         self.recording.values.clear()  # which may be large
         self.program = plan_program(graph, next((x.shape[0] for x in arrays if x.ndim), None))
@@ -105,9 +97,9 @@ class Variant:
         self.source = write_c(self.program, f"{name}({', '.join(names)}): {what}, in {self.program.dtype}.")
         self.built = build(self.source)
         self._call = self.built.functions.step
-        self._whole = np.dtype(f"i{self.program.dtype.itemsize}")
         self._call.argtypes = ctypes.c_void_p, ctypes.c_int, ctypes.c_int
         self._places = {id(t): i for i, t in enumerate(self.recording.given())}  # among what a call is given
+        self._loaded = [self._places[id(self.program.arguments[k][1])] for k in self.program.loaded]
         self._leaves: dict[int, tuple[int, int]] = {}  # serial number and address of the values
         self._addresses: dict[int, tuple[weakref.ref[NDArray], int]] = {}
 
@@ -156,9 +148,10 @@ class Variant:
 
         Else what NumPy would have warned of: the sum of 1, division by zero, 2, overflow, and 8, invalid.
         """
-        unread = [0] * (len(self.program.outputs) + len(self.program.arguments))
+        program = self.program
+        unread = len(program.outputs) + len(program.arguments) + len(program.loaded)
         with self._pointing(update) as (pointers, _):
-            places = array("Q", [*unread, *pointers, *gradients])
+            places = array("Q", [*[0] * unread, *pointers, *gradients])
             with _locks.setdefault(self.built.path, threading.Lock()):
                 result = self._call(places.buffer_info()[0], self._threads, -update.kind)
         return None if 0 < result < TROUBLES else result % TROUBLES
@@ -200,10 +193,16 @@ class Variant:
         values: Mapping[int, NDArray],
     ) -> tuple[list[NDArray], int]:
         """A call of the library; of some leaves, by their identities, the values are here."""
-        made, dtype = self.program.outputs, self.program.dtype
+        made, dtype, whole = self.program.outputs, self.program.dtype, self.program.whole
+        arrays, orders = [*arrays], [0] * len(self._loaded)
+        for k, place in enumerate(self._loaded):
+            x: Any = arrays[place]  # or rows of an array, as `Code` may give: they are read where they lie
+            if not isinstance(x, np.ndarray) and x.array.dtype == dtype and x.array.flags.c_contiguous:
+                arrays[place], orders[k] = x.array, x.order.ctypes.data
         read = [self._read_leaf(leaf, arrays, values) for _, leaf in self.program.arguments]
-        outputs = [np.empty(value.shape, dtype if value.kind == "f" else self._whole) for value in made]
-        places = array("Q", [*(x.ctypes.data for x in outputs), *(place for place, _ in read), *pointers])
+        outputs = [np.empty(value.shape, dtype if value.kind == "f" else whole) for value in made]
+        shown = [*(x.ctypes.data for x in outputs), *(place for place, _ in read)]
+        places = array("Q", [*shown, *orders, *pointers])
         with _locks.setdefault(self.built.path, threading.Lock()):
             result = self._call(places.buffer_info()[0], threads, mode)
         if result == ANOTHER_BRANCH:
@@ -213,7 +212,7 @@ class Variant:
         if result == NO_MEMORY:
             raise MemoryError("compile: no memory for the step")
         if result == TOO_LARGE:
-            raise OverflowError(f"compile: expected integers that fit {self._whole}, got larger ones")
+            raise OverflowError(f"compile: expected integers that fit {whole}, got larger ones")
         return [x.astype(v.tensor.dtype, copy=False) for x, v in zip(outputs, made, strict=True)], result
 
     def _read_leaf(
@@ -224,14 +223,14 @@ class Variant:
         if key in values and values[key].dtype == self.program.dtype:
             return self._find_address(values[key]), None
         if key in self._places:
-            held = self._hold(arrays[self._places[key]])
+            held = hold_array(arrays[self._places[key]], self.program.dtype, self.program.whole)
             return held.ctypes.data, held
         x = leaf.data if isinstance(leaf, Tensor) else leaf
         serial = leaf.serial if isinstance(leaf, Tensor) else -1
         known = self._leaves.get(key)
         if known is not None and known[0] == serial:
             return known[1], None
-        held = self._hold(x)
+        held = hold_array(x, self.program.dtype, self.program.whole)
         if isinstance(leaf, Tensor) and held.ctypes.data == x.ctypes.data:
             self._leaves[key] = serial, held.ctypes.data
         return held.ctypes.data, held
@@ -245,15 +244,24 @@ class Variant:
             known = self._addresses[id(x)] = weakref.ref(x), x.ctypes.data
         return known[1]
 
-    def _hold(self, x: NDArray) -> NDArray:
-        """An array as the program reads it: real or whole numbers, true as -1, in rows."""
-        if x.dtype.kind == "f":
-            return np.ascontiguousarray(x, self.program.dtype)
-        whole = np.asarray(x, self._whole, order="C")
-        wide = x.dtype != self._whole and x.dtype.itemsize >= self._whole.itemsize
-        if wide and not np.array_equal(whole, x):
-            raise OverflowError(f"compile: expected integers that fit {self._whole}, got larger ones")
-        return np.negative(whole, out=whole) if x.dtype.kind == "b" else whole  # of no axes too
+
+def record_graph(
+    function: Callable[..., Any],
+    arrays: Sequence[NDArray],
+    names: Sequence[str],
+    differentiate: bool,
+    cotangents: Sequence[NDArray | None] = (),
+    language: str = "C",
+) -> Expansion:
+    """The graph of a function as `record` finds it, in ops with rules, held against one of other data."""
+    turned = [np.roll(x, 1, axis=0) if x.ndim else x for x in arrays]
+    try:
+        recordings = (record(function, x, names, differentiate, cotangents) for x in (arrays, turned))
+        return expand_alike(recordings, language)
+    except UncompilableError:
+        if differentiate:  # an op without a rule is named first, not something in its formula
+            Expansion(record(function, arrays, names, False), C_RULES, language=language)
+        raise
 
 
 def find_maker(parameters: Sequence[Tensor]) -> tuple[Variant, list[int]] | None:

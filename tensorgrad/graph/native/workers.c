@@ -153,18 +153,22 @@ static int find_memory(int threads) {
 static pthread_t helpers[MOST_THREADS];
 static int near = -1;  // the processor that helpers keep away from
 #ifdef __linux__
-// Keep helpers from the caller's processor: after a rest the system wakes them there, beside an idle one.
-static void keep_apart(void) {
+// Keep helpers from the caller's processor: after a rest the system wakes them there, beside an idle one. Whether there is
+// another that they may use.
+static int keep_apart(void) {
+  static int apart = 1;
   const int here = sched_getcpu();
-  if (here == near || here < 0) return;
+  if (here == near || here < 0) return apart;
   near = here;
   cpu_set_t others;
-  if (sched_getaffinity(0, sizeof others, &others)) return;
+  if (sched_getaffinity(0, sizeof others, &others)) return apart;
   CPU_CLR(here, &others);
-  for (int i = 0; i < workers && CPU_COUNT(&others); i++) pthread_setaffinity_np(helpers[i], sizeof others, &others);
+  apart = CPU_COUNT(&others) > 0;
+  for (int i = 0; i < workers && apart; i++) pthread_setaffinity_np(helpers[i], sizeof others, &others);
+  return apart;
 }
 #else
-static void keep_apart(void) {}
+static int keep_apart(void) { return 1; }
 #endif
 
 static void start_workers(int threads) {
@@ -177,19 +181,23 @@ static void start_workers(int threads) {
 }
 
 // What steps cost the caller lately, alone and with help: the time that it computed and that it waited. Help does not
-// pay in a small program, nor where another program keeps the helpers from their work. Of 64 steps two are made the
-// other way; in the first of them the helpers wake up. Steps after a rest, in which helpers fell asleep, are counted
-// apart: they say nothing of those that follow one another.
+// pay in a small program, nor where another program keeps the helpers from their work. Of 64 steps, at first of 16, one
+// is made alone where help pays; where it does not, two with help, in the first of which the helpers wake up. Steps after
+// a rest, in which helpers fell asleep, are counted apart: they say nothing of those that follow one another.
 static struct steps { double cost[2]; long count; } kinds[2][2];
+static int find_turn(const struct steps *its) { return (int)(its->count % (its->count < 128 ? 16 : 64)); }
+static int does_help_pay(const struct steps *its) {
+  return its->cost[1] * 1.1 < its->cost[0];  // who is woken is in the way of others, too
+}
 static int choose_help(const struct steps *its) {
-  const int better = its->cost[1] * 1.1 < its->cost[0];  // who is woken is in the way of others, too
-  return its->count < 16 ? its->count < 8 : its->count % 64 < 2 ? !better : better;
+  return its->count < 12 ? its->count < 8 : does_help_pay(its) ? find_turn(its) > 0 : find_turn(its) < 2;
 }
 static void learn(struct steps *its, int helped, double seconds) {
+  const int turn = find_turn(its), rare = helped != does_help_pay(its);
   double *cost = &its->cost[helped];
-  if (its->count >= 16) seconds = fmin(seconds, 4 * its->cost[!helped]);  // one may have had bad luck
-  if (its->count < 16) *cost = its->count % 8 ? fmin(*cost, seconds) : seconds;
-  else if (its->count % 64) *cost += (seconds - *cost) / (its->count % 64 == 1 ? 2 : 16);
+  if (its->count >= 12) seconds = fmin(seconds, 4 * its->cost[!helped]);  // one may have had bad luck
+  if (its->count < 12) *cost = turn % 8 ? fmin(*cost, seconds) : seconds;
+  else if (turn || !helped) *cost += (seconds - *cost) / (rare ? 2 : 16);
   its->count++;
 }
 
@@ -202,7 +210,7 @@ int step(void **arguments, int threads, int update) {
   start_workers(threads);
   static double ended;
   struct steps *const its = &kinds[update < 0][threads > 1 && find_time(CLOCK_MONOTONIC) - ended > 2e-3];
-  const int helped = threads > 1 && choose_help(its);
+  const int helped = threads > 1 && keep_apart() && choose_help(its);
   const double from = threads > 1 ? find_time(CLOCK_THREAD_CPUTIME_ID) : 0;
   slept = 0;
   arg = arguments;
@@ -213,7 +221,6 @@ int step(void **arguments, int threads, int update) {
   atomic_store(&sharing, helped ? threads : 1);
   open_phase(phases + (mode < 0 ? GRADIENTS_DONE - 1 : 0));
   if (helped) {
-    keep_apart();
     pthread_mutex_lock(&lock);
     for (int i = 1; i < threads && i <= workers; i++) atomic_fetch_add(&asked[i], 1);
     pthread_cond_broadcast(&wake);

@@ -152,7 +152,7 @@ class Code:
                 if variant is not found and self.compiled.recordings > recordings:
                     self.seconds += 0.0 if variant.built.cached else variant.built.seconds
             if variant is not found or variant is None:
-                self._enter(variant, arrays, other or arrays)
+                self._enter(variant, arrays, other or [np.asarray(x) for x in arrays])
         except Exception as error:
             self._give_up(self._label(arrays), error)
             variant = None

@@ -20,12 +20,12 @@ import numpy as np
 
 from tensorgrad.core import Tensor, no_grad
 from tensorgrad.core.checks import NDArray
-from tensorgrad.core.context import shared_rows
+from tensorgrad.core.context import SharedRows, shared_rows
 from tensorgrad.nn.fit.interrupts import Interrupts
 from tensorgrad.nn.layers import BatchNorm
 from tensorgrad.nn.sequential import ForwardState, Sequential, loss_of
 
-__all__ = ["Part", "Ranks", "require_rows_apart"]
+__all__ = ["Part", "Ranks", "find_norms", "require_rows_apart"]
 
 T = TypeVar("T")
 
@@ -208,14 +208,26 @@ class Ranks:
         return slice(start, stop) if stop > start else slice(0, 1)
 
     @contextmanager
-    def sharing(self, count: int) -> Iterator[None]:
-        """Context manager: layers compute this rank's rows of so many, and draw at random for all of them."""
-        rows = self.rows(count)
-        token = shared_rows.set((rows.start, rows.stop, count) if self.size > 1 else None)
+    def sharing(self, count: int, *, alone: bool = False) -> Iterator[None]:
+        """Context manager: layers compute this rank's rows of so many; ``alone`` they ask no other rank."""
+        rows, counts = self.rows(count), self._own(count) > 0
+        shared = SharedRows(rows.start, rows.stop, count, counts, None if alone else self._add_up)
+        token = shared_rows.set(shared if self.size > 1 else None)
         try:
             yield
         finally:
             shared_rows.reset(token)
+
+    def _own(self, count: int) -> int:
+        """How many rows of so many are this rank's."""
+        return count * (self.rank + 1) // self.size - count * self.rank // self.size
+
+    def _add_up(self, x: NDArray) -> NDArray:
+        """The sum over all ranks."""
+        self.meet("the statistics of a batch")
+        total = np.empty_like(x, order="C", subok=False)
+        self._exchange(self._communicator.Allreduce, np.ascontiguousarray(x), total)
+        return total
 
     def take(self, y: NDArray, weights: NDArray | None, reduction: str | None) -> Part:
         """This rank's part of a batch, given its targets and weights."""
@@ -223,7 +235,7 @@ class Ranks:
         if self.size == 1:
             return Part(slice(None), count, y, weights, 1.0)
         rows = self.rows(count)
-        own = count * (self.rank + 1) // self.size - count * self.rank // self.size
+        own = self._own(count)
         its = None if weights is None else weights[rows]
         factor = find_factor(weights, count, rows, reduction) if own else 0.0
         if its is not None and not factor:
@@ -242,16 +254,17 @@ class Ranks:
         loss: float,
         prediction: Tensor | None,
         parameters: Sequence[Tensor] = (),
+        factor: float = 1.0,
     ) -> tuple[float, Tensor | None]:
         """The loss of the whole batch, and its prediction if each rank has that of its part.
 
-        The gradients of the parameters become those of the whole batch.
+        The gradients of the parameters, times the factor, become those of the whole batch.
         """
         if self.size == 1:
             return loss, prediction
         loss = self.meet(where, value=part.factor * loss)
         if parameters:
-            self._sum_gradients(parameters, part.factor)
+            self._sum_gradients(parameters, factor)
         if prediction is not None:
             each = self._exchange(self._communicator.allgather, prediction.data[: part.own])
             prediction = Tensor(np.concatenate(each))
@@ -285,6 +298,11 @@ def find_factor(weights: NDArray | None, count: int, rows: slice, reduction: str
     return float(own > 0) if reduction == "sum" else own / whole
 
 
+def find_norms(network: Sequential) -> list[BatchNorm]:
+    """The layers that take statistics of a batch: of all ranks, which compiled code cannot ask."""
+    return [each for each in network.named_layers().values() if isinstance(each, BatchNorm) and each.training]
+
+
 def require_rows_apart(
     network: Sequential, reduction: str | None, x: NDArray, y: NDArray, weights: NDArray | None
 ) -> None:
@@ -292,22 +310,21 @@ def require_rows_apart(
 
     They do not if rows depend on one another, or a layer draws at random for a batch as it comes.
     """
-    for path, layer in network.named_layers().items():
-        if isinstance(layer, BatchNorm) and layer.training:
-            raise ValueError(
-                f"fit: {path}, {layer!r}, takes the statistics of a whole batch, of which each rank has some "
-                "rows alone; take LayerNorm, or call eval() of it to keep its running statistics as they are"
-            )
     count, before = len(y), ForwardState(network)
     if count < 2:
         return
     parts = slice(0, -(-count * 5 // 8)), slice(-(-count * 5 // 8), count)
 
     def predict(rows: slice) -> NDArray:
-        token = shared_rows.set((rows.start, rows.stop, count))
+        token = shared_rows.set(SharedRows(rows.start, rows.stop, count))
+        norms = find_norms(network)  # which exchange their statistics, as yet with nobody
         try:
+            for norm in norms:
+                norm.training = False
             return network(x[rows]).numpy()
         finally:
+            for norm in norms:
+                norm.training = True
             shared_rows.reset(token)
             before.restore()
 

@@ -70,7 +70,8 @@ class Source:
                 raise ValueError("fit: all weights are 0")
             if not counted.all():
                 x, y, weights = _pick((x, y, weights), np.flatnonzero(counted))
-        self._batches = ArrayBatches((x, y) if weights is None else (x, y, weights), batch_size)
+        arrays = (x, y) if weights is None else (x, y, weights)
+        self._batches = ArrayBatches(arrays, batch_size, lazy=x.dtype == intake.dtype)
         if len(x) % batch_size == 1 or batch_size == 1:
             self._try_batch_of_one(x, batch_size)
         places = np.unique(np.arange(PROBED) * len(x) // PROBED)  # from everywhere: the rows may be sorted
@@ -98,6 +99,7 @@ class Source:
     def read(self, rng: np.random.Generator, epoch: int, skip: int, seen: int) -> Iterator[Examples]:
         """The batches of an epoch after the first ``skip``; what ``rng`` gives for them is drawn at the call.
 
+        Inputs that need no cast are `Rows`, which compiled code reads where they lie.
         ``seen`` are the batches of all epochs, before and in this one.
         """
         if isinstance(self._batches, StreamedBatches):
@@ -121,7 +123,8 @@ class Source:
                 self._ranks.require_same_batch(what, x, y, weights)
                 self._require_apart(x, y, weights)
                 x = x[self._share(len(y))]
-            yield self._intake.cast(x, y, weights)
+            given = self._intake.cast(x[:0] if isinstance(x, Rows) else x, y, weights)
+            yield (x, *given[1:]) if isinstance(x, Rows) else given
 
     def _weigh(self, y: NDArray, weights: NDArray | None) -> NDArray:
         """The weights of rows, times those of their classes."""

@@ -22,12 +22,11 @@ from tensorgrad.nn.fit.examples import EVALUATED, Data, Examples, Intake
 from tensorgrad.nn.fit.metrics import Measure, Mode, better, lenient
 from tensorgrad.nn.fit.options import FitOptions, monitored
 from tensorgrad.nn.fit.outputs import are_classes, require_logits
-from tensorgrad.nn.fit.ranks import Ranks
+from tensorgrad.nn.fit.ranks import Part, Ranks, find_norms
 from tensorgrad.nn.fit.source import Source, validation_batches
 from tensorgrad.nn.fit.tally import Tally, evaluate
 from tensorgrad.nn.layer import infer
 from tensorgrad.nn.optimizers import Optimizer
-from tensorgrad.nn.process import tuned_process
 from tensorgrad.nn.schedules import Schedule
 from tensorgrad.nn.sequential import ForwardState, History, loss_of
 
@@ -42,7 +41,8 @@ class Callback(Explained):
     In the order of calls: `on_train_begin`; for each epoch `on_epoch_begin`, for each batch `on_gradients`
     before the step and `on_batch_end` after it, and `on_epoch_end` when the history has its figures;
     `on_train_end`, if no error ended the training; `close` at the end of any. A callback that keeps something
-    from call to call gives it in `state`, so that a resumed run goes on with it.
+    from call to call gives it in `state`, so that a resumed run goes on with it. With a communicator it is
+    told on every rank, and must do the same on each.
 
     >>> class Rates(tg.Callback):
     ...     def on_epoch_end(self, training):
@@ -199,6 +199,11 @@ class Training:
             type(each).on_gradients is not Callback.on_gradients for each in callbacks
         )
         choice = take_choice("fit", options.compile)
+        # What ranks exchange in the backward pass must be of the loss of all, and is not compiled.
+        self._scales = ranks.size > 1 and bool(find_norms(network))
+        if self._scales and choice:
+            raise ValueError("fit: BatchNorm on several ranks is not compiled; leave compile=True away")
+        choice = False if self._scales else choice
         rows = None
         if held_out is not None and not isinstance(held_out, StreamedBatches):
             rows = -(-len(held_out[0]) // ranks.size)
@@ -262,7 +267,7 @@ class Training:
     def run(self) -> None:
         """Train all epochs that are left."""
         ranks = self._together
-        with tuned_process(threads=ranks.count_threads()), ranks.interrupts:
+        with ranks.interrupts:
             try:
                 self._tell("on_train_begin")
                 self.checkpoints.on_train_begin(self)
@@ -375,7 +380,7 @@ class Training:
         augment = self._options.augment
         if augment is None:
             return x
-        out = augment(x, self.generators["augment"])
+        out = augment(x := np.asarray(x), self.generators["augment"])
         if not isinstance(out, np.ndarray) or out.shape != x.shape or out.dtype != x.dtype:
             came = f"{out.dtype} {out.shape}" if isinstance(out, np.ndarray) else repr(out)
             raise ValueError(f"fit: expected augment to give {x.dtype} {x.shape} again, got {came}")
@@ -387,13 +392,14 @@ class Training:
         part = self._together.take(y, weights, self.tally.intake.reduction)
         try:
             made = self.engine.step((x, part.y, part.weights))
-            loss, prediction, wrong = (*made, None) if made else self._differentiate(x, part.y, part.weights)
+            loss, prediction, wrong = (*made, None) if made else self._differentiate(np.asarray(x), part)
             if wrong is None and self._splits:
                 prediction = prediction if self.tally.predicts else None
                 where = f"batch {self.batch + 1} of epoch {self.epoch}"
                 loss, prediction = self._together.join(
-                    where, part, loss, prediction, self.optimizer.parameters
-                )
+                    where, part, loss, prediction, self.optimizer.parameters,
+                    1.0 if self._scales else part.factor,
+                )  # fmt: skip
                 self._tell("on_gradients")
                 wrong = self._find_wrong_gradient(" between the backward pass and the step")
         except BaseException as error:
@@ -406,7 +412,8 @@ class Training:
         if wrong is not None:
             self._forward_state.restore()
             del prediction
-            found = self._find_provenance(x, part.y, part.weights)
+            with self._together.sharing(len(y), alone=True):
+                found = self._find_provenance(np.asarray(x), part.y, part.weights)
             self._forward_state.restore()
             self.optimizer.zero_grad()
             raise FloatingPointError(
@@ -421,12 +428,10 @@ class Training:
         if self.schedule is not None and self._options.schedule_every == "batch":
             self.schedule.step()
 
-    def _differentiate(
-        self, x: NDArray, y: NDArray, weights: NDArray | None
-    ) -> tuple[float, Tensor, str | None]:
+    def _differentiate(self, x: NDArray, part: Part) -> tuple[float, Tensor, str | None]:
         """The loss, the prediction, and what is not finite; the gradients are in the parameters then."""
         prediction = self.network(x)
-        loss = self._compute_loss(prediction, y, weights)
+        loss = self._compute_loss(prediction, part.y, part.weights)
         value = loss.item()
         if not np.isfinite(value):
             return value, prediction, f"the loss became {value}"
@@ -435,7 +440,7 @@ class Training:
         self.optimizer.zero_grad()
         for p in self._frozen:  # or their gradients would add up
             p.zero_grad()
-        loss.backward()
+        loss.backward(np.full(loss.shape, part.factor) if self._scales else None)
         return value, prediction, self._find_wrong_gradient()
 
     def _find_wrong_gradient(self, where: str = "") -> str | None:

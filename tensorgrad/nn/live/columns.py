@@ -43,7 +43,7 @@ def draw_columns(
 
 def _name(layer: Layer) -> str:
     text = repr(layer)
-    return text if len(text) <= 40 else type(layer).__name__
+    return text if len(text) <= 60 else type(layer).__name__
 
 
 def _column(title: str, note: str, shape: tuple[int, ...], names: Sequence[str] | None) -> dict[str, Any]:
@@ -80,10 +80,13 @@ def place_columns(
 ) -> None:
     """Note for each column the node that it shows, and in that node the parameters that lead to its units."""
     places = {id(node): i for i, node in enumerate(walk.nodes)}
-    numbers = {name: i for i, (name, _) in enumerate(network.children())}
     whole = [part for part in walk.graph.clusters.parts if isinstance(part, Group)]
     calls = [part for group in whole for part in group.parts if isinstance(part, Group)]
-    made = {numbers[call.name]: places[id(call.outputs[-1])] for call in calls if call.name in numbers}
+    made: dict[int, int] = {}
+    for call in calls:  # in the order of computation; a layer may come again
+        i = next((i for i, layer in enumerate(network.layers) if layer is call.layer and i not in made), None)
+        if i is not None:
+            made[i] = places[id(call.outputs[-1])]
     at = columns[0]["node"] = places[id(walk.recording.inputs[0])]
     start = 0
     for k, (column, end) in enumerate(zip(columns[1:], ends, strict=True)):

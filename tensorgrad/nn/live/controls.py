@@ -78,8 +78,7 @@ def _of_option(name: str, options: dict[str, Any]) -> list[dict[str, Any]]:
     if value is None:
         return []
     if isinstance(value, bool):
-        flag = {"name": name, "label": name.replace("_", " "), "kind": "flag", "value": value}
-        return [] if name == "nesterov" and not options["momentum"] else [flag]
+        return [{"name": name, "label": name.replace("_", " "), "kind": "flag", "value": value}]
     if isinstance(value, list):
         return [_slider(name, options, place) for place in range(len(value))]
     return [_slider(name, options)] if value or name in ("momentum", "weight_decay") else []
@@ -88,8 +87,6 @@ def _of_option(name: str, options: dict[str, Any]) -> list[dict[str, Any]]:
 def _slider(name: str, options: dict[str, Any], place: int | None = None) -> dict[str, Any]:
     kind, low, high = _RANGES[name]
     value = options[name] if place is None else options[name][place]
-    if name == "momentum" and (options.get("nesterov") or options.get("dampening")):
-        low = 0.01  # which both need
     at = value if kind == "linear" else math.log10(value) if value else low
     label = name.replace("_", " ") if place is None else f"beta {place + 1}"
     slider = {"name": name, "label": label, "kind": kind, "low": min(low, at), "high": max(high, at)}

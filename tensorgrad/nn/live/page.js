@@ -1,9 +1,7 @@
 "use strict";
 // The page: it draws the frames that a `Trainer` sends, and tells it what is clicked, moved and typed.
 const by = (id) => document.getElementById(id), scenes = JSON.parse(by("scenes").textContent);
-const CLASSES = "1374b8 d9740b 009e73 c44e9b 8a6d00 7b52ab b3261e 3b8f8f 6b7280 9a6b3f".split(" ");
-let scene, data, frame = null, chosen, colours, pending = false, shownAt = 0, told = 0;
-let tell = () => {}, stop = () => {};
+let scene, data, frame = null, chosen, pending = false, shownAt = 0, told = 0, tell, stop = () => {};
 const follow = { network: [], inspector: [], output: [], figures: [] }; // what each frame brings up to date
 
 function make(tag, attributes = {}, ...children) {
@@ -20,75 +18,40 @@ const put = (element, text) => element.textContent === text || (element.textCont
 const write = (x) => (!Number.isFinite(x) ? `${x ?? "–"}` : Math.abs(x) < 1e-4 && x ? x.toExponential(1)
   : String(+x.toPrecision(4))).replaceAll("-", "−");
 const percent = (x) => (Number.isFinite(x) ? `${(100 * x).toFixed(1)} %` : "–");
-const written = (size, place) => (size === 1 ? "" : `[${place}]`);
-const largest = (values) => values.reduce((top, x) => Math.max(top, Math.abs(x)), 0) || 1;
-const pad = 26; // beside and under a plot
 const range = (count) => Array.from({ length: count }, (_, i) => i);
-
-// Colours
-
-const rgb = (hex) => [0, 2, 4].map((i) => parseInt(hex.slice(i, i + 2), 16));
-const css = (colour) => `rgb(${colour.map(Math.round)})`;
-const mix = (a, b, share) => a.map((from, k) => from + (b[k] - from) * share);
-const tone = (x) => mix(colours.zero, x < 0 ? colours.minus : colours.plus, Math.min(1, Math.abs(x) || 0));
-const classColour = (k) => rgb(CLASSES[k % CLASSES.length]);
-function readColours() {
-  const style = getComputedStyle(document.documentElement), names = "page ink faint rule accent plus minus zero";
-  colours = Object.fromEntries(names.split(" ").map((n) => [n, rgb(style.getPropertyValue(`--${n}`).trim().slice(1))]));
+function rowOf(array, row) {
+  const wide = array.length / scene.rows;
+  return array.subarray(row * wide, (row + 1) * wide);
 }
-function paint(canvas, width, height, colour) {
-  if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
-  const pen = canvas.getContext("2d"), image = pen.createImageData(width, height);
-  for (let i = 0; i < width * height; i++) image.data.set([...colour(i), 255], 4 * i);
-  pen.putImageData(image, 0, 0);
-}
+const isHeld = (row) => row >= scene.trained, holds = () => scene.rows > scene.trained;
+const labelOf = (row) => scene.classes[data.labels[row]];
+const valueOf = (node) => (node.parameter === null ? frame.walk[node.value] : frame.parameters[node.parameter]);
+const cotangentOf = (node) => (node.cotangent === null ? null : frame.walk[node.cotangent]);
 function paintImage(canvas, row) {
   const [height, width, channels] = scene.image, pixels = rowOf(data.x, row), top = largest(pixels);
   paint(canvas, width, height, (i) => (channels === 3 && top <= 1 ? [0, 1, 2].map((k) => 255 * pixels[3 * i + k])
     : mix([250, 250, 250], [16, 16, 16], Math.max(0, pixels[i * channels] / top))));
 }
-// A pen on a canvas as sharp as the screen, which counts in the page's own pixels.
-function sharpen(canvas) {
-  const { clientWidth: width, clientHeight: height } = canvas, ratio = devicePixelRatio || 1;
-  [canvas.width, canvas.height] = [Math.round(width * ratio), Math.round(height * ratio)];
-  const pen = canvas.getContext("2d");
-  pen.scale(ratio, ratio);
-  pen.font = "11px system-ui, sans-serif";
-  return { pen, width, height };
-}
-
-// Names and values
-
-const rowOf = (array, row) => array.subarray((row * array.length) / scene.rows, ((row + 1) * array.length) / scene.rows);
-const isHeld = (row) => row >= scene.trained, holds = () => scene.rows > scene.trained;
-const labelOf = (row) => scene.classes[data.labels[row]];
-const valueOf = (node) => (node.parameter === null ? frame.walk[node.value] : frame.parameters[node.parameter]);
-const cotangentOf = (node) => (node.cotangent === null ? null : frame.walk[node.cotangent]);
 function tellExample(row) {
   const given = scene.features.slice(0, 4).map((name, i) => `${name} = ${write(rowOf(data.x, row)[i])}`);
   const target = scene.classes ? labelOf(row) : Array.from(rowOf(data.y, row).slice(0, 4), write).join(", ");
   return [isHeld(row) ? "held out" : "trained on", ...given, `target ${target}`].join("; ");
 }
 function placeName(shape, i) {
-  const place = [];
-  for (const n of [...shape].reverse()) {
-    place.unshift(i % n);
-    i = Math.floor(i / n);
-  }
-  return `[${place.join(", ")}]`;
+  return `[${shape.map((n, k) => Math.floor(i / sizeOf(shape.slice(k + 1))) % n).join(", ")}]`;
 }
 
 // The network, layer by layer
-
 function buildNetwork() {
   const svg = make("svg", { class: "edges", "aria-hidden": "true" }), box = make("div", { class: "columns" }, svg);
   box.style.setProperty("--unit", scene.image ? "40px" : "36px");
   follow.network = [];
   const columns = scene.columns.map((column, c) => {
     const units = range(column.shown).map((j) => buildUnit(column, c, j));
-    const some = column.kind === "maps" && column.shown < column.count ? `, ${column.shown} of ${column.count} maps` : "";
+    const { kind, shown, count } = column, some = kind === "maps" && 1 < shown && shown < count;
+    const size = column.size + (some ? `, ${shown} of ${count} maps` : "");
     box.append(make("div", { class: "column" }, make("h3", {}, column.title), make("small", {}, column.note),
-      make("div", { class: `units ${column.kind}` }, ...units), make("small", {}, column.size + some)));
+      make("div", { class: `units ${column.kind}` }, ...units), make("small", {}, size)));
     return units;
   });
   const edges = scene.columns.flatMap(({ edges }, c) => (edges === null ? [] : buildEdges(svg, columns, c, edges)));
@@ -126,19 +89,17 @@ function buildEdges(svg, columns, c, parameter) {
 }
 function buildUnit(column, c, j) {
   const node = scene.nodes[column.node], wide = column.kind === "wide", canvas = make("canvas");
-  const name = column.names?.[j] ?? node.name + (wide ? "" : written(column.count, j));
+  const name = column.names?.[j] ?? node.name + (wide || column.count === 1 ? "" : `[${j}]`);
   const filter = column.filters ? make("canvas", { class: "filter" }) : "";
   const label = column.names ? make("span", {}, name) : "";
   const say = () => hint(`${name}: ${tellUnit(column, node, j)}`);
   const button = make("button", {
-    class: `unit ${scene.grid ? "" : "exact"}`, type: "button", title: name, "aria-label": name,
-    onmouseenter: say, onfocus: say,
-    onclick: ({ detail, clientX, clientY }) => {
+    class: `unit ${scene.grid ? "" : "exact"} ${scene.image && !c ? "photo" : ""}`, title: name,
+     "aria-label": name, onmouseenter: say, onfocus: say, onclick: ({ detail, clientX, clientY }) => {
       const area = canvas.getBoundingClientRect(), { width, height } = canvas; // the square under the pointer
       const across = Math.floor(((clientX - area.left) / area.width) * width);
       const down = Math.floor(((clientY - area.top) / area.height) * height);
-      const place = wide && detail ? Math.min(down * width + across, column.count - 1) : j;
-      choose(column.node, place);
+      choose(column.node, wide && detail ? Math.min(down * width + across, column.count - 1) : j);
     },
   }, filter, canvas, label);
   follow.network.push(() => {
@@ -155,9 +116,9 @@ function paintUnit(canvas, column, node, c, j) {
   if (scene.grid && column.kind === "units") {
     const { across, range: [low, high] } = scene.grid, down = scene.inputs === 2 ? across : 1;
     const surface = c ? frame.surface[column.surface] : null, width = high[j] - low[j];
-    const line = (i) => (j ? high[1] - (width * Math.floor(i / across)) / (down - 1) : low[0] + (width * (i % across)) / (across - 1));
-    const values = range(across * down).map((i) => (surface ? surface[i * column.count + j] : line(i)));
-    const top = largest(values);
+    const line = (i) => (j ? high[1] - (width * Math.floor(i / across)) / (down - 1)
+      : low[0] + (width * (i % across)) / (across - 1)); // the input itself
+    const values = range(across * down).map((i) => (surface?.[i * column.count + j] ?? line(i))), top = largest(values);
     return paint(canvas, across, down, (i) => tone(values[i] / top));
   }
   const values = valueOf(node), top = largest(values), { count, kind, width, height } = column;
@@ -174,7 +135,6 @@ function tellUnit(column, node, j) {
 const hint = (text) => put(by("hint"), text);
 
 // One node of the computation
-
 function choose(node, place = null) {
   chosen = { node, place };
   buildInspector();
@@ -187,10 +147,10 @@ function buildInspector() {
     const row = Math.round(+example.value);
     if (example.value !== "" && row >= 0 && row < scene.rows) tell("look", row);
   } });
-  const chips = scene.nodes.map((one, i) => make("button", { type: "button", "aria-pressed": i === number, onclick: () => {
+  const chips = scene.nodes.map(({ name }, i) => make("button", { "aria-pressed": i === number, onclick: () => {
     choose(i);
-    by("chips").children[i].focus();
-  } }, one.name));
+    by("chips").children[i].focus(); // the button that was clicked is gone
+  } }, name));
   follow.inspector.push(() => {
     if (document.activeElement !== example) example.value = frame.example;
     put(words, tellExample(frame.example));
@@ -207,12 +167,14 @@ function buildInspector() {
     ...buildNumbers(node, place));
 }
 function buildValues(node, place) {
-  const shown = [["value", () => valueOf(node)], ["cotangent", () => cotangentOf(node)]].slice(0, node.cotangent === null ? 1 : 2);
+  const shown = [["value", () => valueOf(node)], ["cotangent", () => cotangentOf(node)]];
+  if (node.cotangent === null) shown.pop();
   const size = sizeOf(node.shape), most = node.tiles ? 16 : 24;
   if (node.tiles) {
     const { count, height, width, step, next } = node.tiles;
     return shown.map(([name, find]) => {
-      const tiles = range(Math.min(count, most)).map(() => make("canvas", { class: "tile" })), note = make("span", { class: "note" });
+      const tiles = range(Math.min(count, most)).map(() => make("canvas", { class: "tile" }));
+      const note = make("span", { class: "note" });
       follow.inspector.push(() => {
         const all = find(), top = largest(all);
         tiles.forEach((tile, k) => paint(tile, width, height, (i) => tone(all[k * next + i * step] / top)));
@@ -221,7 +183,7 @@ function buildValues(node, place) {
       return make("p", { class: "row" }, name, ...tiles, note);
     });
   }
-  const first = size <= most ? 0 : Math.max(0, Math.min((place ?? 0) - 4, size - most)), places = range(Math.min(most, size));
+  const first = near(place, most, size), places = range(Math.min(most, size));
   const heads = places.map((i) => make("th", { scope: "col" }, placeName(node.shape, first + i)));
   const rows = shown.map(([name, find]) => {
     const cells = places.map((i) => make("td", { class: first + i === place ? "now" : "" }));
@@ -232,19 +194,22 @@ function buildValues(node, place) {
   return [make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Values" }, table),
     ...(size > most ? [make("p", { class: "note" }, `${most} of ${size} elements`)] : [])];
 }
+// Where to begin, to show so many elements with a chosen one among them.
+const near = (place, most, size) => Math.max(0, Math.min((place ?? 0) - 4, size - most));
 // Numbers to change by hand: of a parameter, or of those that lead to a unit.
 function buildNumbers(node, place) {
-  const owners = node.parameter !== null ? [node] : place === null ? [] : node.own.map((i) => scene.nodes[i]), most = 24;
+  const itself = node.parameter !== null, most = 24;
+  const owners = itself ? [node] : place === null ? [] : node.own.map((i) => scene.nodes[i]);
   return owners.flatMap(({ name, shape, parameter }) => {
-    const size = sizeOf(shape), unitOf = (i) => (shape.length === 4 ? Math.floor((i * shape[0]) / size) : i % shape.at(-1));
-    const all = range(size).filter((i) => owners[0] === node || unitOf(i) === place);
-    const first = owners[0] === node ? Math.max(0, Math.min((place ?? 0) - 4, size - most)) : 0;
+    const size = sizeOf(shape), filters = shape.length === 4;
+    const unitOf = (i) => (filters ? Math.floor((i * shape[0]) / size) : i % shape.at(-1));
+    const all = range(size).filter((i) => itself || unitOf(i) === place), first = itself ? near(place, most, size) : 0;
     const inputs = all.slice(first, first + most).map((i) => {
       const input = make("input", { type: "number", step: "any", onchange: () => {
         if (input.value !== "" && Number.isFinite(+input.value)) tell("edit", parameter, i, +input.value);
       } });
       follow.inspector.push(() => {
-        if (document.activeElement !== input) input.value = +frame.parameters[parameter][i].toPrecision(5);
+        if (document.activeElement !== input) input.value = +frame.parameters[parameter][i].toPrecision(4);
       });
       return make("label", {}, placeName(shape, i), input);
     });
@@ -254,87 +219,71 @@ function buildNumbers(node, place) {
 }
 
 // What it has learned
-
 function buildOutput() {
-  const plane = scene.view === "plane", values = scene.target.kind === "values";
-  const title = plane ? "The outputs over the inputs" : scene.view === "line" ? "The fit" : values ? "The worst errors" : "The worst mistakes";
+  const { view } = scene, values = scene.target.kind === "values", worst = values ? "errors" : "mistakes";
+  const title = { plane: "The outputs over the inputs", line: "The fit" }[view] ?? `The worst ${worst}`;
   follow.output = [];
-  by("output").replaceChildren(make("h2", {}, title), ...(plane || scene.view === "line" ? buildPlane(plane) : buildWorst(values)),
-    ...(scene.classes ? buildShares() : []));
+  by("output").replaceChildren(make("h2", {}, title), ...(scene.grid && view !== "rows" ? buildPlane(view === "plane")
+    : buildWorst(values)), ...(scene.classes ? buildShares() : []));
 }
 function buildPlane(plane) {
   let places = [];
   const canvas = make("canvas", { class: "output", role: "img", onclick: ({ offsetX, offsetY }) => {
     const far = places.map(([x, y]) => (x - offsetX) ** 2 + (y - offsetY) ** 2);
-    tell("look", far.indexOf(Math.min(...far)));
+    tell("look", places[far.indexOf(boundsOf(far)[0])][2]);
   } });
+  const rows = range(scene.rows).filter((row) => row % Math.ceil(scene.rows / 2000) === 0); // of many some
   const back = make("canvas"), { range: [low, high], across } = scene.grid, { outputs, features } = scene;
-  const ends = scene.classes ? null : data.y.reduce(([a, b], v) => [Math.min(a, v), Math.max(b, v)], [Infinity, -Infinity]);
+  const ends = scene.classes ? null : boundsOf(data.y);
   const colourOf = (own) => {
     if (ends) return tone((2 * (own[0] - ends[0])) / (ends[1] - ends[0] || 1) - 1);
-    const shares = sharesOf(own, scene.target).map((p) => Math.max(0, p)), total = shares.reduce((sum, p) => sum + p, 0) || 1;
+    const shares = sharesOf(own, scene.target).map((p) => Math.max(0, p));
+    const total = shares.reduce((sum, p) => sum + p, 0) || 1;
     return [0, 1, 2].map((i) => shares.reduce((sum, p, k) => sum + (p / total) * classColour(k)[i], 0));
   };
   follow.output.push(() => {
-    const { pen, width, height } = sharpen(canvas), surface = frame.surface.at(-1), wide = width - pad - 4, tall = height - pad - 4;
-    const all = plane ? null : [...surface, ...data.y], bounds = plane ? [low[1], high[1]] : [Math.min(...all), Math.max(...all)];
+    const { pen, width, height } = sharpen(canvas), wide = width - pad - 4, tall = height - pad - 4;
+    const surface = frame.surface.at(-1), bounds = plane ? [low[1], high[1]] : boundsOf([...surface, ...data.y]);
     const toX = (x) => pad + ((x - low[0]) / (high[0] - low[0])) * wide;
     const toY = (y) => 4 + ((bounds[1] - y) / (bounds[1] - bounds[0] || 1)) * tall;
     if (plane) {
-      paint(back, across, across, (i) => mix(colourOf(surface.subarray(i * outputs, (i + 1) * outputs)), colours.page, 0.45));
+      const at = (i) => colourOf(surface.subarray(i * outputs, (i + 1) * outputs));
+      paint(back, across, across, (i) => mix(at(i), colours.page, 0.45));
       pen.drawImage(back, pad, 4, wide, tall);
     } else trace(pen, range(across).map((i) => [pad + (wide * i) / (across - 1), toY(surface[i])]), colours.plus, []);
-    places = range(scene.rows).map((row) => [toX(rowOf(data.x, row)[0]), toY(plane ? rowOf(data.x, row)[1] : data.y[row])]);
-    places.forEach(([x, y], row) => {
+    places = [...rows, frame.example].map((row) => { // the example over the others
+      const [x, y] = rowOf(data.x, row);
+      return [toX(x), toY(plane ? y : data.y[row]), row];
+    });
+    places.forEach(([x, y, row]) => {
       const colour = !plane ? colours.accent : ends ? colourOf(rowOf(data.y, row)) : classColour(data.labels[row]);
-      const is = row === frame.example, held = isHeld(row);
+      const is = row === frame.example, held = isHeld(row), line = is ? colours.ink : held ? colour : colours.page;
       pen.beginPath();
       pen.arc(x, y, is ? 7 : 3.2, 0, 7);
-      [pen.fillStyle, pen.strokeStyle] = [css(held ? colours.page : colour), css(is ? colours.ink : held ? colour : colours.page)];
+      [pen.fillStyle, pen.strokeStyle] = [css(held ? colours.page : colour), css(line)];
       pen.lineWidth = is ? 3 : held ? 1.8 : 0.8;
       pen.fill();
       pen.stroke();
     });
     drawAxes(pen, width, height, [low[0], high[0]], bounds, features[0], plane ? features[1] : "target");
-    canvas.setAttribute("aria-label", `${plane ? "Outputs over the inputs" : "The fit"}, with the data: ${tellFigures()}`);
+    const what = plane ? "Outputs over the inputs" : "The fit";
+    canvas.setAttribute("aria-label", `${what}, with the data: ${tellFigures()}`);
   });
   const rings = holds() ? " Rings are held out." : "";
   return [canvas, make("p", { class: "note" }, `Click on a point to follow it through the network.${rings}`)];
 }
-function drawAxes(pen, width, height, xs, ys, nameX, nameY) {
-  const text = (words, x, y, align) => {
-    pen.textAlign = align;
-    pen.fillText(words, x, y);
-  };
-  pen.fillStyle = css(colours.faint);
-  const [a, b, c, d] = [...xs, ...ys].map((x) => write(+x.toPrecision(3))), low = height - pad + 14;
-  text(a, pad, low, "left");
-  text(b, width - 4, low, "right");
-  text(nameX, (width + pad) / 2, low, "center");
-  pen.rotate(-Math.PI / 2);
-  text(c, pad - height, 14, "left");
-  text(d, -4, 14, "right");
-  if (height > 150) text(nameY, (pad - height) / 2, 14, "center");
-}
-function trace(pen, points, colour, dash) {
-  [pen.strokeStyle, pen.lineWidth] = [css(colour), 2];
-  pen.setLineDash(dash);
-  pen.beginPath();
-  for (const [x, y] of points) pen.lineTo(x, y);
-  pen.stroke();
-  pen.setLineDash([]);
-}
 function buildWorst(values) {
-  const list = make("div", { class: "worst" }), words = make("p", { class: "note" });
+  const list = make("div", { class: `worst ${scene.image ? "" : "words"}` }), words = make("p", { class: "note" });
   const sure = (share) => (scene.target.scale ? percent(share) : write(share));
   follow.output.push(() => {
     const { worst, right, count } = frame.evaluation, held = holds() ? "held-out examples" : "examples";
     put(words, values ? `Those of ${count} ${held} with the largest loss.`
+      : right === count ? `All ${count} ${held} are right.`
       : `${count - right} of ${count} ${held} are mistaken; first those it is most sure of. A click follows one.`);
     while (list.children.length > worst.length) list.lastChild.remove();
     worst.forEach(({ row, read, share, loss, output }, k) => {
       const button = list.children[k] ?? list.appendChild(make("button", {
-        type: "button", onclick: ({ currentTarget }) => tell("look", +currentTarget.dataset.row),
+        onclick: ({ currentTarget }) => tell("look", +currentTarget.dataset.row),
       }, scene.image ? make("canvas") : "", make("span")));
       put(button.lastChild, values ? `${row}: ${output.slice(0, 3).map(write).join(", ")}; loss ${write(loss)}`
         : `${scene.image ? "" : `${row}: `}${labelOf(row)}, read as ${scene.classes[read]}, ${sure(share)}`);
@@ -346,27 +295,30 @@ function buildWorst(values) {
 }
 function buildShares() {
   const title = make("h2", { id: "whose" }), last = scene.nodes[scene.columns.at(-1).node];
-  const bars = scene.classes.slice(0, 12).map((name) => [make("span", {}, name), make("i"), make("span")]);
+  const most = 20, some = scene.classes.length > most ? `, ${most} of ${scene.classes.length} classes` : "";
+  const bars = scene.classes.slice(0, most).map((name) => [make("span", {}, name), make("i"), make("span")]);
   follow.output.push(() => {
     const shares = sharesOf(valueOf(last), scene.target);
-    put(title, `Example ${frame.example}${isHeld(frame.example) ? ", held out" : ""}, is ${labelOf(frame.example)}`);
+    const { example } = frame, held = isHeld(example) ? ", held out" : "";
+    put(title, `Example ${example}${held}, is ${labelOf(example)}${some}`);
     bars.forEach(([, bar, number], k) => {
       bar.style.cssText = `width: ${100 * Math.max(0, Math.min(1, shares[k]))}%; background: ${css(classColour(k))}`;
       put(number, scene.target.scale ? percent(shares[k]) : write(shares[k]));
     });
   });
-  return [title, make("div", { class: "bars" }, ...bars.flatMap(([name, bar, number]) => [name, make("div", {}, bar), number]))];
+  const cells = bars.flatMap(([name, bar, number]) => [name, make("div", {}, bar), number]);
+  return [title, make("div", { class: "bars" }, ...cells)];
 }
 
 // Figures and curves
-
 function listFigures() {
   const last = frame?.history.at(-1) ?? {}, classes = scene.target.kind !== "values";
   return Object.entries({
     step: write(frame?.steps), epoch: ((frame?.seen ?? 0) / scene.trained).toFixed(1), loss: write(last.loss),
-    ...(holds() ? { "held-out loss": write(last.heldLoss) } : {}), ...(classes ? { accuracy: percent(last.right) } : {}),
+    ...(holds() ? { "held-out loss": write(last.heldLoss) } : {}),
+    ...(classes ? { accuracy: percent(last.right) } : {}),
     ...(classes && holds() ? { "held-out accuracy": percent(last.heldRight) } : {}),
-    "steps a second": frame?.playing && frame.rate ? write(Math.round(frame.rate)) : "–",
+    "steps a second": frame?.playing && frame.rate ? write(+frame.rate.toPrecision(2)) : "–",
   });
 }
 const tellFigures = () => listFigures().slice(0, -1).map(([name, value]) => `${name} ${value}`).join(", ");
@@ -375,17 +327,17 @@ function buildFigures() {
   by("figures").replaceChildren(...listFigures().map(([name], i) => make("div", {}, make("dt", {}, name), values[i])));
   const curves = [["loss", "loss", "heldLoss"], ...(scene.classes ? [["accuracy", "right", "heldRight"]] : [])];
   const canvases = curves.map(() => make("canvas", { class: "curve", role: "img" }));
-  const keys = [make("span", { class: "key" }), " training ", ...(holds() ? [make("span", { class: "key held" }), " held out"] : [])];
+  const keys = [make("span", { class: "key" }), " training "];
+  if (holds()) keys.push(make("span", { class: "key held" }), " held out");
   by("curves").replaceChildren(...canvases, make("p", { class: "note" }, ...keys));
-  follow.figures = [
-    () => listFigures().forEach(([, value], i) => put(values[i], value)),
-    ...canvases.map((canvas, k) => () => drawCurve(canvas, ...curves[k])),
-  ];
+  follow.figures = canvases.map((canvas, k) => () => drawCurve(canvas, ...curves[k]));
+  follow.figures.push(() => listFigures().forEach(([, value], i) => put(values[i], value)));
 }
 function drawCurve(canvas, name, own, held) {
-  const { pen, width, height } = sharpen(canvas), points = frame.history, last = points.at(-1) ?? {}, end = last.step || 1;
+  const { pen, width, height } = sharpen(canvas), points = frame.history;
+  const last = points.at(-1) ?? {}, end = last.step || 1;
   const values = points.flatMap((point) => [point[own], point[held]]).filter(Number.isFinite);
-  const [low, top] = name === "accuracy" ? [Math.min(0.5, ...values), 1] : [0, Math.max(1e-9, ...values)];
+  const [low, top] = name === "accuracy" ? [boundsOf([0.5, ...values])[0], 1] : [0, boundsOf([1e-9, ...values])[1]];
   pen.strokeStyle = css(colours.rule);
   pen.strokeRect(pad, 4, width - pad - 4, height - pad - 4);
   for (const [key, colour, dash] of [[own, colours.accent, []], [held, colours.plus, [5, 4]]]) {
@@ -393,15 +345,14 @@ function drawCurve(canvas, name, own, held) {
       pad + (point.step / end) * (width - pad - 4), 4 + ((top - point[key]) / (top - low)) * (height - pad - 4),
     ]), colour, dash);
   }
-  pen.fillStyle = css(colours.faint);
-  pen.textAlign = "right";
+  [pen.fillStyle, pen.textAlign] = [css(colours.faint), "right"];
   pen.fillText(name, width - 10, name === "loss" ? 18 : height - pad - 6);
   drawAxes(pen, width, height, [0, end], [low, top], "step", "");
-  canvas.setAttribute("aria-label", `Curve of the ${name}: now ${write(last[own])}${holds() ? `, held out ${write(last[held])}` : ""}`);
+  const other = holds() ? `, held out ${write(last[held])}` : "";
+  canvas.setAttribute("aria-label", `Curve of the ${name}: now ${write(last[own])}${other}`);
 }
 
 // Controls
-
 function buildControls() {
   const lists = { ...scene.optimizer.options }; // of which a slider may move one entry
   by("controls").replaceChildren(...scene.controls.map(({ name, label, kind, low, high, choices, value, place }) => {
@@ -409,7 +360,8 @@ function buildControls() {
       lists[name] = place === undefined ? x : lists[name].map((old, i) => (i === place ? x : old));
       tell("set", name, lists[name]);
     };
-    if (kind === "flag") return make("label", {}, label, make("input", { id, type: "checkbox", checked: value, onchange: ({ target }) => set(target.checked) }));
+    const tick = ({ target }) => set(target.checked), box = { id, type: "checkbox", checked: value, onchange: tick };
+    if (kind === "flag") return make("label", {}, label, make("input", box));
     const of10 = (t) => +(10 ** t).toPrecision(2), none = low - 0.05;
     const [start, end, at, read] = {
       choice: [0, choices?.length - 1, choices?.indexOf(value), (t) => choices[t]],
@@ -420,20 +372,19 @@ function buildControls() {
     const output = make("output", { for: id }), step = kind === "choice" ? 1 : "any";
     const slider = make("input", { id, type: "range", min: start, max: end, step, value: at, oninput: () => {
       set(read(+slider.value));
-      show(read(+slider.value));
+      print(read(+slider.value));
     } });
-    const show = (x) => {
+    const print = (x) => {
       output.textContent = x === scene.fastest && name === "speed" ? "as many as it can" : write(x);
       slider.setAttribute("aria-valuetext", output.textContent);
     };
-    show(value);
+    print(value);
     return make("label", { for: id }, label, output, slider);
   }));
 }
 
 // Scenes, and the frames that come from the training
-
-function open(index) {
+function openScene(index) {
   stop();
   scene = scenes[index];
   data = { x: decode(scene.x), y: decode(scene.y), labels: decode(scene.labels ?? scene.y) };
@@ -499,22 +450,19 @@ function draw() {
 const press = { play: () => tell("play", !frame?.playing), step: () => tell("advance", 1), reset: () => tell("reset") };
 for (const [id, action] of Object.entries(press)) by(id).addEventListener("click", action);
 addEventListener("keydown", (event) => {
-  if (event.altKey || event.ctrlKey || event.metaKey || /^(INPUT|SELECT|BUTTON)$/.test(event.target.tagName)) return;
+  if (event.altKey || event.ctrlKey || event.metaKey || event.target !== document.body) return;
   const action = { " ": press.play, ArrowRight: frame?.playing ? null : press.step }[event.key];
-  if (!action) return;
-  event.preventDefault();
-  action();
+  if (action) event.preventDefault();
+  action?.();
 });
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
-  readColours();
-  draw();
-});
-addEventListener("resize", draw);
+for (const change of [matchMedia("(prefers-color-scheme: dark)"), window]) {
+  change.addEventListener(change === window ? "resize" : "change", () => draw(readColours()));
+}
 readColours();
 by("scene").append(...scenes.map(({ title }, i) => make("option", { value: i }, title)));
 by("scene").hidden = scenes.length < 2;
-by("scene").addEventListener("change", () => open(+by("scene").value));
+by("scene").addEventListener("change", () => openScene(+by("scene").value));
 const asked = new Set(location.hash.slice(1).split("&")); // such as #digits&steps=300
 by("scene").value = Math.max(0, scenes.findIndex(({ key }) => asked.has(key)));
-open(+by("scene").value);
+openScene(+by("scene").value);
 for (const each of asked) if (/^steps=\d{1,5}$/.test(each)) tell("advance", +each.slice(6));

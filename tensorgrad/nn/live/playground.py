@@ -130,7 +130,8 @@ def _write_page(title: str, scenes: Sequence[Scene]) -> str:
         "programs": "\n".join(
             f'<script id="programs{i}" type="text/plain">{text}</script>' for i, text in enumerate(programs)
         ),
-        "prelude": _inside(read_prelude()), "trainer": _read("trainer.js"), "page": _read("page.js"),
+        "prelude": _inside(read_prelude()), "trainer": _read("trainer.js"), "paint": _read("paint.js"),
+        "page": _read("page.js"),
     }  # fmt: skip
     page = re.sub(f"@({'|'.join(parts)})@", lambda found: parts[found[1]], _read("page.html"))
     require_size(len(page.encode(errors="replace")))

@@ -16,6 +16,7 @@ from tensorgrad.nn.live.controls import FASTEST, list_controls, read_options, ta
 from tensorgrad.nn.live.data import LiveData, encode, name_classes, name_features, take_data
 from tensorgrad.nn.live.programs import Programs
 from tensorgrad.nn.sequential import Sequential
+from tensorgrad.nn.summary import multiply_adds
 
 __all__ = ["Scene", "require_size"]
 
@@ -24,6 +25,7 @@ _SIZES = (1, 4, 16, 32, 64, 128)  # of batches
 _SPEED = 200  # steps a second
 _ACROSS = {1: 160, 2: 40}  # points of the grid along an axis, by the number of inputs
 _CLOSE = 1e-3
+_MULTIPLY_ADDS, _LEAST = 50_000_000, 50  # of an evaluation, about a quarter of a second; and rows of it
 
 
 class Scene:
@@ -95,6 +97,8 @@ class Scene:
         columns, ends = draw_columns(self._network, one, named, labels)
         programs.add_evaluation(one, data.y[:1])
         view, grid = _choose_view(data, outputs), None
+        if view == "images":
+            columns[0] |= {"shown": 1, "kind": "maps"}  # all channels in one picture
         if shape in ((1,), (2,)):
             low, high = data.x.min(axis=0).astype(float), data.x.max(axis=0).astype(float)
             room, across = 0.08 * np.maximum(high - low, 1e-6), _ACROSS[shape[0]]
@@ -107,6 +111,7 @@ class Scene:
             "columns": columns, "nodes": nodes, "features": named, "classes": labels, "view": view,
             "grid": grid, "image": list(shape) if view == "images" else None,
             "inputs": math.prod(shape), "outputs": outputs,
+            "measured": max(_LEAST, _MULTIPLY_ADDS // max(1, sum(map(multiply_adds, walk.graph.results)))),
         }  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 "use strict";
 // The training itself, without a page: it runs in a worker, or in slices beside the page, or in Node.
-// `programs` gives by its name a function that makes one; `makeOptimizer`, `drawMask` and `moveRunning` are the prelude's.
+// `programs` gives by its name a function that makes one; what else it calls is in the prelude of programs.
 
 // Numbers from 0 to 1 by a seed (mulberry32), so that a reset begins the same training again.
 function makeRandom(seed) {
@@ -184,9 +184,10 @@ class Trainer {
 
   evaluate() {
     const { trained, rows, target } = this.scene, bound = this.bind("evaluate");
-    const start = trained < rows ? trained : 0, wrong = [];
+    const start = trained < rows ? trained : 0, wrong = [], count = Math.min(this.scene.measured, rows - start);
     let total = 0, right = 0;
-    for (let row = start; row < rows; row++) {
+    for (let i = 0; i < count; i++) { // of many that take long some, from everywhere
+      const row = start + Math.floor((i * (rows - start)) / count);
       this.run(bound, [row]);
       const [loss, output] = bound.made;
       total += loss[0];
@@ -198,7 +199,7 @@ class Trainer {
       }
     }
     wrong.sort((a, b) => (target.kind === "values" ? b.loss - a.loss : b.share - a.share));
-    const count = rows - start, figures = { loss: total / count, right: right / count };
+    const figures = { loss: total / count, right: right / count };
     this.evaluation = { total, right, count, mistakes: count - right, worst: wrong.slice(0, 12) };
     if (trained === rows) this.point = { step: this.steps, ...this.own(figures) };
     else this.point = { step: this.steps, ...this.own({}), heldLoss: figures.loss, heldRight: figures.right };

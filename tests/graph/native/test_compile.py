@@ -91,7 +91,7 @@ def test_threads_share_a_large_matrix_by_its_rows(dtype):
     found = []
     for threads in (None, 1, 2, 3):
         net = tg.Network(
-            [tg.Dense(1024, 70, rng=0, dtype=dtype), tg.Tanh(), tg.Dense(70, 3, rng=1, dtype=dtype)]
+            [tg.Dense(1024, 99, rng=0, dtype=dtype), tg.Tanh(), tg.Dense(99, 3, rng=1, dtype=dtype)]
         )
         optimizer = tg.MiniBatchSGD(net.parameters(), learning_rate=1e-3)
         loss = lambda x, net=net: tg.sum(tg.square(net(x)))

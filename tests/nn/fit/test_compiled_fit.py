@@ -297,6 +297,23 @@ def test_float32_and_augmented_images():
     assert_compiles(make, IMAGES, LABELS, augment=augment, batch_size=6, tolerance=1e-5)
 
 
+def test_rows_are_read_where_they_lie_as_if_they_were_copied(tmp_path, monkeypatch):
+    whole = np.lib.format.open_memmap(tmp_path / "x.npy", "w+", X.dtype, X.shape)
+    whole[:] = X
+    orders, step = [], variant.Variant._step
+
+    def note(self, arrays, *others):
+        orders.append(hasattr(arrays[0], "order"))
+        return step(self, arrays, *others)
+
+    monkeypatch.setattr(variant.Variant, "_step", note)
+    expected = trained(dense, True, np.asfortranarray(X), LABELS)
+    for x in (X, whole, np.repeat(X, 2, axis=0)[::2]):
+        assert_identical(*((n.state(), h) for n, h in (trained(dense, True, x, LABELS), expected)))
+    assert sum(orders) == 4 * 3 * 3  # batches of all epochs
+    assert_compiles(dense, X, LABELS, validation_split=0.25)  # rows of rows
+
+
 def test_batches_of_ones_own_of_several_shapes():
     def batches(rng):
         for size in (8, 5, 8, 3):

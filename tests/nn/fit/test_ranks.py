@@ -19,11 +19,12 @@ WEIGHTS = np.arange(ROWS) % 4 / 2
 HELD = RNG.standard_normal((11, 6, 6, 1)), RNG.integers(0, 3, 11)
 
 
-def network(*, loss=tg.cross_entropy, dropout=0.4, seed=0, dtype=np.float64):
+def network(*, loss=tg.cross_entropy, dropout=0.4, norm=False, seed=0, dtype=np.float64):
     rng = np.random.default_rng(seed)
     options = {"rng": rng, "dtype": dtype}
-    layers = [tg.Conv2D(1, 3, 3, **options), tg.ReLU(), tg.Flatten(), tg.Dropout(dropout, rng=rng)]
-    made = tg.Network([*layers, tg.Dense(48, 3, **options)])
+    norms = [tg.BatchNorm(3, dtype=dtype), tg.BatchNorm(3, dtype=dtype)] if norm else []
+    layers = [tg.Conv2D(1, 3, 3, **options), *norms[1:], tg.ReLU(), tg.Flatten()]
+    made = tg.Network([*layers, tg.Dropout(dropout, rng=rng), tg.Dense(48, 3, **options), *norms[:1]])
     made.use(loss)
     return made
 
@@ -68,13 +69,24 @@ CASES = {
         "schedule": lambda o: tg.ReduceOnPlateau(o, patience=0),
         "callbacks": [tg.EarlyStopping("validation_loss", 3)], "epochs": 8,
     },
+    "statistics of a batch": {
+        "norm": True, "batch_size": 8, "learning_rate": 0.1, "validation": HELD,
+        "x": X[1:], "y": LABELS[1:], "sample_weight": np.arange(1.0, ROWS) % 4 + 1,
+    },
+    "statistics of few rows": {
+        "norm": True, "batch_size": 2, "learning_rate": 0.1, "x": X[1:], "y": LABELS[1:],
+    },
+    "statistics of a stream": {
+        "norm": True, "x": lambda rng: [batch for batch in stream(rng) if len(batch[0]) > 1], "y": None,
+        "learning_rate": 0.1,
+    },
     "a stream": {"x": stream, "y": None, "learning_rate": 0.1, "validation": lambda rng: stream(rng)},
 }  # fmt: skip
 
 
-def fit(communicator=None, *, loss=tg.cross_entropy, x=X, y=LABELS, **options):
+def fit(communicator=None, *, loss=tg.cross_entropy, norm=False, x=X, y=LABELS, **options):
     """The trained state and the history, but for the seconds."""
-    made = network(loss=loss)
+    made = network(loss=loss, norm=norm)
     options = {"epochs": 3, "seed": 1, "verbose": False, "compile": False, **options}
     history = made.fit(x, y, communicator=communicator, **options)
     return made.state(), {key: values for key, values in history.items() if key != "seconds"}
@@ -213,13 +225,7 @@ def test_what_mixes_rows_is_refused():
         return tg.cross_entropy(prediction, target, reduction="sum") + 3.0
 
     dense = lambda: tg.Dense(36, 3, rng=0, dtype=np.float64)
-    norm = tg.BatchNorm(3, dtype=np.float64)
     for layers, loss, message in (
-        (
-            [dense(), norm],
-            tg.cross_entropy,
-            "BatchNorm2, BatchNorm(3), takes the statistics of a whole batch",
-        ),
         ([dense(), Centred()], tg.cross_entropy, "depends on others"),
         ([dense(), Noise()], tg.cross_entropy, "draws at random"),
         ([dense()], penalized, "neither the mean nor the sum"),
@@ -234,12 +240,23 @@ def test_what_mixes_rows_is_refused():
             assert isinstance(result, ValueError)
             assert message in str(result)
 
-    norm.eval()
-    frozen = tg.Network([tg.Flatten(), dense(), norm])
-    frozen.use(tg.cross_entropy)
-    assert run(1, lambda c: frozen.fit(X, LABELS, 1, 0.1, verbose=False, communicator=c)["loss"][0] > 0) == [
-        True
-    ]
+    compiled = lambda communicator: fit(communicator, norm=True, learning_rate=0.1, compile=True)
+    assert_all(run(2, compiled), ValueError, "BatchNorm on several ranks is not compiled")
+
+
+def test_statistics_that_are_frozen_are_asked_of_nobody():
+    def work(communicator):
+        made = network(norm=True)
+        for layer in made.layers:
+            if isinstance(layer, tg.BatchNorm):
+                layer.eval()
+        options = {"seed": 1, "verbose": False, "compile": False, "communicator": communicator}
+        made.fit(X, LABELS, 2, 0.1, 8, **options)
+        return made.state()
+
+    first, other = run(2, work)
+    assert_same([other], [first], 0)
+    assert_same([first], [work(None)])
 
 
 @pytest.mark.parametrize(("name", "other"), [
@@ -284,6 +301,25 @@ def test_a_rank_that_fails_ends_all(event):
     assert isinstance(second, BreakError)
     assert isinstance(first, RuntimeError)
     assert "rank 1 of 2 ended the training: BreakError: by rank 1" in str(first)
+
+
+def test_a_rank_that_fails_between_layers_that_exchange_statistics_ends_all():
+    class Odd(tg.Layer):
+        def forward(self, x):
+            if self.training and len(x) == 4:
+                raise BreakError("an even number of rows")
+            return x
+
+    def work(communicator):
+        dense = tg.Dense(36, 3, rng=0, dtype=np.float64)
+        norms = [tg.BatchNorm(3, dtype=np.float64) for _ in range(2)]
+        made = tg.Network([tg.Flatten(), dense, norms[0], Odd(), norms[1]])
+        made.use(tg.cross_entropy)
+        made.fit(X[:7], LABELS[:7], 1, 0.1, seed=0, verbose=False, compile=False, communicator=communicator)
+
+    first, second = run(2, work)  # of 3 and 4 rows
+    assert isinstance(second, BreakError)
+    assert "rank 1 of 2 ended the training: BreakError: an even number of rows" in str(first)
 
 
 def test_a_loss_that_is_not_finite_on_one_rank_leaves_all_as_they_were():

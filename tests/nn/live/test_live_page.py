@@ -151,7 +151,7 @@ def test_a_slider_moves_what_it_says(shown, control, option):
     after = shown.run(read)
     assert after != before
     assert shown.run(f"document.getElementById('set-{control}').getAttribute('aria-valuetext')") == after
-    method, name, value = shown.run("sent.at(-1)")
+    method, name, value = shown.run("sent.filter(([method]) => method === 'set').at(-1)")
     assert (method, name) == ("set", option)
     value = value[int(control[-1])] if option == "betas" else value
     assert shown.run(f"write({value})") == after
@@ -338,6 +338,22 @@ def test_a_training_that_breaks_down_says_so_and_begins_anew(browser, tmp_path):
     browser.click("#reset")
     browser.until("frame.problem === '' && frame.steps === 0 && !pending")
     assert browser.run("document.querySelector('[role=alert]').textContent") == ""
+    assert browser.problems == []
+
+
+def test_an_option_that_needs_another_follows_it(browser, tmp_path):
+    network = tg.Network([tg.Dense(1, 1, rng=0)])
+    x = np.linspace(-1, 1, 30, dtype=np.float32)[:, np.newaxis]
+    optimizer = tg.MiniBatchSGD(network.parameters(), 0.1, momentum=0.9, nesterov=True)
+    tg.playground(network, x, 2 * x, tmp_path / "page.html", loss="mse", optimizer=optimizer)
+    open_page(browser, (tmp_path / "page.html").as_uri())
+    browser.run("document.getElementById('set-momentum').focus()")
+    browser.key("Home")  # no momentum, and so nothing of Nesterov's
+    assert browser.run("document.querySelector('label:has(#set-momentum) output').textContent") == "0"
+    step(browser)
+    browser.click("#set-nesterov")
+    step(browser)
+    assert browser.run("[frame.problem, frame.steps]") == ["", 2]
     assert browser.problems == []
 
 

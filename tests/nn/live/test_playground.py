@@ -214,6 +214,47 @@ def test_a_node_shows_the_value_and_the_cotangent_of_the_walk(make):
             assert formula is None or told[step.name][name] == formula.replace("array", "BatchNorm1.sqrt")
 
 
+@needs_node
+def test_of_a_large_network_some_held_out_rows_are_measured():
+    network = network_of(tg.Dense(784, 200, rng=0), tg.ReLU(), tg.Dense(200, 2, rng=1), loss="cross_entropy")
+    x = np.random.default_rng(0).integers(0, 4, (600, 784)).astype(np.float32)
+    y = np.arange(600) // 300  # sorted, so that the first rows are not like the others
+    page = tg.playground(network, x[::3], y[::3], validation=(x, y))
+    found = train_in_node(page, 0)["evaluation"]
+    assert found["count"] == 50_000_000 // (784 * 200 + 200 * 2)
+    rows = np.arange(found["count"]) * 600 // found["count"]
+    expected = network.evaluate(x[rows], y[rows])
+    assert found["total"] / found["count"] == pytest.approx(expected["loss"], 1e-4)
+    assert found["right"] / found["count"] == pytest.approx(expected["accuracy"])
+
+
+def test_a_layer_that_comes_twice_has_two_columns():
+    dense, last = tg.Dense(2, 2, rng=0), tg.Dense(2, 3, rng=1)
+    network = network_of(dense, tg.Tanh(), dense, last, loss="cross_entropy")
+    (scene,) = scenes_of(tg.playground(network, *plain()[1:]))
+    shown = [scene["nodes"][column["node"]] for column in scene["columns"]]
+    assert [node["name"] for node in shown] == ["x", "Tanh1", "Dense0_2", "Dense3"]
+    own = [[scene["nodes"][i]["name"] for i in node["own"]] for node in shown]
+    assert own == [[], *[["Dense0.weights", "Dense0.bias"]] * 2, ["Dense3.weights", "Dense3.bias"]]
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "names"),
+    [
+        (lambda ps: tg.MiniBatchSGD(ps, 20.0), "momentum nesterov weight_decay decoupled_weight_decay"),
+        (lambda ps: tg.Adam(ps, clip_norm=1.0), "betas betas eps weight_decay amsgrad clip_norm"),
+    ],
+)
+def test_there_is_a_control_for_each_option(optimizer, names):
+    (scene,) = scenes_of(tg.playground(*plain(), optimizer=optimizer, batch_size=7))
+    controls = {control["name"]: control for control in scene["controls"]}
+    listed = [control["name"] for control in scene["controls"]]
+    assert listed == ["speed", "learning_rate", "batch", *names.split()]
+    assert controls["batch"]["choices"] == [1, 4, 7, 16]  # of 24 rows
+    rate = controls["learning_rate"]
+    assert rate["low"] <= np.log10(rate["value"]) <= rate["high"]  # also where it is unusual
+
+
 # What is left alone, and what is refused
 
 
@@ -333,8 +374,8 @@ def test_names_cannot_break_out_of_the_page(tmp_path, name):
     assert scene["classes"][0] == scene["features"][0] == scene["title"] == name
     written = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert written == page.source.replace("\ud800", "?")
-    assert written.count("<script") == 5
-    assert written.count("</script") == 5
+    assert written.count("<script") == 6
+    assert written.count("</script") == 6
 
 
 def test_the_page_is_small_and_needs_nothing_else(demos):
