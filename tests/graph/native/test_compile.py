@@ -235,6 +235,22 @@ def test_a_branch_on_values_is_taken_as_the_values_are():
     assert compiled.recordings == 1
 
 
+@pytest.mark.parametrize("function", [np.mean, np.var, tg.logsumexp, tg.softmax, np.max])
+def test_a_batch_may_be_empty(function):
+    w = weights(6, 3)
+    loss = tg.compile(lambda x: tg.sum(function(x @ w, axis=1)))
+    for rows in (ROWS[:0], ROWS):
+        w.zero_grad()
+        out = loss(rows)
+        out.backward()
+        found = w.grad
+        w.zero_grad()
+        expected = tg.sum(function(tg.Tensor(rows) @ w, axis=1))
+        expected.backward()
+        assert np.isclose(out.item(), expected.item(), rtol=1e-12)
+        np.testing.assert_allclose(found, w.grad, rtol=1e-10, atol=1e-13)
+
+
 SHARES = np.full((20, 3), 1 / 3)
 
 
