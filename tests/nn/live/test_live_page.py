@@ -291,10 +291,11 @@ def test_a_line_for_each_output_or_class_of_one_input(browser, tmp_path):
     network = tg.Network([tg.Dense(1, 3, rng=0)])
     open_playground(browser, tmp_path, network, x, np.hstack([x, -x, x + 5]), loss="mse", validation_split=0)
     spot = browser.run("""(() => {
-        const area = document.querySelector(".output").getBoundingClientRect(), [low, high] = scene.grid.range;
-        const [bottom, top] = boundsOf([...data.y, ...frame.surface.at(-1)]);  // row 22 of the third output
-        return [area.left + 26 + ((data.x[22] - low[0]) / (high[0] - low[0])) * (area.width - 30),
-            area.top + 4 + ((area.height - 30) * (top - data.y[68])) / (top - bottom)];
+        const area = document.querySelector(".output").getBoundingClientRect();
+        const { range: [low, high] } = scene.grid;
+        const [bottom, top] = boundsOf([...data.y, ...frame.surface.at(-1)]), x = data.x[22];
+        const right = (x - low[0]) / (high[0] - low[0]), down = (top - data.y[68]) / (top - bottom);
+        return [area.left + 26 + right * (area.width - 30), area.top + 4 + down * (area.height - 30)];
     })()""")
     for kind in ("mousePressed", "mouseReleased"):
         browser.call("Input.dispatchMouseEvent", type=kind, x=spot[0], y=spot[1], button="left", clickCount=1)
