@@ -246,12 +246,12 @@ trimmed.defvjp(filt=lambda g, out, filt: g)
     ("function", "words"),
     numbered(
         [
-            (lambda x: len(x[x > 0]), "what getitem is given decide on the shape"),
-            (lambda x: x[x > 9.0].size, "what getitem is given decide on the shape"),
-            (lambda x: len(np.flatnonzero(x > 0)), "what flatnonzero is given decide on the shape"),
-            (lambda x: len(np.where(x > 0)[0]), "what nonzero is given decide on the shape"),
-            (lambda x: kept(x).size, "what kept is given decide on the shape"),
-            (lambda x: len(trimmed(x[:, 0])), "what trim_zeros is given decide on the shape"),
+            (lambda x: len(x[x > 0]), "values that getitem is given decide on the shape"),
+            (lambda x: x[x > 9.0].size, "values that getitem is given decide on the shape"),
+            (lambda x: len(np.flatnonzero(x > 0)), "values that flatnonzero is given decide on the shape"),
+            (lambda x: len(np.where(x > 0)[0]), "values that nonzero is given decide on the shape"),
+            (lambda x: kept(x).size, "values that kept is given decide on the shape"),
+            (lambda x: len(trimmed(x[:, 0])), "values that trim_zeros is given decide on the shape"),
             (lambda x: 2.0 if np.allclose(x, 1.0) else 1.0, "no rule for allclose"),
             (lambda x: 2.0 if np.array_equal(x, np.ones((20, 6))) else 1.0, "no rule for array_equal"),
             (lambda x: one_number(x), "no rule for one_number"),
@@ -264,6 +264,49 @@ def test_numbers_that_values_decide_on_do_not_stay_what_they_were(function, word
     w = tg.Parameter(RNG.standard_normal(6), name="w")
     with pytest.raises(tg.UncompilableError, match=words):
         tg.compile(lambda x: tg.sum(x @ w) * function(x))(ROWS)
+
+
+def decay(w):
+    with tg.no_grad():
+        w *= 0.9
+
+
+def keep_mean(w, x):
+    BUFFER.data = tg.mean(x, axis=0)
+
+
+BUFFER = tg.Tensor(np.zeros(6), name="buffer")
+
+
+@pytest.mark.parametrize(
+    ("act", "words"),
+    [
+        (lambda w, x: tg.sum(x * w).backward(), "backward is done when the function is recorded"),
+        (lambda w, x: tg.sum(x * w).backward_steps(), "backward_steps is done when the function is recorded"),
+        (lambda w, x: decay(w), "assigning to Parameter 'w' .* is done when the function is recorded"),
+        (keep_mean, "assigning to Tensor 'buffer' .* is done when the function is recorded"),
+    ],
+    ids=["backward", "steps", "a parameter", "a buffer"],
+)
+def test_what_a_function_does_to_others_is_refused_and_not_done(act, words):
+    w = tg.Parameter(np.ones(6), name="w")
+    with pytest.raises(tg.UncompilableError, match=words):
+        tg.compile(lambda x: (act(w, x), tg.sum(x * w))[1])(ROWS)
+    assert w.grad is None
+    np.testing.assert_array_equal(w.numpy(), 1)
+    np.testing.assert_array_equal(BUFFER.numpy(), 0)
+
+
+def test_a_gradient_without_a_graph_is_refused_inside_of_a_function():
+    w = tg.Parameter(RNG.standard_normal(6), name="w")
+
+    def loss(x):
+        with tg.no_grad():
+            g = tg.grad(lambda v: tg.sum(tg.tanh(x * v)))(np.ones(6))
+        return tg.sum(x @ w) * np.sum(g)
+
+    with pytest.raises(tg.UncompilableError, match="out of the graph"):
+        tg.compile(loss)(ROWS)
 
 
 def test_what_shapes_and_dtypes_decide_on_is_compiled():
