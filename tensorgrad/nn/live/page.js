@@ -24,12 +24,6 @@ const isHeld = (row) => row >= scene.trained, holds = () => scene.rows > scene.t
 const labelOf = (row) => scene.classes[data.labels[row]];
 const valueOf = (node) => (node.parameter === null ? frame.walk[node.value] : frame.parameters[node.parameter]);
 const cotangentOf = (node) => (node.cotangent === null ? null : frame.walk[node.cotangent]);
-function paintImage(canvas, row) {
-  const [height, width, channels] = scene.image, pixels = rowOf(data.x, row), [low, high] = data.ends;
-  const share = (i) => (pixels[i] - low) / (high - low);
-  paint(canvas, width, height, (i) => (channels === 3 ? [0, 1, 2].map((k) => 255 * share(3 * i + k))
-    : mix([250, 250, 250], [16, 16, 16], share(i))));
-}
 function tellExample(row) {
   const given = scene.features.slice(0, 4).map((name, i) => `${name} = ${write(rowOf(data.x, row)[i])}`);
   const target = scene.classes ? labelOf(row) : Array.from(rowOf(data.y, row).slice(0, 4), write).join(", ");
@@ -105,7 +99,8 @@ function buildUnit(column, c, j) {
     paintUnit(canvas, column, node, c, j);
     if (!filter) return;
     const { parameter, shape } = column.filters, all = frame.parameters[parameter], top = largest(all);
-    paint(filter, shape[3], shape[2], (i) => tone(all[j * sizeOf(shape.slice(1)) + i] / top));
+    const start = j * sizeOf(shape.slice(1));
+    paintTones(filter, shape[3], shape[2], (i) => all[start + i], top);
   });
   return button;
 }
@@ -116,14 +111,13 @@ function paintUnit(canvas, column, node, c, j) {
     const surface = c ? frame.surface[column.surface] : null, width = high[j] - low[j];
     const line = (i) => (j ? high[1] - (width * Math.floor(i / across)) / (down - 1)
       : low[0] + (width * (i % across)) / (across - 1)); // the input itself
-    const values = range(across * down).map((i) => (surface?.[i * column.count + j] ?? line(i))), top = largest(values);
-    return paint(canvas, across, down, (i) => tone(values[i] / top));
+    return paintTones(canvas, across, down, surface ? (i) => surface[i * column.count + j] : line);
   }
   const values = valueOf(node), top = largest(values), { count, kind, width, height } = column;
-  if (kind === "maps") return paint(canvas, width, height, (i) => tone(values[i * count + j] / top));
-  if (kind === "units") return paint(canvas, 1, 1, () => tone(values[j] / top));
+  if (kind === "maps") return paintTones(canvas, width, height, (i) => values[i * count + j], top);
+  if (kind === "units") return paintTones(canvas, 1, 1, () => values[j], top);
   const across = column.across ?? Math.ceil(Math.sqrt(2 * count));
-  paint(canvas, across, Math.ceil(count / across), (i) => (i < count ? tone(values[i] / top) : colours.page));
+  paintTones(canvas, across, Math.ceil(count / across), (i) => values[i], top);
 }
 function tellUnit(column, node, j) {
   if (column.kind !== "units" || !frame) return node.shape.join(" × ");
@@ -175,7 +169,7 @@ function buildValues(node, place) {
       const note = make("span", { class: "note" });
       follow.inspector.push(() => {
         const all = find(), top = largest(all);
-        tiles.forEach((tile, k) => paint(tile, width, height, (i) => tone(all[k * next + i * step] / top)));
+        tiles.forEach((tile, k) => paintTones(tile, width, height, (i) => all[k * next + i * step], top));
         put(note, `orange ${write(top)}, blue ${write(-top)}${count > most ? `; ${most} of ${count}` : ""}`);
       });
       return make("p", { class: "row" }, name, ...tiles, note);

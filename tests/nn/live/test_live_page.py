@@ -463,9 +463,10 @@ def test_light_and_dark_and_the_width_of_a_telephone(browser, address):
 
 
 @pytest.mark.slow
-def test_sixty_frames_a_second_stay_smooth(browser, address):
+@pytest.mark.parametrize("demo", ["spirals", "digits"])
+def test_sixty_frames_a_second_stay_smooth(browser, address, demo):
     """The page's own thread stays free while a worker trains as fast as it can."""
-    open_page(browser, address + "#digits")
+    open_page(browser, f"{address}#{demo}")
     browser.run("tell('set', 'speed', scene.fastest); tell('play', true)")
     times = browser.run("""new Promise((done) => {
         const times = [];
