@@ -221,6 +221,8 @@ def test_what_is_read_from_outside_may_change():
     ("function", "words"),
     [
         (lambda w: lambda x: tg.sum(x @ w) * x.numpy().sum(), r"numpy\(\) takes the values of x"),
+        (lambda w: lambda x: (), "expected the function to give tensors, got a tuple"),
+        (lambda w: lambda x: x.numpy, "expected the function to give tensors, got a method"),
         (lambda w: lambda x: tg.sum(x @ w) * x.sum().item(), r"item\(\) takes the values of sum"),
         (lambda w: lambda x: tg.sum(x @ w) * float(x.sum()), "takes the values of sum"),
         (lambda w: lambda x: tg.sum(x @ w * w.data.sum()), "data takes the values of w"),
