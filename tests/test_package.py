@@ -15,7 +15,7 @@ import pytest
 import tensorgrad
 
 PACKAGE = Path(tensorgrad.__file__).parent
-PROJECT = PACKAGE.parent
+PROJECT = Path(__file__).parents[1]  # beside which the package may be installed
 
 
 def test_importing_costs_numpy_and_nothing_else():

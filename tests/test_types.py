@@ -27,7 +27,9 @@ def check(*files, cwd):
         "--config-file=",
         *map(str, files),
     ]
-    environment = os.environ | {"MYPYPATH": str(SOURCES)}
+    # Mypy finds an installed package by itself, and wants no path to it.
+    path = {} if SOURCES.name == "site-packages" else {"MYPYPATH": str(SOURCES)}
+    environment = {name: value for name, value in os.environ.items() if name != "MYPYPATH"} | path
     done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
     return [line for line in done.stdout.splitlines() if not line.startswith(str(SOURCES / "tensorgrad"))]
 

@@ -13,12 +13,13 @@ import tensorgrad as tg
 from tensorgrad.core.version import find_intruders, warn_of_intruders
 
 PACKAGE = Path(tg.__file__).parent
+PROJECT = Path(__file__).parents[1]  # beside which the package may be installed
 
 
 def test_the_version_stands_in_one_place():
-    citation = PACKAGE.parent / "CITATION.cff"
+    citation = PROJECT / "CITATION.cff"
     assert f"\nversion: {tg.__version__}\n" in citation.read_text(encoding="utf-8")
-    project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text(encoding="utf-8"))
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
     path = project["tool"]["hatch"]["version"]["path"]
     assert f'__version__ = "{tg.__version__}"' in (PACKAGE.parent / path).read_text(encoding="utf-8")
 

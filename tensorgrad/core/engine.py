@@ -942,7 +942,7 @@ def require_recorded(output: Any, what: str) -> None:
         kind = output.label() if isinstance(output, Tensor) else f"a {type(output).__name__}"
         raise RuntimeError(
             f"{what}: {kind} does not depend on anything that requires grad "
-            "(was it made under no_grad, or of plain arrays?)"
+            "(was it made under no_grad, of plain arrays, or by a compiled step, which then is made already?)"
         )
 
 

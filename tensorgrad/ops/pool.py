@@ -30,7 +30,7 @@ from tensorgrad.ops.windows import (
     remember,
     require_images,
     require_shape,
-    slide,
+    slide_pooling,
 )
 
 __all__ = ["avg_pool", "global_avg_pool", "global_max_pool", "max_pool"]
@@ -44,9 +44,8 @@ def _windows(
     if len(shape) != 4 or min(shape) < 1:
         raise ValueError(f"{name}: expected images (N, H, W, C), no axis empty, got {shape}")
     flag(name, "ceil_mode", ceil_mode)
-    stride = size if stride is None else stride
     shapes = f"images {shape}"
-    axes = slide(name, shape[1:3], size, stride, padding, dilation, ceil_mode=ceil_mode, shapes=shapes)
+    axes = slide_pooling(name, shape, size, stride, padding, dilation, ceil_mode, shapes)
     for axis in axes:
         if not axis.before and not axis.after:
             continue

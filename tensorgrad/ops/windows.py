@@ -135,6 +135,21 @@ def slide(
     return axes[0], axes[1]
 
 
+def slide_pooling(
+    name: str,
+    images: Shape,
+    size: Any = 2,
+    stride: Any = None,
+    padding: Padding = 0,
+    dilation: Size = 1,
+    ceil_mode: bool = False,
+    shapes: str = "",
+) -> tuple[Windows, Windows]:
+    """The same by the options of pooling, of which those left out are what they are to `max_pool`."""
+    steps = size if stride is None else stride
+    return slide(name, images[1:3], size, steps, padding, dilation, ceil_mode=ceil_mode, shapes=shapes)
+
+
 def require_images(name: str, **arrays: Array) -> None:
     """TypeError or ValueError unless the arrays have four axes, none empty, and one floating dtype."""
     for what, x in arrays.items():

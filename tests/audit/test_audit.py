@@ -39,9 +39,12 @@ def test_the_audit_names_an_op_without_samples(monkeypatch):
     assert problems["doubled"] == "no samples in tensorgrad.audit.SAMPLES"
 
 
+@pytest.mark.parametrize(
+    "orders", [1, pytest.param(2, marks=pytest.mark.slow)]
+)  # 2 are in tests/ops/test_sweep.py
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_the_audit_passes_every_op(dtype):
-    rows = audit.run(dtypes=[dtype])
+def test_the_audit_passes_every_op(dtype, orders):
+    rows = audit.run(orders, [dtype])
     assert {row.op for row in rows} == set(OPS)
     assert [row for row in rows if not row.ok] == []
 

@@ -12,7 +12,7 @@ from tensorgrad.graph.native.code import Code, Words
 from tensorgrad.graph.native.plan import Value, View, add, lane_strides, require_apart, times
 from tensorgrad.graph.native.products import Factor, Product
 from tensorgrad.graph.native.program import Program
-from tensorgrad.ops.windows import Windows, slide
+from tensorgrad.ops.windows import Windows, slide, slide_pooling
 
 Axes: TypeAlias = tuple[Windows, Windows]
 Index: TypeAlias = tuple[str, str, str, str]  # of images: sample, row, column, channel
@@ -124,7 +124,7 @@ def conv2d_filters(program: Program, value: Value, x: Value, y: Value, *, shape:
 
 def max_pool(program: Program, value: Value, x: Value, **options: Any) -> None:
     code, out, pixels = program.begin(value, "maxima of windows", x, batch=x.batch)
-    with _loop_over_windows(code, x, _lay_windows(x.shape, **options)) as (window, taps):
+    with _loop_over_windows(code, x, slide_pooling("compile", x.shape, **options)) as (window, taps):
         code.put("V top = all(-INFINITY);" if x.laned else "real top = -INFINITY;")
         for pixel in taps:
             code.put(f"top = {'v' if x.laned else 's'}_max({pixels[pixel]}, top);")
@@ -136,7 +136,7 @@ def max_pool_images(
 ) -> None:
     x, tops = (program.constant(program.value_of(array)) for array in (images, maxima))
     require_apart(g.batch == x.batch == tops.batch, f"{value.name} has images that are not of its samples")
-    axes = _lay_windows(x.shape, **options)
+    axes = slide_pooling("compile", x.shape, **options)
     what = "to the first maximum of each window"
     code, out, cotangents, pixels, maxima = program.begin(value, what, g, x, tops, batch=x.batch)
     tiled = all(axis.is_tiled for axis in axes)
@@ -152,7 +152,7 @@ def max_pool_images(
 
 
 def avg_pool(program: Program, value: Value, x: Value, *, count_include_pad: bool, **options: Any) -> None:
-    axes = _lay_windows(x.shape, **options)
+    axes = slide_pooling("compile", x.shape, **options)
     code, out, pixels = program.begin(value, "means of windows", x, batch=x.batch)
     with _loop_over_windows(code, x, axes) as (window, taps):
         code.put("V sum = zero;" if x.laned else "real sum = 0;")
@@ -164,7 +164,7 @@ def avg_pool(program: Program, value: Value, x: Value, *, count_include_pad: boo
 def avg_pool_images(
     program: Program, value: Value, g: Value, *, shape: Any, count_include_pad: bool, **options: Any
 ) -> None:
-    axes = _lay_windows(shape, **options)
+    axes = slide_pooling("compile", shape, **options)
     code, out, cotangents = program.begin(value, "to all pixels of each window", g, batch=g.batch)
     code.clear(out)
     with _loop_over_windows(code, value, axes) as (window, taps):
@@ -172,13 +172,6 @@ def avg_pool_images(
         code.put(f"const {'V' if value.laned else 'real'} share = {cotangents[window]} / {count};")
         for pixel in taps:
             code.put(f"{out[pixel]} += share;")
-
-
-def _lay_windows(
-    shape: Sequence[int], *, size: Any, stride: Any, padding: Any, ceil_mode: bool, dilation: Any = 1
-) -> Axes:
-    how = (size, size if stride is None else stride, padding, dilation)
-    return slide("compile", (shape[1], shape[2]), *how, ceil_mode=ceil_mode, shapes="")
 
 
 @contextmanager

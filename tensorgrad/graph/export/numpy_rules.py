@@ -17,7 +17,7 @@ from tensorgrad.graph.export.trace import Lines, Method, Traced, call, record
 from tensorgrad.ops.arrays import in_wide_floats
 from tensorgrad.ops.conv import patch_row_bytes, row_bytes
 from tensorgrad.ops.indexing import reads_once
-from tensorgrad.ops.windows import Index, Shape, Windows, find_taps, slide
+from tensorgrad.ops.windows import Index, Shape, Windows, find_taps, slide, slide_pooling
 
 
 def astype(x: Any, *, dtype: Any) -> Any:
@@ -131,11 +131,11 @@ def _blocks_of(rows: Windows, row_bytes: int) -> str:
 
 
 def max_pool(x: Any, **options: Any) -> Any:
-    return _fold(x, _lay_windows(x.shape, **options), np.maximum, -np.inf)
+    return _fold(x, slide_pooling("to_numpy", x.shape, **options), np.maximum, -np.inf)
 
 
 def max_pool_images(y: Any, *, images: Any, maxima: Any, **options: Any) -> Any:
-    axes = _lay_windows(images.shape, **options)
+    axes = slide_pooling("to_numpy", images.shape, **options)
     used, how = "max_pool_vjp_overlapping_padded", _list_taps(axes)
     if all(map(_lies_inside, axes)):
         used = "max_pool_vjp_overlapping"
@@ -145,39 +145,27 @@ def max_pool_images(y: Any, *, images: Any, maxima: Any, **options: Any) -> Any:
 
 
 def gather_windows(x: Any, index: Any, **options: Any) -> Any:
-    axes = _lay_windows(x.shape, **options)
+    axes = slide_pooling("to_numpy", x.shape, **options)
     return _call("windows", "gather_windows", (x, index), _list_taps(axes))
 
 
 def scatter_windows(y: Any, index: Any, *, shape: Shape, **options: Any) -> Any:
-    axes = _lay_windows(shape, **options)
+    axes = slide_pooling("to_numpy", shape, **options)
     used, how = "scatter_windows_overlapping", (str(tuple(shape)), _list_taps(axes))
     return _call("windows", used, (y, index), *how, disjoint=_are_disjoint(axes))
 
 
 @in_wide_floats
 def avg_pool(x: Any, *, count_include_pad: bool = True, **options: Any) -> Any:
-    axes = _lay_windows(x.shape, **options)
+    axes = slide_pooling("to_numpy", x.shape, **options)
     return _divide(_fold(x, axes, np.add, 0), axes, count_include_pad)
 
 
 @in_wide_floats
 def avg_pool_images(y: Any, *, shape: Shape, count_include_pad: bool = True, **options: Any) -> Any:
-    axes = _lay_windows(shape, **options)
+    axes = slide_pooling("to_numpy", shape, **options)
     means = _divide(y, axes, count_include_pad)
     return _call("d", "spread_windows", (means,), str(tuple(shape)), _list_taps(axes))
-
-
-def _lay_windows(
-    shape: Shape,
-    size: Any = 2,
-    stride: Any = None,
-    padding: Any = 0,
-    dilation: Any = 1,
-    ceil_mode: bool = False,
-) -> tuple[Windows, Windows]:
-    stride = size if stride is None else stride
-    return slide("to_numpy", shape[1:3], size, stride, padding, dilation, ceil_mode=ceil_mode, shapes="")
 
 
 def _lies_inside(axis: Windows) -> bool:

@@ -19,7 +19,7 @@ from tensorgrad.graph.export.numpy_functions import pixels
 from tensorgrad.graph.export.onnx_graph import SAMPLES, OnnxGraph, Rows, Value, first, fixed
 from tensorgrad.ops.indexing import reads_once
 from tensorgrad.ops.reduce import reduced_axes
-from tensorgrad.ops.windows import Windows, slide
+from tensorgrad.ops.windows import Windows, slide_pooling
 
 Rule = Callable[..., Value]
 
@@ -281,17 +281,8 @@ def avg_pool(graph: OnnxGraph, x: Value, *, count_include_pad: bool = True, **op
     return graph.put("Mul", means, graph.constant(weights.astype(x.dtype)), perm=IMAGES)
 
 
-def _lay(
-    shape: Any,
-    size: Any = 2,
-    stride: Any = None,
-    padding: Any = 0,
-    dilation: Any = 1,
-    ceil_mode: bool = False,
-) -> tuple[Windows, Windows]:
-    stride = size if stride is None else stride
-    lengths = tuple(fixed(shape[1:3]))
-    return slide("to_onnx", lengths, size, stride, padding, dilation, ceil_mode=ceil_mode, shapes="")
+def _lay(shape: Any, *size: Any, **options: Any) -> tuple[Windows, Windows]:
+    return slide_pooling("to_onnx", (0, *fixed(shape[1:3]), 0), *size, **options)
 
 
 def _pads(axes: Sequence[Windows]) -> list[int]:

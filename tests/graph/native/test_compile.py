@@ -148,6 +148,13 @@ def test_rows_of_an_argument_may_be_sliced_and_turned_around():
     assert np.allclose(w.grad, part.T @ (1 - np.tanh(part @ w.numpy()) ** 2), rtol=1e-12)
 
 
+def test_of_a_step_that_is_made_there_is_no_gradient():
+    w = tg.Parameter(np.ones((3, 2)))
+    loss = tg.compile(lambda x: tg.sum(x @ w), optimizer=tg.MiniBatchSGD([w], 0.5))(np.ones((4, 3)))
+    with pytest.raises(RuntimeError, match="by a compiled step, which then is made already"):
+        loss.backward()
+
+
 def test_steps_follow_parameters_whose_arrays_are_replaced():
     w = weights(6, 3)
     step = tg.compile(lambda x: tg.sum(x @ w), optimizer=tg.MiniBatchSGD([w], 0.5))

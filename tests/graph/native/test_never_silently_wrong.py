@@ -1,5 +1,7 @@
 """What a compiled function reads and what changes is seen; what C cannot count is refused, by its name."""
 
+import array
+import contextvars
 import itertools
 import os
 import shutil
@@ -114,6 +116,35 @@ def test_a_change_of_what_a_forward_reads_is_seen(kind, inside, monkeypatch):
     assert np.allclose(compiled(ROWS).data, function(ROWS).data, rtol=1e-12)
     assert inside or not np.allclose(function(ROWS).data, before, rtol=1e-3)
     assert compiled.recordings == 2
+
+
+@pytest.mark.parametrize(
+    "make",
+    [bytearray, lambda x: memoryview(bytearray(x)), lambda x: array.array("b", x)],
+    ids=["bytearray", "memoryview", "array"],
+)
+def test_a_change_of_bytes_and_of_a_context_variable_is_seen(make):
+    numbers, variable = make(b"\x03\x02"), contextvars.ContextVar("factor", default=1.0)
+    loss = tg.compile(lambda x: tg.sum(x) * numbers[1] * variable.get())
+    for k in range(1, 4):
+        for change in (lambda k=k: numbers.__setitem__(1, k), lambda k=k: variable.set(k / 2.0)):
+            change()
+            assert np.isclose(loss(ROWS).item(), ROWS.sum() * numbers[1] * variable.get(), rtol=1e-12)
+
+
+def test_a_compiled_function_is_a_part_of_another():
+    w = tg.Parameter(RNG.standard_normal(6), name="w")
+    inner = tg.compile(lambda x: tg.tanh(x @ w))
+    outer = tg.compile(lambda x: tg.sum(inner(x)) + tg.sum(inner(np.ones((2, 6)))))
+    for scale in (1.0, 2.0):
+        out = outer(ROWS * scale)
+        inner(ROWS[: int(scale)])  # which compiles it for other shapes
+        w.zero_grad()
+        out.backward()
+        h, ones = np.tanh(ROWS * scale @ w.numpy()), np.tanh(w.numpy().sum())
+        assert np.isclose(out.item(), h.sum() + 2 * ones, rtol=1e-12)
+        assert np.allclose(w.grad, scale * ROWS.T @ (1 - h**2) + 2 * (1 - ones**2), rtol=1e-10)
+    assert outer.recordings == 1
 
 
 def test_training_changes_nothing_that_is_recorded_anew():
