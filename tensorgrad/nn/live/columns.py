@@ -93,10 +93,10 @@ def place_columns(
             made[i] = places[id(call.outputs[-1])]
     at = columns[0]["node"] = places[id(walk.recording.inputs[0])]
     start = 0
-    for k, (column, end) in enumerate(zip(columns[1:], ends, strict=True)):
+    for column, end in zip(columns[1:], ends, strict=True):
         layers = range(start, end + 1)
         at = next((made[i] for i in reversed(layers) if i in made), at)  # Dropout records nothing here
-        column["node"], column["surface"], start = at, k, end + 1
+        column["node"], start = at, end + 1
         count = 0 if column["kind"] == "box" or "across" in column else column["count"]
         own = [p for i in layers for p in network.layers[i].parameters() if id(p) in places]
         nodes[at]["own"] = [places[id(p)] for p in own if p.shape[0 if p.ndim == 4 else -1] == count]
