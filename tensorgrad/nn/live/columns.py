@@ -47,14 +47,12 @@ def _name(layer: Layer) -> str:
 
 
 def _column(title: str, note: str, shape: tuple[int, ...], names: Sequence[str] | None) -> dict[str, Any]:
-    kind, count = "box", math.prod(shape)
-    if len(shape) == 1:
-        kind = "units" if count <= _MANY else "wide"
+    kind, count = "wide", math.prod(shape)  # one picture of all numbers
+    if len(shape) == 1 and count <= _MANY:
+        kind = "units"
     elif len(shape) == 3 and min(shape[:2]) >= _SIDE:
         kind, count = "maps", shape[2]
-    elif len(shape) == 2:
-        kind = "wide"  # a picture of its rows
-    shown = {"units": count, "maps": min(count, _MAPS), "wide": 1, "box": 0}[kind]
+    shown = {"units": count, "maps": min(count, _MAPS), "wide": 1}[kind]
     column = {
         "title": title, "note": note, "kind": kind, "count": count, "shown": shown, "last": False,
         "size": " × ".join(map(str, shape)) or "1", "names": names if kind == "units" else None,
@@ -93,10 +91,10 @@ def place_columns(
             made[i] = places[id(call.outputs[-1])]
     at = columns[0]["node"] = places[id(walk.recording.inputs[0])]
     start = 0
-    for k, (column, end) in enumerate(zip(columns[1:], ends, strict=True)):
+    for column, end in zip(columns[1:], ends, strict=True):
         layers = range(start, end + 1)
         at = next((made[i] for i in reversed(layers) if i in made), at)  # Dropout records nothing here
-        column["node"], column["surface"], start = at, k, end + 1
-        count = 0 if column["kind"] == "box" or "across" in column else column["count"]
+        column["node"], start = at, end + 1
+        count = 0 if "across" in column else column["count"]
         own = [p for i in layers for p in network.layers[i].parameters() if id(p) in places]
         nodes[at]["own"] = [places[id(p)] for p in own if p.shape[0 if p.ndim == 4 else -1] == count]

@@ -12,6 +12,7 @@ from pathlib import Path
 from tensorgrad.core import Array
 from tensorgrad.graph.drawing.player import Player
 from tensorgrad.graph.native.javascript import read_prelude
+from tensorgrad.graph.native.record import UncompilableError
 from tensorgrad.nn.live.demos import digits, spirals
 from tensorgrad.nn.live.scene import Scene, require_size
 from tensorgrad.nn.optimizers import Optimizer
@@ -109,11 +110,14 @@ def playground(
             raise TypeError("playground: expected a network with x and y, or nothing at all")
         scenes = [Scene(key=make.__name__, **make()) for make in (spirals, digits)]
     else:
-        scene = Scene(
-            network, x, y, loss=loss, optimizer=optimizer, learning_rate=learning_rate, batch_size=batch_size,
-            validation=validation, validation_split=validation_split, features=features, classes=classes,
-            seed=seed, title=title,
-        )  # fmt: skip
+        try:
+            scene = Scene(
+                network, x, y, loss=loss, optimizer=optimizer, learning_rate=learning_rate,
+                batch_size=batch_size, validation=validation, validation_split=validation_split,
+                features=features, classes=classes, seed=seed, title=title,
+            )  # fmt: skip
+        except UncompilableError as error:
+            raise UncompilableError(f"playground: {str(error).replace('compile: ', '')}") from error
         scenes = [scene]
     shown = Playground(_write_page(title, scenes))
     if path is not None:

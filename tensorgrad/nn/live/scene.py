@@ -104,7 +104,11 @@ class Scene:
             wide = np.where(high > low, high - low, np.maximum(abs(high), 1))
             room, across = 0.08 * wide, _ACROSS[shape[0]]
             grid = {"range": [(low - room).tolist(), (high + room).tolist()], "across": across}
-            programs.add_layers(np.repeat(one, across, axis=0), ends)
+            drawn = [column for column in columns[1:] if column["kind"] == "units" or column["last"]]
+            for k, column in enumerate(drawn):
+                column["surface"] = k
+            surfaces = [end for column, end in zip(columns[1:], ends, strict=True) if column in drawn]
+            programs.add_layers(np.repeat(one, across, axis=0), surfaces)
         walk = programs.add_walk(*two)
         nodes = walk.describe(self._network.parameters())
         place_columns(self._network, walk, columns, ends, nodes)

@@ -127,7 +127,13 @@ class Trainer {
         to.set(from.subarray(rows[i] * wide, (rows[i] + 1) * wide), i * wide);
       }
     }
-    return bound.run(bound.given, bound.made);
+    return this.call(bound);
+  }
+  call(bound) {
+    if (!bound.run(bound.given, bound.made)) return true;
+    this.problem ||= "A decision by a value, or an index, came out otherwise than when the page was made: these " +
+      "are not the numbers of the network. Reset begins anew.";
+    return (this.playing = false);
   }
 
   // Steps
@@ -150,11 +156,10 @@ class Trainer {
     if (this.problem) return false;
     const bound = this.bind(`step_${this.batch}`), rows = this.takeRows(this.batch);
     this.draw(bound);
-    const code = this.run(bound, rows), [loss, output] = bound.made;
+    const computed = this.run(bound, rows), [loss, output] = bound.made;
     const of = (list, places) => places.map((i) => list[i]);
-    if (code) this.problem = "A decision by a value came out otherwise than when the page was made.";
-    else if (!Number.isFinite(loss[0]) ||
-      !this.optimizer.step(of(this.parameters, this.scene.optimizer.trained), of(bound.made, bound.gradients))) {
+    if (computed && (!Number.isFinite(loss[0]) ||
+      !this.optimizer.step(of(this.parameters, this.scene.optimizer.trained), of(bound.made, bound.gradients)))) {
       this.problem = "The loss or a gradient is not finite, and nothing was changed. A smaller learning rate " +
         "usually helps; Reset begins anew.";
     }
@@ -225,7 +230,7 @@ class Trainer {
         x[i * inputs] = low[0] + ((high[0] - low[0]) * i) / (across - 1);
         if (inputs === 2) x[i * 2 + 1] = high[1] - ((high[1] - low[1]) * j) / (down - 1);
       }
-      bound.run(bound.given, bound.made);
+      this.call(bound);
       bound.made.forEach((array, k) => this.surface[k].set(array, j * array.length));
     }
   }

@@ -420,6 +420,27 @@ def test_a_training_that_breaks_down_says_so_and_begins_anew(browser, tmp_path):
     assert browser.problems == []
 
 
+class Small(tg.Layer):
+    def forward(self, x):
+        return x if tg.max(tg.abs(x)) < 100 else 0 * x
+
+
+def test_a_decision_that_comes_out_otherwise_is_told(browser, tmp_path):
+    network = tg.Network([tg.Dense(1, 1, rng=0), Small()])
+    x = np.linspace(-1, 1, 30, dtype=np.float32)[:, np.newaxis]
+    open_playground(browser, tmp_path, network, x, 2 * x, loss="mse")
+    step(browser)
+    assert browser.run("frame.problem") == ""
+    browser.run("tell('edit', 0, 0, 1000)")
+    browser.until("frame.problem !== '' && !pending")
+    told = browser.run("document.querySelector('[role=alert]').textContent")
+    assert told.startswith("A decision by a value, or an index, came out otherwise")
+    browser.run("tell('edit', 0, 0, 1)")
+    browser.until("frame.problem === '' && !pending")
+    step(browser)
+    assert browser.problems == []
+
+
 def test_an_option_that_needs_another_follows_it(browser, tmp_path):
     network = tg.Network([tg.Dense(1, 1, rng=0)])
     x = np.linspace(-1, 1, 30, dtype=np.float32)[:, np.newaxis]
