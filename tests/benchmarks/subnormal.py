@@ -1,11 +1,11 @@
-"""What steps cost whose gradients are too small: a dense network of sigmoids, the more certain its outputs are.
+"""What steps with too small gradients cost: a dense network of sigmoids, the more certain its outputs are.
 
     python tests/benchmarks/subnormal.py
 
 The network has 784, 30 and 10 units, a batch 32 rows of which none is of any class, and the logits are near
-the number at the left. Medians in milliseconds of processor time: of steps by NumPy, from the squared error of
-sigmoids; of the same steps compiled; and by NumPy, from the cross-entropy of logits. The share is that of the
-numbers in the first layer's gradient, for the squared error, which are not 0 and below the smallest normal one.
+the number at the left. Medians in milliseconds of processor time: of steps by NumPy, from the squared error
+of sigmoids; of the same steps compiled; and by NumPy, from the cross-entropy of logits. The share is that of
+the numbers in the first layer's gradient that are subnormal, for the squared error.
 """
 
 import statistics
