@@ -95,6 +95,7 @@ class Recorder(Protocol):
     def draw(self, make: Callable[[], NDArray]) -> Any: ...
     def report(self, values: tuple[Any, ...], take: Callable[..., None]) -> None: ...
     def refuse(self, tensor: Any, what: str) -> None: ...
+    def forbid(self, what: str) -> None: ...
 
 
 #: The watch this thread or task is under.
@@ -120,6 +121,22 @@ def recorded_by(recorder: Recorder) -> Iterator[None]:
     finally:
         tracing.reset(token)
         recorders.pop()
+
+
+def forbid(what: str, tensor: Any = None) -> None:
+    """Tell a recorder, if one is at work, of what a function does beside its result."""
+    if (recorder := find_recorder()) is not None:
+        recorder.forbid(what if tensor is None else f"{what} {tensor.label()}")
+
+
+@contextmanager
+def unrecorded() -> Iterator[None]:
+    """Let values be read that do not leave the graph, or that an error tells."""
+    token = tracing.set(None)
+    try:
+        yield
+    finally:
+        tracing.reset(token)
 
 
 #: Whether layers compute as at inference in this thread or task, whatever their own modes are: what was

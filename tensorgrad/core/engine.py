@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeAlias, TypeVa
 
 import numpy as np
 
+from tensorgrad.core import context
 from tensorgrad.core.checks import NDArray
 from tensorgrad.core.context import Call, Watch, count_pauses, find_recorder, find_watch, lowering, recorders
 from tensorgrad.core.elsewhere import explained
@@ -311,6 +312,7 @@ class Tensor(Operators["Tensor"]):
         array([ 4., 80.])
         """
         require_recorded(self, "backward")
+        context.forbid("backward")
         found = walk([(self, seed(self, grad, "backward"))], create_graph=create_graph)
         with _adding:  # of two threads that add to one leaf, both must find what the other added
             for leaf, cotangent in found:
@@ -336,6 +338,7 @@ class Tensor(Operators["Tensor"]):
 
     def own(self) -> NDArray:
         """The array of this leaf, for whoever is about to change it: seen by nobody else, counted as new."""
+        context.forbid("assigning to", self)
         # The clock first: should writing fail halfway, whatever read the old values must know.
         self._serial = next(clock)
         # A view or a graph must keep the old values.
@@ -975,10 +978,10 @@ def walk(
     of whose inputs are older, count as leaves.
     """
     watch = find_watch()
-    if watch is None:
-        return _walk(outputs, create_graph, since, ends, None)
+    if watch is None:  # and who records has no values
+        return _walk(outputs, create_graph or find_recorder() is not None, since, ends, None)
     with watch.walking():
-        return _walk(outputs, create_graph, since, ends, watch)
+        return _walk(outputs, create_graph or find_recorder() is not None, since, ends, watch)
 
 
 def _walk(

@@ -221,7 +221,7 @@ def require_dtype(op: Any, args: tuple[Any, ...], arrays: list[Any], dtype: np.d
 
 def describe_arguments(op: Any, arrays: list[Any]) -> str:
     """The arguments of a call, by dtype and shape."""
-    *first, last = op.arrays
+    *first, last = op.arrays or ("an argument",)
     rest = [f"{last}[{i}]" for i in range(len(arrays))] if op.variadic else [last]
     return ", ".join(
         f"{name} {x.dtype} {x.shape}" if hasattr(x, "shape") else f"{name} {type(x).__name__}"

@@ -11,7 +11,7 @@ import numpy as np
 
 from tensorgrad.core import Array, Op, Tensor
 from tensorgrad.core.checks import NDArray
-from tensorgrad.core.context import Watch, watching
+from tensorgrad.core.context import Watch, forbid, watching
 from tensorgrad.core.engine import require_recorded, seed, walk
 from tensorgrad.graph.formulas import argument_names
 from tensorgrad.graph.recorded import Recorded, op_name
@@ -50,6 +50,7 @@ def backward_steps(loss: Tensor, grad: Array | None = None) -> BackwardSteps:
        x: g * exp = 60.2566
     """
     require_recorded(loss, "backward_steps")
+    forbid("backward_steps")
     start = seed(loss, grad.numpy() if isinstance(grad, Tensor) else grad, "backward_steps")
     watch = watching.get()
     recorder = _Recorder(watch)

@@ -13,7 +13,7 @@ from numpy.typing import DTypeLike
 from tensorgrad import ops
 from tensorgrad.core import Array, Parameter, Tensor
 from tensorgrad.core.checks import NDArray, between, pair, positive_integer
-from tensorgrad.core.context import tracing
+from tensorgrad.core.context import tracing, unrecorded
 from tensorgrad.core.engine import as_option
 from tensorgrad.core.recompute import computing_again
 from tensorgrad.nn.initializers import Seed, initialize
@@ -195,9 +195,9 @@ class Embedding(Layer):
             raise TypeError(f"{self}: expected an array of integers, got {came}")
         outside, recorder = (numbers < 0) | (numbers >= self.count), tracing.get()
         if (recorder is None or recorder.checks) and np.any(outside):
-            raise ValueError(
-                f"{self}: expected numbers from 0 to {self.count - 1}, got {numbers[outside][0]}"
-            )
+            with unrecorded():
+                came = np.asarray(numbers)[np.asarray(outside)][0]
+            raise ValueError(f"{self}: expected numbers from 0 to {self.count - 1}, got {came}")
         return _as_tensor(self.weights[numbers])
 
     def __repr__(self) -> str:

@@ -89,7 +89,7 @@ def cross_entropy(
         )
     target = target if hasattr(target, "dtype") else np.asarray(target)
     if np.shape(target) == np.shape(prediction):
-        _require_probabilities(target)
+        require_probabilities(target)
     else:
         _require_labels(prediction, target)
     require_loss("cross_entropy", prediction, weights, reduction)
@@ -165,7 +165,8 @@ cross_entropy.defvjp(
 )
 
 
-def _require_probabilities(target: Array) -> None:
+def require_probabilities(target: Array) -> None:
+    """Refuse targets that are no probabilities of classes."""
     sums = np.sum(target, axis=-1)
     wrong = (np.abs(sums - 1) > TOLERANCE) | np.any(np.less(target, -TOLERANCE), axis=-1)
     if np.any(wrong):

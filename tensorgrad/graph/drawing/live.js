@@ -88,6 +88,9 @@ section.innerHTML = `<h3>Change a number</h3>
   <p><input id="number" type="number" aria-label="Its value">
     <input id="drag" type="range" aria-label="Drag its value"> <button id="recorded" disabled>As recorded</button></p>
   <p id="told" role="status">or drag a node that is given, to and fro</p>`;
+if (live.decided.length) {
+  add(section, "p", `Kept as recorded, whatever the numbers are now: the conditions in ${live.decided.join(", ")}.`).id = "kept";
+}
 by("panel").setAttribute("aria-live", "off"); // it would be read out at every move
 let leaf = null, places = [];
 const element = () => leaf.shape.reduce((place, length, axis) => place * length + places[axis], 0);

@@ -82,7 +82,8 @@ def player(
 
     With ``live`` the numbers of leaves can be changed on the page: in a field, on a slider, or by dragging
     their nodes to and fro. All values, cotangents and pictures follow, computed by JavaScript that is made of
-    the graph. What is no leaf stays as it was recorded: the condition of ``np.where(x > 0, ...)`` is one.
+    the graph. What is no leaf stays as it was recorded: the condition of ``np.where(x > 0, ...)`` is one, and
+    the page names each.
 
     Parameters
     ----------
@@ -198,10 +199,14 @@ class _Script:
             for x, copy in walk.leaves if x.dtype.kind in "fi" and x.size
         ]  # fmt: skip
         real = program.dtype.char
+        decided = [
+            self._names[id(node)] for node in self._graph.results
+            if any(hasattr(x, "dtype") and x.dtype.kind == "b" for x in self._graph.inputs(node))
+        ]  # fmt: skip
         return {
             "given": [[x.dtype.char, base64.b64encode(x.tobytes()).decode()] for x in given],
             "made": [{"kind": v.kind.replace("f", real), "shape": v.shape} for v in program.outputs],
-            "leaves": leaves, "output": self._ids[id(self._steps.output)],
+            "leaves": leaves, "output": self._ids[id(self._steps.output)], "decided": decided,
         }  # fmt: skip
 
     def engine(self) -> str:

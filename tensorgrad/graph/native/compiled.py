@@ -13,7 +13,7 @@ import numpy as np
 
 from tensorgrad.core import Tensor
 from tensorgrad.core.checks import NDArray, positive_integer, write_file
-from tensorgrad.core.context import inferring, paused
+from tensorgrad.core.context import find_recorder, inferring, paused
 from tensorgrad.core.parallel import pool
 from tensorgrad.core.refusals import require_dense, require_values
 from tensorgrad.graph.native.pullback import PullBack, attach, refuse_changed
@@ -63,6 +63,8 @@ class Compiled:
 
     def __call__(self, *arrays: Any) -> Any:
         """What the function gives; of an optimizer's step the loss that it had before."""
+        if self.optimizer is None and find_recorder() is not None:  # it is part of another function
+            return self.function(*(x if isinstance(x, Tensor) else Tensor(x) for x in arrays))
         given = _read_arguments(arrays)
         variant = self.variant(given, self.optimizer is not None or not paused.get())
         drawn = variant.draw() if self.optimizer is None else None

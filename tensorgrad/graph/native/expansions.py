@@ -21,7 +21,8 @@ from tensorgrad.graph.native.record import (
     sort_graph,
 )  # fmt: skip
 from tensorgrad.ops import astype, exp, log1p, max, mean, sum
-from tensorgrad.ops.classification import mix_targets, weigh_elements
+from tensorgrad.ops.classification import mix_targets, require_probabilities, weigh_elements
+from tensorgrad.ops.losses import require_loss
 
 
 def softmax(x: Array, *, axis: Any = -1) -> Array:
@@ -66,10 +67,13 @@ def zeros_like(x: Array, dtype: Any = None) -> Array:
 def cross_entropy(
     prediction: Array, target: Array, weights: Array = None, *, reduction: Any, **how: Any
 ) -> Array:
+    if target.ndim == prediction.ndim:
+        require_probabilities(target)
+    elif not np.all((target >= 0) & (target < prediction.shape[-1])):
+        raise ValueError("labels")
+    require_loss("cross_entropy", prediction, weights, reduction)
     mixed = mix_targets(prediction, target, **how)
     losses = -sum(np.where(mixed == 0, 0.0, mixed * log_softmax(prediction)), axis=-1)
-    if target.ndim < prediction.ndim and not np.all((target >= 0) & (target < prediction.shape[-1])):
-        raise ValueError("labels")
     counted = losses * weigh_elements(prediction, target, weights, how["class_weights"], reduction)
     return counted if reduction == "none" else sum(counted)
 
@@ -166,11 +170,10 @@ class Expansion:
             with self.recording.record():
                 forward = self._expansions.get(op.name, op.forward) if is_shipped(op) else op.forward
                 made = forward(*tensor.inputs, **tensor.params)
-        except UncompilableError as error:
-            raise UncompilableError(f"{unknown}, and in it {error}") from error
         except Exception as error:
             _ = tensor.data  # the op itself may refuse its values
-            raise UncompilableError(unknown) from error
+            why = f", and in it {error}" * isinstance(error, UncompilableError)
+            raise UncompilableError(unknown + why) from error
         again = isinstance(made, Tensor) and made.op is op and made.inputs == tensor.inputs
         if again or not isinstance(made, Tensor) or made.shape != tensor.shape:
             raise UncompilableError(unknown)

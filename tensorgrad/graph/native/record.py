@@ -13,17 +13,21 @@ from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
 from tensorgrad.core import Op, Tensor
 from tensorgrad.core.checks import NDArray
-from tensorgrad.core.context import find_recorder, recorded_by, tracing
+from tensorgrad.core.context import find_recorder, recorded_by, unrecorded
 from tensorgrad.core.engine import array_of, walk
 from tensorgrad.graph.native.shapes import has_static_shape, infer, stand_in
 
 __all__ = ["UncompilableError"]
+
+
+OUTSIDE = "; compute with tensors, or leave it outside of the compiled function"
+STAY = f", where they would stay as they are now{OUTSIDE}"
 
 
 class UncompilableError(TypeError):
@@ -108,8 +112,6 @@ class Recording:
         asked for with a cotangent.
     checks : bool
         Whether a later call holds the guards against its values.
-    refused : UncompilableError or None
-        What the function was told, which it may have caught.
     values : dict of serial number to array
         Those that are known: of what is given, and what was computed.
     """
@@ -124,8 +126,8 @@ class Recording:
     cotangents: list[Tensor] = field(default_factory=list)
     later: dict[int, list[Tensor]] = field(default_factory=dict)
     checks: bool = True
-    refused: UncompilableError | None = None
     values: dict[int, NDArray] = field(default_factory=dict)
+    _refused: UncompilableError | None = None
 
     def give(self, array: NDArray, name: str) -> Tensor:
         """A tensor of values that each call brings."""
@@ -141,14 +143,16 @@ class Recording:
                 return LazyTensor(self.values, *infer(op, array_of(args), options))
         out = _carry_out(op, args, params)
         if isinstance(out, (tuple, list)) or _decides_on_shape(op, args, params, out):
-            self._give_up(f"the values of what {op.name} is given decide on the shape of its result")
+            self._refuse_later(f"values that {op.name} is given decide on the shape of its result{STAY}")
+        if isinstance(out, (tuple, list)):
+            return out
         made = LazyTensor(self.values, np.shape(out), np.asarray(out).dtype)
         self.values[made.serial] = np.asarray(out, made.dtype)
         return made
 
     def decide(self, condition: Tensor) -> bool:
         """Note a decision by a value."""
-        with _unrecorded():
+        with unrecorded():
             outcome = bool(condition.data)
         if condition.op is not None or isinstance(condition, LazyTensor):
             self.guards.append((condition, outcome))
@@ -170,27 +174,25 @@ class Recording:
         """Values must not leave the graph, where nobody could follow them."""
         if tensor.op is not None or isinstance(tensor, LazyTensor) or tensor.requires_grad:
             name = tensor.name or (tensor.op.name if tensor.op is not None else "an argument")
-            self._give_up(f"{what} takes the values of {name} out of the graph")
+            raise self._refuse_later(f"{what} takes the values of {name} out of the graph{STAY}")
         self.read[id(tensor)] = tensor, tensor.serial
+
+    def forbid(self, what: str) -> None:
+        """No call of compiled code does to others what the function did to them."""
+        raise self._refuse_later(f"{what} is done when the function is recorded, not in each call{OUTSIDE}")
+
+    def _refuse_later(self, why: str) -> UncompilableError:
+        """Refuse the function when it is done, should it go on; it may yet refuse its values itself."""
+        self._refused = self._refused or UncompilableError(f"compile: {why}")
+        return self._refused
 
     @contextmanager
     def record(self) -> Iterator[None]:
-        """Let ops of the block be found. What is refused stays so, should the function catch the error."""
+        """Let ops of the block be found."""
         with recorded_by(self):
-            try:
-                yield
-            except Exception as error:
-                raise self.refused or error  # noqa: B904 - which is no other error, but the first
-        if self.refused is not None:
-            raise self.refused
-
-    def _give_up(self, why: str) -> NoReturn:
-        """Refuse the function."""
-        self.refused = UncompilableError(
-            f"compile: {why}, where they would stay as they are now; compute with tensors, or leave it "
-            "outside of the compiled function"
-        )
-        raise self.refused
+            yield
+        if self._refused is not None:
+            raise self._refused
 
     def given(self) -> list[Tensor]:
         """What is new in each call: the arguments, what is drawn and cotangents."""
@@ -260,7 +262,7 @@ def _choose_seeds(recording: Recording, cotangents: Sequence[NDArray | None]) ->
 
 def _carry_out(op: Op[Any], args: tuple[Any, ...], params: dict[str, Any]) -> Any:
     """What an op gives, of values."""
-    with _unrecorded():
+    with unrecorded():
         return op.forward(*array_of(args), **{key: array_of(x) for key, x in params.items()})
 
 
@@ -273,21 +275,11 @@ def _decides_on_shape(op: Op[Any], args: tuple[Any, ...], params: dict[str, Any]
         return np.full_like(x._stand_in, number) if isinstance(x, LazyTensor) else array_of(x)
 
     for k in (0, 1):
-        with suppress(Exception), np.errstate(all="ignore"), _unrecorded():
+        with suppress(Exception), np.errstate(all="ignore"), unrecorded():
             other = op.forward(*(fill(x, k) for x in args), **{key: fill(x, k) for key, x in params.items()})
             if np.shape(other) != np.shape(out):
                 return True
     return False
-
-
-@contextmanager
-def _unrecorded() -> Iterator[None]:
-    """Let values be read that do not leave the graph."""
-    token = tracing.set(None)
-    try:
-        yield
-    finally:
-        tracing.reset(token)
 
 
 def is_shipped(op: Op[Any]) -> bool:

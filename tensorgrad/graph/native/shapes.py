@@ -48,7 +48,8 @@ def infer(op: Op[Any], arrays: Sequence[Any], options: Mapping[str, Any]) -> Out
 
 def _follow_axes(op: Op[Any], arrays: Sequence[Any], options: Mapping[str, Any]) -> Outline:
     """With axes of lengths 2, 3, 4 and so on, which differ where they did."""
-    lengths = {n for x in (*arrays, *options.values()) for n in getattr(x, "shape", ()) if n > 1}
+    shapes = [getattr(x, "shape", ()) for x in (*arrays, *options.values())] + [options.get("shape", ())]
+    lengths = {n for shape in shapes for n in shape if n > 1}
     short = {n: k for k, n in enumerate(sorted(lengths), start=2)}
 
     def cut(x: Any) -> Any:

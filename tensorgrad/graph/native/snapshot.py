@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+from array import array
 from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
+from contextvars import ContextVar
 from functools import cache, partial
 from operator import is_
 from types import CodeType, FunctionType, MemberDescriptorType, MethodType, ModuleType
@@ -77,7 +79,9 @@ def _is_unchanged(held: tuple[Any, tuple[Any, ...]]) -> bool:
     now = tuple(vars(holder).values() if type(holder) in _plain else _read(holder))
     if len(now) == len(before) and all(map(is_, now, before)):  # as nearly always, and soon told
         return True
-    same = (a is b or (type(a) in (int, float, str) and a == b) for a, b in zip(now, before, strict=False))
+    same = (
+        a is b or (type(a) in (int, float, str, bytes) and a == b) for a, b in zip(now, before, strict=False)
+    )
     return len(now) == len(before) and all(same)
 
 
@@ -93,6 +97,8 @@ def _read(x: Any) -> Iterator[Any]:
         yield x.fget
     elif hasattr(type(x), "begin_update") and _is_library(type(x).__module__):
         yield x.groups  # an optimizer's options; what it counts is no function's business
+    elif hasattr(type(x), "make_step") and _is_library(type(x).__module__):
+        yield x.function  # of which one has been compiled; the code is no function's business either
     elif isinstance(x, Op):
         yield from (x.forward, *x.vjps.values(), x.joint)
     elif isinstance(x, partial):
@@ -101,6 +107,10 @@ def _read(x: Any) -> Iterator[Any]:
         yield from (*x, *x.values())
     elif isinstance(x, (list, tuple, set, frozenset, deque)):
         yield from x
+    elif isinstance(x, (bytearray, memoryview, array)):
+        yield bytes(x)
+    elif isinstance(x, ContextVar):
+        yield x.get(None)
     elif isinstance(x, type):
         if not _is_library(x.__module__):
             yield from (*x.__bases__, *vars(x).values())

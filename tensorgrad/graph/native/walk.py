@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,52 @@ from tensorgrad.graph.native.javascript import JAVASCRIPT_RULES, plan_graph
 from tensorgrad.graph.native.record import Recording, UncompilableError
 from tensorgrad.graph.recorded import Recorded, op_name
 from tensorgrad.graph.steps import BackwardSteps
+
+
+@dataclass
+class Watch:
+    """A reverse walk that is recorded; it is told of the vjps, as `tensorgrad.detect_nan` is.
+
+    Attributes
+    ----------
+    came : dict of int to Array
+        The cotangents that came to nodes, by the node's id.
+    sent : dict of (int, int) to Tensor
+        Those that vjps sent, by the id of the op's result and the input's place.
+    """
+
+    came: dict[int, Array] = field(default_factory=dict)
+    sent: dict[tuple[int, int], Tensor] = field(default_factory=dict)
+    _depth: int = 0  # of walks: what those inside of a vjp send is not told
+
+    def walk(self, output: Tensor, start: Tensor) -> None:
+        """Walk back from a node with a cotangent."""
+        before = watching.get()
+        watching.set(self)
+        try:
+            found = walk([(output, start)], create_graph=True)
+        finally:
+            watching.set(before)
+        self.came |= {id(output): start} | {id(leaf): g for leaf, g in found}
+
+    @contextmanager
+    def walking(self) -> Iterator[None]:
+        self._depth += 1
+        try:
+            yield
+        finally:
+            self._depth -= 1
+
+    def forward_again(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def after_forward(self, node: Tensor, arrays: list[Array]) -> None:
+        pass
+
+    def after_vjp(self, node: Tensor, position: int, g: Array, gx: Array) -> None:
+        if self._depth == 1:
+            self.came[id(node)] = g
+            self.sent[id(node), position] = gx if isinstance(gx, Tensor) else Tensor(gx)
 
 
 class Walk:
@@ -44,16 +91,12 @@ class Walk:
         start = recording.give(steps.seed, "seed")
         self.leaves = [(x, _copy(x, graph.names[id(x)], recording)) for x in graph.leaves]
         nodes = {id(x): copy for x, copy in self.leaves}
-        watch, before = _Watch(), watching.get()
+        watch = Watch()
         with recorded_by(recording):
             for node in graph.results:
                 nodes[id(node)] = _record_again(graph, node, nodes)
-            watching.set(watch)
-            try:
-                walk([(nodes[id(steps.output)], start)], create_graph=True)
-                shown = {**nodes, **_list_cotangents(steps, start, nodes, watch.sent)}
-            finally:
-                watching.set(before)
+            watch.walk(nodes[id(steps.output)], start)
+            shown = {**nodes, **_list_cotangents(steps, start, nodes, watch.sent)}
         for node in graph.results:
             if not np.array_equal(nodes[id(node)].data, node.data, equal_nan=True):
                 raise UncompilableError(
@@ -102,29 +145,3 @@ def _list_cotangents(
                 held[x] = held[x] + own if x in held else own
                 shown |= {(step.number, i): own, (step.number, i, "total"): held[x]}
     return shown
-
-
-class _Watch:
-    """Keeps the cotangents that a walk sends, by the op's result and the input's place."""
-
-    def __init__(self) -> None:
-        self.sent: dict[tuple[int, int], Tensor] = {}
-        self._depth = 0  # of walks: what those inside of a vjp send is not told
-
-    @contextmanager
-    def walking(self) -> Iterator[None]:
-        self._depth += 1
-        try:
-            yield
-        finally:
-            self._depth -= 1
-
-    def forward_again(self) -> AbstractContextManager[None]:
-        return nullcontext()
-
-    def after_forward(self, node: Tensor, arrays: list[Array]) -> None:
-        pass
-
-    def after_vjp(self, node: Tensor, position: int, g: Array, gx: Array) -> None:
-        if self._depth == 1:
-            self.sent[id(node), position] = gx if isinstance(gx, Tensor) else Tensor(gx)

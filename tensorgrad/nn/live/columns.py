@@ -52,12 +52,16 @@ def _column(title: str, note: str, shape: tuple[int, ...], names: Sequence[str] 
         kind = "units" if count <= _MANY else "wide"
     elif len(shape) == 3 and min(shape[:2]) >= _SIDE:
         kind, count = "maps", shape[2]
+    elif len(shape) == 2:
+        kind = "wide"  # a picture of its rows
     shown = {"units": count, "maps": min(count, _MAPS), "wide": 1, "box": 0}[kind]
     column = {
         "title": title, "note": note, "kind": kind, "count": count, "shown": shown, "last": False,
         "size": " × ".join(map(str, shape)) or "1", "names": names if kind == "units" else None,
         "edges": None, "filters": None, "surface": None,
     }  # fmt: skip
+    if len(shape) == 2:
+        column["across"] = shape[1] if shape[0] <= 3 * shape[1] else None
     return column | ({"height": shape[0], "width": shape[1]} if kind == "maps" else {})
 
 
@@ -93,6 +97,6 @@ def place_columns(
         layers = range(start, end + 1)
         at = next((made[i] for i in reversed(layers) if i in made), at)  # Dropout records nothing here
         column["node"], column["surface"], start = at, k, end + 1
-        count = 0 if column["kind"] == "box" else column["count"]
+        count = 0 if column["kind"] == "box" or "across" in column else column["count"]
         own = [p for i in layers for p in network.layers[i].parameters() if id(p) in places]
         nodes[at]["own"] = [places[id(p)] for p in own if p.shape[0 if p.ndim == 4 else -1] == count]

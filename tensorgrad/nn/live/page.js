@@ -15,9 +15,6 @@ function make(tag, attributes = {}, ...children) {
   return element;
 }
 const put = (element, text) => element.textContent === text || (element.textContent = text);
-const write = (x) => (!Number.isFinite(x) ? `${x ?? "–"}` : Math.abs(x) < 1e-4 && x ? x.toExponential(1)
-  : String(+x.toPrecision(4))).replaceAll("-", "−");
-const percent = (x) => (Number.isFinite(x) ? `${(100 * x).toFixed(1)} %` : "–");
 const range = (count) => Array.from({ length: count }, (_, i) => i);
 function rowOf(array, row) {
   const wide = array.length / scene.rows;
@@ -27,11 +24,6 @@ const isHeld = (row) => row >= scene.trained, holds = () => scene.rows > scene.t
 const labelOf = (row) => scene.classes[data.labels[row]];
 const valueOf = (node) => (node.parameter === null ? frame.walk[node.value] : frame.parameters[node.parameter]);
 const cotangentOf = (node) => (node.cotangent === null ? null : frame.walk[node.cotangent]);
-function paintImage(canvas, row) {
-  const [height, width, channels] = scene.image, pixels = rowOf(data.x, row), top = largest(pixels);
-  paint(canvas, width, height, (i) => (channels === 3 && top <= 1 ? [0, 1, 2].map((k) => 255 * pixels[3 * i + k])
-    : mix([250, 250, 250], [16, 16, 16], Math.max(0, pixels[i * channels] / top))));
-}
 function tellExample(row) {
   const given = scene.features.slice(0, 4).map((name, i) => `${name} = ${write(rowOf(data.x, row)[i])}`);
   const target = scene.classes ? labelOf(row) : Array.from(rowOf(data.y, row).slice(0, 4), write).join(", ");
@@ -107,7 +99,8 @@ function buildUnit(column, c, j) {
     paintUnit(canvas, column, node, c, j);
     if (!filter) return;
     const { parameter, shape } = column.filters, all = frame.parameters[parameter], top = largest(all);
-    paint(filter, shape[3], shape[2], (i) => tone(all[j * sizeOf(shape.slice(1)) + i] / top));
+    const start = j * sizeOf(shape.slice(1));
+    paintTones(filter, shape[3], shape[2], (i) => all[start + i], top);
   });
   return button;
 }
@@ -118,14 +111,13 @@ function paintUnit(canvas, column, node, c, j) {
     const surface = c ? frame.surface[column.surface] : null, width = high[j] - low[j];
     const line = (i) => (j ? high[1] - (width * Math.floor(i / across)) / (down - 1)
       : low[0] + (width * (i % across)) / (across - 1)); // the input itself
-    const values = range(across * down).map((i) => (surface?.[i * column.count + j] ?? line(i))), top = largest(values);
-    return paint(canvas, across, down, (i) => tone(values[i] / top));
+    return paintTones(canvas, across, down, surface ? (i) => surface[i * column.count + j] : line);
   }
   const values = valueOf(node), top = largest(values), { count, kind, width, height } = column;
-  if (kind === "maps") return paint(canvas, width, height, (i) => tone(values[i * count + j] / top));
-  if (kind === "units") return paint(canvas, 1, 1, () => tone(values[j] / top));
-  const across = Math.ceil(Math.sqrt(2 * count));
-  paint(canvas, across, Math.ceil(count / across), (i) => (i < count ? tone(values[i] / top) : colours.page));
+  if (kind === "maps") return paintTones(canvas, width, height, (i) => values[i * count + j], top);
+  if (kind === "units") return paintTones(canvas, 1, 1, () => values[j], top);
+  const across = column.across ?? Math.ceil(Math.sqrt(2 * count));
+  paintTones(canvas, across, Math.ceil(count / across), (i) => values[i], top);
 }
 function tellUnit(column, node, j) {
   if (column.kind !== "units" || !frame) return node.shape.join(" × ");
@@ -177,7 +169,7 @@ function buildValues(node, place) {
       const note = make("span", { class: "note" });
       follow.inspector.push(() => {
         const all = find(), top = largest(all);
-        tiles.forEach((tile, k) => paint(tile, width, height, (i) => tone(all[k * next + i * step] / top)));
+        tiles.forEach((tile, k) => paintTones(tile, width, height, (i) => all[k * next + i * step], top));
         put(note, `orange ${write(top)}, blue ${write(-top)}${count > most ? `; ${most} of ${count}` : ""}`);
       });
       return make("p", { class: "row" }, name, ...tiles, note);
@@ -221,7 +213,8 @@ function buildNumbers(node, place) {
 // What it has learned
 function buildOutput() {
   const { view } = scene, values = scene.target.kind === "values", worst = values ? "errors" : "mistakes";
-  const title = { plane: "The outputs over the inputs", line: "The fit" }[view] ?? `The worst ${worst}`;
+  const title = { plane: "The outputs over the inputs", line: "The outputs over the input" }[view]
+    ?? `The worst ${worst}`;
   follow.output = [];
   by("output").replaceChildren(make("h2", {}, title), ...(scene.grid && view !== "rows" ? buildPlane(view === "plane")
     : buildWorst(values)), ...(scene.classes ? buildShares() : []));
@@ -234,30 +227,39 @@ function buildPlane(plane) {
   } });
   const rows = range(scene.rows).filter((row) => row % Math.ceil(scene.rows / 2000) === 0); // of many some
   const back = make("canvas"), { range: [low, high], across } = scene.grid, { outputs, features } = scene;
-  const ends = scene.classes ? null : boundsOf(data.y);
+  const { classes, target } = scene, ends = classes ? null : boundsOf(data.y);
+  const lineColour = (k) => (classes || outputs > 1 ? classColour(k) : colours.plus);
   const colourOf = (own) => {
     if (ends) return tone((2 * (own[0] - ends[0])) / (ends[1] - ends[0] || 1) - 1);
-    const shares = sharesOf(own, scene.target).map((p) => Math.max(0, p));
+    const shares = sharesOf(own, target).map((p) => Math.max(0, p));
     const total = shares.reduce((sum, p) => sum + p, 0) || 1;
     return [0, 1, 2].map((i) => shares.reduce((sum, p, k) => sum + (p / total) * classColour(k)[i], 0));
   };
   follow.output.push(() => {
     const { pen, width, height } = sharpen(canvas), wide = width - pad - 4, tall = height - pad - 4;
-    const surface = frame.surface.at(-1), bounds = plane ? [low[1], high[1]] : boundsOf([...surface, ...data.y]);
+    const surface = frame.surface.at(-1), at = (i) => surface.subarray(i * outputs, (i + 1) * outputs);
+    const lines = plane ? [] : range(across).map((i) => (classes ? sharesOf(at(i), target) : at(i)));
+    const bounds = plane ? [low[1], high[1]] : target.scale ? [0, 1] : boundsOf([...surface, ...(ends ?? [])]);
     const toX = (x) => pad + ((x - low[0]) / (high[0] - low[0])) * wide;
     const toY = (y) => 4 + ((bounds[1] - y) / (bounds[1] - bounds[0] || 1)) * tall;
     if (plane) {
-      const at = (i) => colourOf(surface.subarray(i * outputs, (i + 1) * outputs));
-      paint(back, across, across, (i) => mix(at(i), colours.page, 0.45));
+      paint(back, across, across, (i) => mix(colourOf(at(i)), colours.page, 0.45));
       pen.drawImage(back, pad, 4, wide, tall);
-    } else trace(pen, range(across).map((i) => [pad + (wide * i) / (across - 1), toY(surface[i])]), colours.plus, []);
-    places = [...rows, frame.example].map((row) => { // the example over the others
+    }
+    for (const k of range(lines[0]?.length ?? 0)) {
+      trace(pen, lines.map((line, i) => [pad + (wide * i) / (across - 1), toY(line[k])]), lineColour(k), []);
+    }
+    const heights = (row, x, y) => (plane ? [y] : classes // of a class: where its line is
+      ? [lines[Math.round(((x - low[0]) / (high[0] - low[0])) * (across - 1))][data.labels[row]]] : rowOf(data.y, row));
+    places = [...rows, frame.example].flatMap((row) => { // the example over the others
       const [x, y] = rowOf(data.x, row);
-      return [toX(x), toY(plane ? y : data.y[row]), row];
+      return Array.from(heights(row, x, y), (height, k) => [toX(x), toY(height), row, k]);
     });
-    places.forEach(([x, y, row]) => {
-      const colour = !plane ? colours.accent : ends ? colourOf(rowOf(data.y, row)) : classColour(data.labels[row]);
-      const is = row === frame.example, held = isHeld(row), line = is ? colours.ink : held ? colour : colours.page;
+    places.forEach(([x, y, row, k]) => {
+      const colour = classes ? classColour(data.labels[row]) : plane ? colourOf(rowOf(data.y, row))
+        : outputs > 1 ? classColour(k) : colours.accent;
+      const is = row === frame.example, held = isHeld(row), rim = plane && ends ? colours.line : colour;
+      const line = is ? colours.ink : held || rim === colours.line ? rim : colours.page;
       pen.beginPath();
       pen.arc(x, y, is ? 7 : 3.2, 0, 7);
       [pen.fillStyle, pen.strokeStyle] = [css(held ? colours.page : colour), css(line)];
@@ -265,19 +267,22 @@ function buildPlane(plane) {
       pen.fill();
       pen.stroke();
     });
-    drawAxes(pen, width, height, [low[0], high[0]], bounds, features[0], plane ? features[1] : "target");
-    const what = plane ? "Outputs over the inputs" : "The fit";
+    drawAxes(pen, width, height, [low[0], high[0]], bounds, features[0],
+      plane ? features[1] : !classes ? "target" : target.scale ? "probability" : "output");
+    const what = plane ? "Outputs over the inputs" : "Outputs over the input";
     canvas.setAttribute("aria-label", `${what}, with the data: ${tellFigures()}`);
   });
   const rings = holds() ? " Rings are held out." : "";
-  return [canvas, make("p", { class: "note" }, `Click on a point to follow it through the network.${rings}`)];
+  const where = plane || !classes ? "" : " A point stands where the line of its own class is.";
+  return [canvas, make("p", { class: "note" }, `Click on a point to follow it through the network.${rings}${where}`)];
 }
 function buildWorst(values) {
   const list = make("div", { class: `worst ${scene.image ? "" : "words"}` }), words = make("p", { class: "note" });
+  const list3 = (numbers) => Array.from(numbers.slice(0, 3), write).join(", ") + (numbers.length > 3 ? ", …" : "");
   const sure = (share) => (scene.target.scale ? percent(share) : write(share));
   follow.output.push(() => {
     const { worst, right, count } = frame.evaluation, held = holds() ? "held-out examples" : "examples";
-    put(words, values ? `Those of ${count} ${held} with the largest loss.`
+    put(words, values ? `Output for target: those of ${count} ${held} with the largest loss.`
       : right === count ? `All ${count} ${held} are right.`
       : `${count - right} of ${count} ${held} are mistaken; first those it is most sure of. A click follows one.`);
     while (list.children.length > worst.length) list.lastChild.remove();
@@ -285,7 +290,7 @@ function buildWorst(values) {
       const button = list.children[k] ?? list.appendChild(make("button", {
         onclick: ({ currentTarget }) => tell("look", +currentTarget.dataset.row),
       }, scene.image ? make("canvas") : "", make("span")));
-      put(button.lastChild, values ? `${row}: ${output.slice(0, 3).map(write).join(", ")}; loss ${write(loss)}`
+      put(button.lastChild, values ? `${row}: ${list3(output)} for ${list3(rowOf(data.y, row))}, loss ${write(loss)}`
         : `${scene.image ? "" : `${row}: `}${labelOf(row)}, read as ${scene.classes[read]}, ${sure(share)}`);
       if (scene.image && button.dataset.row !== String(row)) paintImage(button.firstChild, row);
       button.dataset.row = row;
@@ -295,19 +300,23 @@ function buildWorst(values) {
 }
 function buildShares() {
   const title = make("h2", { id: "whose" }), last = scene.nodes[scene.columns.at(-1).node];
-  const most = 20, some = scene.classes.length > most ? `, ${most} of ${scene.classes.length} classes` : "";
-  const bars = scene.classes.slice(0, most).map((name) => [make("span", {}, name), make("i"), make("span")]);
+  const most = 20, { classes } = scene, many = classes.length > most; // of which the likeliest are shown
+  const bars = classes.slice(0, most).map(() => [make("span"), make("i"), make("span")]);
   follow.output.push(() => {
     const shares = sharesOf(valueOf(last), scene.target);
     const { example } = frame, held = isHeld(example) ? ", held out" : "";
-    put(title, `Example ${example}${held}, is ${labelOf(example)}${some}`);
-    bars.forEach(([, bar, number], k) => {
+    const order = many ? range(classes.length).sort((i, j) => shares[j] - shares[i]) : range(classes.length);
+    put(title, `Example ${example}${held}, is ${labelOf(example)}`);
+    bars.forEach(([name, bar, number], i) => {
+      const k = order[i];
+      put(name, classes[k]);
       bar.style.cssText = `width: ${100 * Math.max(0, Math.min(1, shares[k]))}%; background: ${css(classColour(k))}`;
       put(number, scene.target.scale ? percent(shares[k]) : write(shares[k]));
     });
   });
   const cells = bars.flatMap(([name, bar, number]) => [name, make("div", {}, bar), number]);
-  return [title, make("div", { class: "bars" }, ...cells)];
+  const note = many ? [make("p", { class: "note" }, `The ${most} likeliest of ${classes.length} classes.`)] : [];
+  return [title, make("div", { class: "bars" }, ...cells), ...note];
 }
 
 // Figures and curves
@@ -332,24 +341,6 @@ function buildFigures() {
   by("curves").replaceChildren(...canvases, make("p", { class: "note" }, ...keys));
   follow.figures = canvases.map((canvas, k) => () => drawCurve(canvas, ...curves[k]));
   follow.figures.push(() => listFigures().forEach(([, value], i) => put(values[i], value)));
-}
-function drawCurve(canvas, name, own, held) {
-  const { pen, width, height } = sharpen(canvas), points = frame.history;
-  const last = points.at(-1) ?? {}, end = last.step || 1;
-  const values = points.flatMap((point) => [point[own], point[held]]).filter(Number.isFinite);
-  const [low, top] = name === "accuracy" ? [boundsOf([0.5, ...values])[0], 1] : [0, boundsOf([1e-9, ...values])[1]];
-  pen.strokeStyle = css(colours.rule);
-  pen.strokeRect(pad, 4, width - pad - 4, height - pad - 4);
-  for (const [key, colour, dash] of [[own, colours.accent, []], [held, colours.plus, [5, 4]]]) {
-    trace(pen, points.filter((point) => Number.isFinite(point[key])).map((point) => [
-      pad + (point.step / end) * (width - pad - 4), 4 + ((top - point[key]) / (top - low)) * (height - pad - 4),
-    ]), colour, dash);
-  }
-  [pen.fillStyle, pen.textAlign] = [css(colours.faint), "right"];
-  pen.fillText(name, width - 10, name === "loss" ? 18 : height - pad - 6);
-  drawAxes(pen, width, height, [0, end], [low, top], "step", "");
-  const other = holds() ? `, held out ${write(last[held])}` : "";
-  canvas.setAttribute("aria-label", `Curve of the ${name}: now ${write(last[own])}${other}`);
 }
 
 // Controls
@@ -388,6 +379,8 @@ function openScene(index) {
   stop();
   scene = scenes[index];
   data = { x: decode(scene.x), y: decode(scene.y), labels: decode(scene.labels ?? scene.y) };
+  const [low, high] = boundsOf(data.x); // of images, in which 0 and 1 are the ends where they can be
+  data.ends = [Math.min(0, low), low < 0 || scene.image?.[2] === 1 ? high : Math.max(1, high)];
   frame = null;
   start(index);
   buildNetwork();
@@ -440,7 +433,8 @@ function draw() {
   if (!frame) return;
   for (const list of Object.values(follow)) for (const bringUpToDate of list) bringUpToDate();
   put(by("problem"), frame.problem);
-  put(by("play"), frame.playing ? "⏸ Pause" : "▶ Play");
+  put(by("play"), frame.playing ? "Pause" : "Play");
+  by("play").classList.toggle("playing", frame.playing);
   by("step").disabled = frame.playing;
   if (frame.playing && Date.now() - told < 5000) return; // a screen reader is not told of every step
   told = Date.now();
@@ -450,7 +444,8 @@ function draw() {
 const press = { play: () => tell("play", !frame?.playing), step: () => tell("advance", 1), reset: () => tell("reset") };
 for (const [id, action] of Object.entries(press)) by(id).addEventListener("click", action);
 addEventListener("keydown", (event) => {
-  if (event.altKey || event.ctrlKey || event.metaKey || event.target !== document.body) return;
+  const own = event.key === " " ? "button, input, select, [tabindex]" : "input, select, [tabindex]"; // keys of theirs
+  if (event.altKey || event.ctrlKey || event.metaKey || event.target.closest(own)) return;
   const action = { " ": press.play, ArrowRight: frame?.playing ? null : press.step }[event.key];
   if (action) event.preventDefault();
   action?.();

@@ -99,9 +99,10 @@ class Scene:
         view, grid = _choose_view(data, outputs), None
         if view == "images":
             columns[0] |= {"shown": 1, "kind": "maps"}  # all channels in one picture
-        if shape in ((1,), (2,)):
+        if shape in ((1,), (2,)) and data.x.dtype.kind == "f":  # between whole numbers there is nothing
             low, high = data.x.min(axis=0).astype(float), data.x.max(axis=0).astype(float)
-            room, across = 0.08 * np.maximum(high - low, 1e-6), _ACROSS[shape[0]]
+            wide = np.where(high > low, high - low, np.maximum(abs(high), 1))
+            room, across = 0.08 * wide, _ACROSS[shape[0]]
             grid = {"range": [(low - room).tolist(), (high + room).tolist()], "across": across}
             programs.add_layers(np.repeat(one, across, axis=0), ends)
         walk = programs.add_walk(*two)
@@ -148,9 +149,10 @@ def _require_rows_apart(network: Sequential, x: NDArray) -> None:
 
 def _choose_view(data: LiveData, outputs: int) -> str:
     """How results are shown: over a plane or a line of inputs, or as the worst among images or other rows."""
-    shape = data.x.shape[1:]
+    shape, real = data.x.shape[1:], data.x.dtype.kind == "f"
     if len(shape) == 3 and shape[2] in (1, 3) and min(shape[:2]) > 1:
         return "images"
-    if shape == (2,) and (data.labels is not None or outputs == 1):
+    if shape == (2,) and real and (data.labels is not None or outputs == 1):
         return "plane"
-    return "line" if shape == (1,) and outputs == 1 and data.labels is None else "rows"
+    one_each = data.labels is not None or math.prod(data.y.shape[1:]) == outputs
+    return "line" if shape == (1,) and real and one_each else "rows"

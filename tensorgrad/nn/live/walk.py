@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
 
 from tensorgrad.core import Array, Parameter, Tensor
 from tensorgrad.core.checks import NDArray
-from tensorgrad.core.context import paused, recorded_by, watching
-from tensorgrad.core.engine import walk
+from tensorgrad.core.context import paused, recorded_by
 from tensorgrad.graph.native.record import Recording
+from tensorgrad.graph.native.walk import Watch
 from tensorgrad.graph.recorded import Recorded, op_name
 from tensorgrad.nn.sequential import Sequential
 
@@ -22,8 +20,7 @@ __all__ = ["ExampleWalk"]
 class ExampleWalk:
     """The forward pass of one example and the walk back, recorded; inside of `infer`.
 
-    All that depends on the example is recorded, its label and decisions by its values too. It is told of the
-    vjps of the walk, as `tensorgrad.detect_nan` is.
+    All that depends on the example is recorded, its label and decisions by its values too.
 
     Attributes
     ----------
@@ -40,51 +37,20 @@ class ExampleWalk:
         given = Tensor(x, requires_grad=x.dtype.kind == "f", name="x")
         target = Tensor(y, name="target")
         self.recording = Recording([given, target])
-        self._held: dict[int, Array] = {}
-        self._depth = 0
+        watch = Watch()
         compute_loss: Any = network.loss
         paused.set(0)  # in the context of `infer`, which is dropped
         with np.errstate(all="ignore"), recorded_by(self.recording):
             loss = compute_loss(network(given), target)
             one = Tensor(np.ones(loss.shape, loss.dtype), name="one")
-            watching.set(self)
-            found = walk([(loss, one)], create_graph=True)
-            watching.set(None)
-        self._held |= {id(loss): one} | {id(leaf): g for leaf, g in found}
+            watch.walk(loss, one)
         self.graph = Recorded(loss)
         ends = given, target
         others = [node for node in self.graph.nodes if not any(node is end for end in ends)]
         self.nodes = [given, *others]
-        known = [node for node in self.nodes if id(node) in self._held]
+        known = [node for node in self.nodes if id(node) in watch.came]
         self.cotangents = {id(node): len(self.nodes) + i for i, node in enumerate(known)}
-        self.recording.outputs = [*self.nodes, *(self._as_tensor(node) for node in known)]
-
-    def _as_tensor(self, node: Tensor) -> Tensor:
-        held = self._held[id(node)]
-        return held if isinstance(held, Tensor) else Tensor(held)
-
-    # As who watches the walk
-
-    @contextmanager
-    def walking(self) -> Iterator[None]:
-        """The walk, or one inside of a vjp, whose nodes are not in the graph."""
-        self._depth += 1
-        yield
-        self._depth -= 1
-
-    def forward_again(self) -> Any:
-        """Nothing is to be done around it."""
-        return nullcontext()
-
-    def after_forward(self, node: Tensor, arrays: list[Array]) -> None:
-        """Values are in the graph."""
-
-    def after_vjp(self, node: Tensor, position: int, g: Array, gx: Array) -> None:
-        """Keep what came to a node."""
-        if self._depth == 1:
-            self._held[id(node)] = g
-
-    # What the page shows
+        self.recording.outputs = [*self.nodes, *(_as_tensor(watch.came[id(node)]) for node in known)]
 
     def describe(self, parameters: list[Parameter]) -> list[dict[str, Any]]:
         """The nodes: names, shapes, how they were made, and the formulas of their vjps."""
@@ -108,6 +74,10 @@ class ExampleWalk:
             "call": f"{op_name(node)}({', '.join(read.values())})",
             "vjps": [[read[i], self.graph.write_vjp(node, i)] for i in sent],
         }
+
+
+def _as_tensor(x: Array) -> Tensor:
+    return x if isinstance(x, Tensor) else Tensor(x)
 
 
 def _find_tiles(node: Tensor) -> dict[str, int] | None:

@@ -213,6 +213,23 @@ def test_without_a_rule_it_is_refused_and_the_op_named():
         tg.player(tg.sum(x), live="yes")
 
 
+def test_conditions_that_were_decided_before_are_named(open_page):
+    def piecewise(x):
+        x = tg.Tensor(np.array(x), requires_grad=True, name="x")
+        bent = np.where(x > 0, x, 0.1 * x)
+        return tg.sum(bent * (x < 9) + np.maximum(x, 0))
+
+    page = open_page(piecewise([1.0, -2.0]))
+    assert page.run("document.querySelector('#kept').textContent").endswith(
+        "conditions in where, multiply_2."
+    )
+    choose(page, "x", 3.0, 1)
+    assert page.run("nodes[live.output].title") == "sum"
+    assert float(page.run("valueOf(nodes[live.output])")) == 1 + 1 + 0.1 * 3 + 3  # by the branch of before
+    page = open_page(by_hand(3.0, 2.0))
+    assert page.run("document.querySelector('#kept')") is None
+
+
 def test_only_a_live_page_has_an_engine():
     assert "engine" not in tg.player(by_hand(3.0, 2.0)).source
 

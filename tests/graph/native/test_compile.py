@@ -22,6 +22,7 @@ RNG = np.random.default_rng(0)
 X = RNG.random((83, 8, 8, 1), dtype=np.float32)
 LABELS = RNG.integers(0, 3, 83)
 ROWS = RNG.standard_normal((20, 6))
+TABLE = tg.Embedding(7, 3, rng=0, dtype=float)
 
 
 @pytest.fixture(autouse=True)
@@ -241,14 +242,31 @@ def test_a_branch_on_values_is_taken_as_the_values_are():
     assert compiled.recordings == 1
 
 
-def test_a_label_outside_of_the_classes_is_refused_as_by_numpy():
-    w = weights(6, 3)
-    loss = tg.compile(lambda x, y: tg.cross_entropy(x @ w, y))
-    labels = np.zeros(20, int)
-    assert np.isfinite(loss(ROWS, labels).item())
-    labels[4] = 3
-    with pytest.raises(ValueError, match="labels from 0 to 2, got 3 in row 4"):
-        loss(ROWS, labels)
+SHARES = np.full((20, 3), 1 / 3)
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["a later call", "the first call"])
+@pytest.mark.parametrize(
+    ("loss", "target", "row", "words"),
+    [
+        (tg.cross_entropy, np.zeros(20, int), 3, "labels from 0 to 2, got 3 in row 4"),
+        (tg.cross_entropy, SHARES, [1.0, 0.5, 0.0], "sum to 1, got .* in row 4"),
+        (tg.cross_entropy, SHARES, [1.5, -0.5, 0.0], "probabilities .* in row 4"),
+        (lambda h, w: tg.cross_entropy(h, SHARES, w), np.ones(20), -1.0, "weights of 0 or more, got -1.0"),
+        (lambda h, w: tg.cross_entropy(h, SHARES, w), np.eye(20)[4], 0.0, "all weights are 0"),
+        (lambda h, w: tg.mse(h, SHARES, w), np.ones(20), np.nan, "weights of 0 or more, got nan"),
+        (tg.binary_cross_entropy, SHARES, 1.5, r"targets from 0 to 1, got 1.5 at \(4, 0\)"),
+        (lambda h, i: tg.sum(h * TABLE(i)), np.zeros(20, int), -1, "numbers from 0 to 6, got -1"),
+    ],
+)
+def test_targets_and_weights_are_refused_as_by_numpy(loss, target, row, words, known):
+    w, wrong = weights(6, 3), target.copy()
+    wrong[4] = row
+    compiled = tg.compile(lambda x, y: loss(x @ w, y))
+    if known:
+        assert np.isfinite(compiled(ROWS, target).item())
+    with pytest.raises(ValueError, match=words):
+        compiled(ROWS, wrong)
 
 
 def test_running_statistics_and_masks_are_those_of_numpy():

@@ -1,5 +1,7 @@
 """What a compiled function reads and what changes is seen; what C cannot count is refused, by its name."""
 
+import array
+import contextvars
 import itertools
 import os
 import shutil
@@ -114,6 +116,35 @@ def test_a_change_of_what_a_forward_reads_is_seen(kind, inside, monkeypatch):
     assert np.allclose(compiled(ROWS).data, function(ROWS).data, rtol=1e-12)
     assert inside or not np.allclose(function(ROWS).data, before, rtol=1e-3)
     assert compiled.recordings == 2
+
+
+@pytest.mark.parametrize(
+    "make",
+    [bytearray, lambda x: memoryview(bytearray(x)), lambda x: array.array("b", x)],
+    ids=["bytearray", "memoryview", "array"],
+)
+def test_a_change_of_bytes_and_of_a_context_variable_is_seen(make):
+    numbers, variable = make(b"\x03\x02"), contextvars.ContextVar("factor", default=1.0)
+    loss = tg.compile(lambda x: tg.sum(x) * numbers[1] * variable.get())
+    for k in range(1, 4):
+        for change in (lambda k=k: numbers.__setitem__(1, k), lambda k=k: variable.set(k / 2.0)):
+            change()
+            assert np.isclose(loss(ROWS).item(), ROWS.sum() * numbers[1] * variable.get(), rtol=1e-12)
+
+
+def test_a_compiled_function_is_a_part_of_another():
+    w = tg.Parameter(RNG.standard_normal(6), name="w")
+    inner = tg.compile(lambda x: tg.tanh(x @ w))
+    outer = tg.compile(lambda x: tg.sum(inner(x)) + tg.sum(inner(np.ones((2, 6)))))
+    for scale in (1.0, 2.0):
+        out = outer(ROWS * scale)
+        inner(ROWS[: int(scale)])  # which compiles it for other shapes
+        w.zero_grad()
+        out.backward()
+        h, ones = np.tanh(ROWS * scale @ w.numpy()), np.tanh(w.numpy().sum())
+        assert np.isclose(out.item(), h.sum() + 2 * ones, rtol=1e-12)
+        assert np.allclose(w.grad, scale * ROWS.T @ (1 - h**2) + 2 * (1 - ones**2), rtol=1e-10)
+    assert outer.recordings == 1
 
 
 def test_training_changes_nothing_that_is_recorded_anew():
@@ -246,12 +277,12 @@ trimmed.defvjp(filt=lambda g, out, filt: g)
     ("function", "words"),
     numbered(
         [
-            (lambda x: len(x[x > 0]), "what getitem is given decide on the shape"),
-            (lambda x: x[x > 9.0].size, "what getitem is given decide on the shape"),
-            (lambda x: len(np.flatnonzero(x > 0)), "what flatnonzero is given decide on the shape"),
-            (lambda x: len(np.where(x > 0)[0]), "what nonzero is given decide on the shape"),
-            (lambda x: kept(x).size, "what kept is given decide on the shape"),
-            (lambda x: len(trimmed(x[:, 0])), "what trim_zeros is given decide on the shape"),
+            (lambda x: len(x[x > 0]), "values that getitem is given decide on the shape"),
+            (lambda x: x[x > 9.0].size, "values that getitem is given decide on the shape"),
+            (lambda x: len(np.flatnonzero(x > 0)), "values that flatnonzero is given decide on the shape"),
+            (lambda x: len(np.where(x > 0)[0]), "values that nonzero is given decide on the shape"),
+            (lambda x: kept(x).size, "values that kept is given decide on the shape"),
+            (lambda x: len(trimmed(x[:, 0])), "values that trim_zeros is given decide on the shape"),
             (lambda x: 2.0 if np.allclose(x, 1.0) else 1.0, "no rule for allclose"),
             (lambda x: 2.0 if np.array_equal(x, np.ones((20, 6))) else 1.0, "no rule for array_equal"),
             (lambda x: one_number(x), "no rule for one_number"),
@@ -264,6 +295,49 @@ def test_numbers_that_values_decide_on_do_not_stay_what_they_were(function, word
     w = tg.Parameter(RNG.standard_normal(6), name="w")
     with pytest.raises(tg.UncompilableError, match=words):
         tg.compile(lambda x: tg.sum(x @ w) * function(x))(ROWS)
+
+
+def decay(w):
+    with tg.no_grad():
+        w *= 0.9
+
+
+def keep_mean(w, x):
+    BUFFER.data = tg.mean(x, axis=0)
+
+
+BUFFER = tg.Tensor(np.zeros(6), name="buffer")
+
+
+@pytest.mark.parametrize(
+    ("act", "words"),
+    [
+        (lambda w, x: tg.sum(x * w).backward(), "backward is done when the function is recorded"),
+        (lambda w, x: tg.sum(x * w).backward_steps(), "backward_steps is done when the function is recorded"),
+        (lambda w, x: decay(w), "assigning to Parameter 'w' .* is done when the function is recorded"),
+        (keep_mean, "assigning to Tensor 'buffer' .* is done when the function is recorded"),
+    ],
+    ids=["backward", "steps", "a parameter", "a buffer"],
+)
+def test_what_a_function_does_to_others_is_refused_and_not_done(act, words):
+    w = tg.Parameter(np.ones(6), name="w")
+    with pytest.raises(tg.UncompilableError, match=words):
+        tg.compile(lambda x: (act(w, x), tg.sum(x * w))[1])(ROWS)
+    assert w.grad is None
+    np.testing.assert_array_equal(w.numpy(), 1)
+    np.testing.assert_array_equal(BUFFER.numpy(), 0)
+
+
+def test_a_gradient_without_a_graph_is_refused_inside_of_a_function():
+    w = tg.Parameter(RNG.standard_normal(6), name="w")
+
+    def loss(x):
+        with tg.no_grad():
+            g = tg.grad(lambda v: tg.sum(tg.tanh(x * v)))(np.ones(6))
+        return tg.sum(x @ w) * np.sum(g)
+
+    with pytest.raises(tg.UncompilableError, match="out of the graph"):
+        tg.compile(loss)(ROWS)
 
 
 def test_what_shapes_and_dtypes_decide_on_is_compiled():

@@ -169,6 +169,20 @@ def test_a_label_outside_of_the_classes_is_named_at_the_first_call(shift):
         tg.compile(lambda x, y: tg.cross_entropy(x @ w, y - shift))(ROWS, labels + shift)
 
 
+@pytest.mark.parametrize(
+    ("function", "error"),
+    [
+        (lambda x: tg.sum_to(x, shape=(3, 6)), "is not a broadcast of"),  # 20 is looked at as 3
+        (lambda x: np.argmax(x, axis=2), "out of bounds for array of dimension 2"),
+        (lambda x: np.equal(x, np.ones(7)), "operands could not be broadcast together"),
+    ],
+)
+def test_what_an_op_refuses_is_refused_in_its_words(function, error):
+    for call in (lambda: function(tg.Tensor(ROWS)), lambda: record(function, [ROWS], ["x"], False)):
+        with pytest.raises(ValueError, match=error):
+            call()
+
+
 @compiled
 def test_a_function_that_takes_tensors_in_turns_is_refused():
     w, calls = weights(), iter(range(9))

@@ -76,7 +76,7 @@ def test_play_pause_step_and_reset(shown):
     assert (after_one != first).any()
     shown.click("#play")
     shown.until("frame.steps > 40")
-    assert shown.run("document.getElementById('play').textContent") == "⏸ Pause"
+    assert shown.run("document.getElementById('play').textContent") == "Pause"
     assert shown.run("document.getElementById('step').disabled")
     shown.until("document.querySelector('#figures div:last-child dd').textContent !== '–'")  # steps a second
     shown.click("#play")
@@ -99,7 +99,7 @@ def test_it_learns_and_the_figures_say_so(shown):
     after = shown.run("frame.evaluation.right / frame.evaluation.count")
     assert after > before + 0.1
     told = figures(shown)
-    assert told["held-out accuracy"] == f"{100 * after:.1f} %"
+    assert told["held-out accuracy"] == f"{100 * after:.1f}\u00a0%"
     assert float(told["epoch"]) == 600 * 32 / 320
     live = shown.run("document.getElementById('live').textContent")
     assert live.startswith("step 600, epoch 60.0, loss ")
@@ -112,8 +112,17 @@ def test_the_keys_of_the_page(shown):
     shown.key(" ")
     shown.until("frame.playing && frame.steps > 5")
     shown.key("ArrowRight")  # plays on
+    shown.run("document.getElementById('step').focus()")
+    shown.run("document.activeElement.blur()")
     shown.key(" ")
-    shown.until("!frame.playing")
+    shown.until("!frame.playing && !pending")
+    steps = shown.run("frame.steps")
+    shown.run("document.getElementById('play').focus()")
+    shown.key("ArrowRight")  # which the button has no use for
+    shown.until(f"frame.steps === {steps + 1} && !pending")
+    shown.run("document.getElementById('set-learning_rate').focus()")
+    shown.key("ArrowRight")  # which the slider has
+    assert shown.run("frame.steps") == steps + 1
     shown.run("document.getElementById('reset').focus()")
     shown.key(" ")  # the button's own key
     shown.until("frame.steps === 0")
@@ -252,6 +261,76 @@ def test_examples_are_chosen_by_number_and_by_a_click_on_a_point(shown):
     assert shown.run(near) < 0.1
 
 
+def test_the_surface_is_in_view_without_scrolling(browser, address):
+    for height in (900, 720):
+        open_page(browser, address, width=1280, height=height)
+        assert browser.run("document.querySelector('.output').getBoundingClientRect().bottom") <= height
+
+
+def test_numbers_are_written_so_that_they_can_be_told_apart(shown):
+    numbers = "[12345, -3, 0.25, 0.000012345, 123456789, -Infinity, NaN, undefined]"
+    assert shown.run(f"{numbers}.map(write)") == [
+        "12345", "−3", "0.25", "1.2e−5", "1.23e8", "−Infinity", "NaN", "–"
+    ]  # fmt: skip
+    assert shown.run("[[0, 1], [999.9969, 1000.0025], [7, 7]].flatMap(tellEnds)") == [
+        "0", "1", "999.9969", "1000.0025", "7", "7"
+    ]  # fmt: skip
+
+
+# Other networks
+
+
+def open_playground(browser, tmp_path, *arguments, **options):
+    tg.playground(*arguments, tmp_path / "page.html", **options)
+    open_page(browser, (tmp_path / "page.html").as_uri())
+    browser.until("!pending")
+
+
+def test_a_line_for_each_output_or_class_of_one_input(browser, tmp_path):
+    x = np.linspace(-1, 1, 30, dtype=np.float32)[:, np.newaxis]
+    network = tg.Network([tg.Dense(1, 3, rng=0)])
+    open_playground(browser, tmp_path, network, x, np.hstack([x, -x, x + 5]), loss="mse", validation_split=0)
+    spot = browser.run("""(() => {
+        const area = document.querySelector(".output").getBoundingClientRect();
+        const { range: [low, high] } = scene.grid;
+        const [bottom, top] = boundsOf([...data.y, ...frame.surface.at(-1)]), x = data.x[22];
+        const right = (x - low[0]) / (high[0] - low[0]), down = (top - data.y[68]) / (top - bottom);
+        return [area.left + 26 + right * (area.width - 30), area.top + 4 + down * (area.height - 30)];
+    })()""")
+    for kind in ("mousePressed", "mouseReleased"):
+        browser.call("Input.dispatchMouseEvent", type=kind, x=spot[0], y=spot[1], button="left", clickCount=1)
+    browser.until("frame.example === 22")
+    network = tg.Network([tg.Dense(1, 4, rng=0)])
+    open_playground(browser, tmp_path, network, x, np.arange(30) // 8, loss="cross_entropy")
+    assert browser.run("document.querySelector('#output .note').textContent").endswith("own class is.")
+    assert browser.problems == []
+
+
+def test_of_many_classes_the_likeliest_are_shown(browser, tmp_path):
+    x = np.random.default_rng(0).standard_normal((60, 3)).astype(np.float32)
+    network = tg.Network([tg.Dense(3, 50, rng=0)])
+    open_playground(
+        browser, tmp_path, network, x, np.arange(60) % 50, loss="cross_entropy", validation=(x[4:5], [4])
+    )
+    shares = tg.softmax(network(x[4:5])).data[0]
+    order = np.argsort(-shares)[:20]
+    texts = browser.run("[...document.querySelectorAll('.bars > span')].map((span) => span.textContent)")
+    assert texts[::2] == [str(k) for k in order]
+    assert texts[1::2] == [f"{100 * shares[k]:.1f}\u00a0%" for k in order]
+    assert browser.problems == []
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 1), (0, 255), (-2, 2)])
+def test_colours_of_images_are_those_of_the_data(browser, tmp_path, low, high):
+    colours = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0]], np.float32).reshape(1, 2, 2, 3)
+    x = low + (high - low) * np.repeat(colours, 6, axis=0)
+    network = tg.Network([tg.Flatten(), tg.Dense(12, 2, rng=0)])
+    open_playground(browser, tmp_path, network, x, np.arange(6) % 2, loss="cross_entropy")
+    pen = "document.querySelector('.photo canvas').getContext('2d')"
+    shown = np.reshape(browser.run(f"Array.from({pen}.getImageData(0, 0, 2, 2).data)"), (2, 2, 4))
+    np.testing.assert_array_equal(shown[..., :3], 255 * colours[0])
+
+
 # The digits
 
 
@@ -270,7 +349,7 @@ def test_the_other_demonstration_opens_by_choice_and_by_address(browser, address
     assert len(words) == 12
     labels = browser.run("Array.from(data.labels)")
     for text, each in zip(words, worst, strict=True):
-        assert text == f"{labels[each['row']]}, read as {each['read']}, {100 * each['share']:.1f} %"
+        assert text == f"{labels[each['row']]}, read as {each['read']}, {100 * each['share']:.1f}\u00a0%"
         assert labels[each["row"]] != each["read"]
     browser.click(".worst button:nth-child(2)")
     browser.until(f"frame.example === {worst[1]['row']} && !pending")
@@ -384,9 +463,10 @@ def test_light_and_dark_and_the_width_of_a_telephone(browser, address):
 
 
 @pytest.mark.slow
-def test_sixty_frames_a_second_stay_smooth(browser, address):
+@pytest.mark.parametrize("demo", ["spirals", "digits"])
+def test_sixty_frames_a_second_stay_smooth(browser, address, demo):
     """The page's own thread stays free while a worker trains as fast as it can."""
-    open_page(browser, address + "#digits")
+    open_page(browser, f"{address}#{demo}")
     browser.run("tell('set', 'speed', scene.fastest); tell('play', true)")
     times = browser.run("""new Promise((done) => {
         const times = [];

@@ -40,6 +40,7 @@ for (let i = 0; i < steps; i++) {
 trainer.evaluate();
 trainer.frame(true);
 console.log(JSON.stringify({
+  surface: scene.grid ? list(trainer.surface) : [],
   rows, masks, losses, example: trainer.example, evaluation: trainer.evaluation,
   walk: list(trainer.bind("walk").made),
   parameters: list(trainer.parameters), buffers: list(trainer.buffers),
@@ -60,7 +61,7 @@ def train_in_node(page, steps, number=0):
 
 def train_in_numpy(network, optimizer, x, y, rows, masks=()):
     """The same steps by the engine, on the same rows; Dropout's masks are given."""
-    dropouts = [layer for layer in network.layers if isinstance(layer, tg.Dropout)]
+    dropouts = [layer for layer in network.named_layers().values() if isinstance(layer, tg.Dropout)]
     losses = []
     for step, picked in enumerate(rows):
         for layer, mask in zip(dropouts, masks[step] if dropouts else (), strict=True):
@@ -156,9 +157,26 @@ def words():
     return network, x, noise(50, 2), lambda parameters: tg.MiniBatchSGD(parameters, 0.1), {}
 
 
+class Residual(tg.Layer):
+    """A layer of one's own, of layers that draw and keep statistics."""
+
+    def __init__(self, rng):
+        self.first, self.second = tg.Dense(6, 6, rng=rng), tg.Dense(6, 6, rng=rng + 1)
+        self.norm, self.dropout = tg.BatchNorm(6), tg.Dropout(0.3, rng=rng)
+
+    def forward(self, x):
+        return x + self.second(self.dropout(tg.relu(self.norm(self.first(x)))))
+
+
+def residual():
+    network = network_of(Residual(0), tg.Tanh(), Residual(4), tg.Dense(6, 3, rng=9), loss="cross_entropy")
+    make = lambda parameters: tg.MiniBatchSGD(parameters, 0.05, momentum=0.5)
+    return network, noise(60, 6), np.arange(60) % 3, make, {}
+
+
 @needs_node
 @pytest.mark.parametrize(
-    "make", [mean_and_dropout, sum_in_double, one_hot_rows, words], ids=lambda f: f.__name__
+    "make", [mean_and_dropout, sum_in_double, one_hot_rows, words, residual], ids=lambda f: f.__name__
 )
 def test_steps_of_all_kinds_are_those_of_numpy(make):
     network, x, y, optimizer, options = make()
@@ -212,6 +230,36 @@ def test_a_node_shows_the_value_and_the_cotangent_of_the_walk(make):
         read = [step.graph.name_of_input(step.output, i) for i in range(len(step.inputs))]
         for name, formula in zip(read, step.formulas, strict=True):  # an array is a node of this graph, too
             assert formula is None or told[step.name][name] == formula.replace("array", "BatchNorm1.sqrt")
+
+
+@needs_node
+@pytest.mark.parametrize("inputs", [1, 2])
+def test_the_surface_is_what_the_network_gives_over_its_inputs(inputs):
+    network = network_of(tg.Dense(inputs, 5, rng=0), tg.Tanh(), tg.Dense(5, 2, rng=1), loss="cross_entropy")
+    x = noise(30, inputs) * [[1, 1e-9][:inputs]]
+    page = tg.playground(network, x, np.arange(30) % 2)
+    *_, surface = train_in_node(page, 0)["surface"]
+    (grid,) = (scene["grid"] for scene in scenes_of(page))
+    axes = [np.linspace(*ends, grid["across"]) for ends in zip(*grid["range"], strict=True)]
+    for k, axis in enumerate(axes):  # all data lies inside
+        assert axis[0] < x[:, k].min() < x[:, k].max() < axis[-1] < x[:, k].max() + 0.1 * np.ptp(x[:, k])
+    if inputs == 2:
+        axes[1] = axes[1][::-1]  # from above
+    points = np.stack([part.ravel() for part in np.meshgrid(*axes)], axis=1).astype(np.float32)
+    np.testing.assert_allclose(np.reshape(surface, (-1, 2)), network(points).data, rtol=1e-5, atol=1e-6)
+
+
+def test_there_is_no_surface_between_whole_numbers_and_room_around_constants():
+    words = network_of(tg.Embedding(9, 3, rng=0), tg.Flatten(), tg.Dense(6, 2, rng=1), loss="cross_entropy")
+    x = np.random.default_rng(0).integers(0, 9, (50, 2))
+    (scene,) = scenes_of(tg.playground(words, x, x[:, 0] % 2))
+    assert (scene["grid"], scene["view"]) == (None, "rows")
+    network, x, y = plain()
+    x[:, 1] = 7
+    (scene,) = scenes_of(tg.playground(network, x, y))
+    low, high = np.array(scene["grid"]["range"])
+    assert low[1] < 6.9
+    assert high[1] > 7.1
 
 
 @needs_node
