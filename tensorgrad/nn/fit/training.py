@@ -13,6 +13,7 @@ import numpy as np
 from tensorgrad.core import Tensor, detect_nan
 from tensorgrad.core.checks import NDArray
 from tensorgrad.core.elsewhere import TABLES, Explained, advise_value, find_name
+from tensorgrad.core.refusals import require_values
 from tensorgrad.data.batches import StreamedBatches
 from tensorgrad.graph.recorded import Recorded
 from tensorgrad.nn.files.trees import generator_state, set_generator_state
@@ -381,6 +382,7 @@ class Training:
         if augment is None:
             return x
         out = augment(x := np.asarray(x), self.generators["augment"])
+        require_values(out, "fit, augment")
         if not isinstance(out, np.ndarray) or out.shape != x.shape or out.dtype != x.dtype:
             came = f"{out.dtype} {out.shape}" if isinstance(out, np.ndarray) else repr(out)
             raise ValueError(f"fit: expected augment to give {x.dtype} {x.shape} again, got {came}")
