@@ -116,6 +116,17 @@ def _comparison(function: Callable[..., Any]) -> Callable[..., Any]:
     return compare
 
 
+def _of_truth(symbol: str, function: Callable[..., Any], *operands: Any) -> Any:
+    """What an operator gives of truth values; TypeError of others."""
+    for x in operands:
+        if has_own_protocol(x):
+            return NotImplemented
+        dtype = x.dtype if hasattr(x, "dtype") else np.asarray(x).dtype
+        if dtype != np.dtype(bool):
+            raise TypeError(f"{symbol}: expected truth values, got {dtype}; compare first, or take t.data")
+    return NUMPY[function](*operands)
+
+
 def _method(function: Callable[..., Any]) -> Callable[..., Any]:
     """The method of ndarray that does what a NumPy function does, with its signature."""
 
@@ -313,14 +324,16 @@ class Operators(Generic[R]):
     __gt__ = _comparison(np.greater)
     __ge__ = _comparison(np.greater_equal)
 
+    # Of truth values; of integers NumPy's work on bits, which tensors have no use for.
+
     def __invert__(self) -> Any:
-        return NUMPY[np.logical_not](self)
+        return _of_truth("~", np.logical_not, self)
 
     def __and__(self, other: Array) -> Any:
-        return NUMPY[np.logical_and](self, other)
+        return _of_truth("&", np.logical_and, self, other)
 
     def __or__(self, other: Array) -> Any:
-        return NUMPY[np.logical_or](self, other)
+        return _of_truth("|", np.logical_or, self, other)
 
     def __len__(self) -> int:
         return len(self._array)

@@ -384,3 +384,13 @@ def test_the_last_composition_stands_and_none_remains_after_the_test():
     for factor in (1.0, 2.0):
         tg.implements(np.trapezoid)(lambda y, factor=factor: factor * np.sum(y))
     assert np.trapezoid(leaf([1.0, 2.0])).item() == 6.0
+
+
+@pytest.mark.parametrize("dtype", [int, "uint8", float])
+def test_operators_of_truth_values_are_not_taken_for_those_of_bits(dtype):
+    t, mask = tg.Tensor(np.array([6, 3], dtype)), tg.Tensor([True, False])
+    for call in (lambda: ~t, lambda: t & 5, lambda: t | t, lambda: mask & 1, lambda: mask | np.array([1, 2])):
+        with pytest.raises(TypeError, match="expected truth values, got"):
+            call()
+    for call in (lambda x: ~x, lambda x: x & True, lambda x: x | np.array([False, True])):
+        np.testing.assert_array_equal(call(mask), call(mask.numpy()))

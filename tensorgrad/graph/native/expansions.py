@@ -52,12 +52,17 @@ def logsumexp(x: Array, *, axis: Any = None, keepdims: bool = False) -> Array:
 def var(x: Array, *, axis: Any = None, ddof: float = 0, keepdims: bool = False) -> Array:
     centred = x - mean(x, axis=axis, keepdims=True)
     total = sum(centred * centred, axis=axis, keepdims=keepdims)
-    return total * (1 / (math.prod(x.shape) // math.prod(total.shape) - float(ddof)))
+    return total * (1 / (count(x, total) - float(ddof)))
 
 
 def mean_of(x: Array, **axes: Any) -> Array:
     total = sum(x, **axes)
-    return total / (math.prod(x.shape) // math.prod(total.shape))
+    return total / count(x, total)
+
+
+def count(x: Array, total: Array) -> int:
+    """How many elements are added up to each, if there are any."""
+    return math.prod(x.shape) // math.prod(total.shape) if math.prod(total.shape) else 1
 
 
 def zeros_like(x: Array, dtype: Any = None) -> Array:

@@ -224,12 +224,10 @@ def record(
     recording.inputs = [recording.give(x, name) for x, name in zip(arrays, names, strict=True)]
     with recording.record():
         result = function(*recording.inputs)
-        recording.outputs = list(result) if isinstance(result, (tuple, list)) else [result]
-        for y in recording.outputs:
-            if not isinstance(y, Tensor):
-                raise UncompilableError(
-                    f"compile: expected the function to give tensors, got a {type(y).__name__}"
-                )
+        given = list(result) if isinstance(result, (tuple, list)) and result else [result]
+        if wrong := [type(y).__name__ for y in given if not isinstance(y, Tensor)]:
+            raise UncompilableError(f"compile: expected the function to give tensors, got a {wrong[0]}")
+        recording.outputs = given
         if differentiate:
             pairs = _choose_seeds(recording, cotangents)
             found = walk(pairs, create_graph=True) if pairs else []

@@ -221,6 +221,8 @@ def test_what_is_read_from_outside_may_change():
     ("function", "words"),
     [
         (lambda w: lambda x: tg.sum(x @ w) * x.numpy().sum(), r"numpy\(\) takes the values of x"),
+        (lambda w: lambda x: (), "expected the function to give tensors, got a tuple"),
+        (lambda w: lambda x: x.numpy, "expected the function to give tensors, got a method"),
         (lambda w: lambda x: tg.sum(x @ w) * x.sum().item(), r"item\(\) takes the values of sum"),
         (lambda w: lambda x: tg.sum(x @ w) * float(x.sum()), "takes the values of sum"),
         (lambda w: lambda x: tg.sum(x @ w * w.data.sum()), "data takes the values of w"),
@@ -240,6 +242,22 @@ def test_a_branch_on_values_is_taken_as_the_values_are():
     assert np.isclose(compiled(ROWS - 100).item(), ((ROWS - 100) @ w.numpy()).mean())
     assert np.isclose(compiled(ROWS * 0.5).item(), (0.5 * ROWS @ w.numpy()).sum())
     assert compiled.recordings == 1
+
+
+@pytest.mark.parametrize("function", [np.mean, np.var, tg.logsumexp, tg.softmax, np.max])
+def test_a_batch_may_be_empty(function):
+    w = weights(6, 3)
+    loss = tg.compile(lambda x: tg.sum(function(x @ w, axis=1)))
+    for rows in (ROWS[:0], ROWS):
+        w.zero_grad()
+        out = loss(rows)
+        out.backward()
+        found = w.grad
+        w.zero_grad()
+        expected = tg.sum(function(tg.Tensor(rows) @ w, axis=1))
+        expected.backward()
+        assert np.isclose(out.item(), expected.item(), rtol=1e-12)
+        np.testing.assert_allclose(found, w.grad, rtol=1e-10, atol=1e-13)
 
 
 SHARES = np.full((20, 3), 1 / 3)
