@@ -43,6 +43,8 @@ class Player:
         The page: HTML that needs nothing else.
     """
 
+    height = "40rem"  # in a notebook
+
     def __init__(self, source: str) -> None:
         self.source = source
 
@@ -53,7 +55,7 @@ class Player:
 
     def _repr_html_(self) -> str:
         page = html.escape(self.source.encode(errors="replace").decode())
-        style = "width: 100%; height: 40rem; border: 1px solid #8888"
+        style = f"width: 100%; height: {self.height}; border: 1px solid #8888"
         return f'<div><iframe srcdoc="{page}" style="{style}"></iframe></div>'
 
     def __repr__(self) -> str:

@@ -30,6 +30,8 @@ class Playground(Player):
         The page: HTML that needs nothing else.
     """
 
+    height = "52rem"
+
     def __repr__(self) -> str:
         return "<Playground: .source is its page in HTML, .render(path) writes a file>"
 

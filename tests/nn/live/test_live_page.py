@@ -262,8 +262,8 @@ def test_examples_are_chosen_by_number_and_by_a_click_on_a_point(shown):
 
 
 def test_the_surface_is_in_view_without_scrolling(browser, address):
-    for height in (900, 720):
-        open_page(browser, address, width=1280, height=height)
+    for width, height in ((1280, 900), (1280, 740), (940, 640)):
+        open_page(browser, address, width=width, height=height)
         assert browser.run("document.querySelector('.output').getBoundingClientRect().bottom") <= height
 
 
