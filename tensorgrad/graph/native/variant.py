@@ -18,6 +18,7 @@ import numpy as np
 
 from tensorgrad.core import Tensor
 from tensorgrad.core.checks import NDArray
+from tensorgrad.core.engine import array_of
 from tensorgrad.graph.export.lowerings import C_RULES
 from tensorgrad.graph.native.expansions import Expansion, compare
 from tensorgrad.graph.native.plan import UnbatchableError, UnwritableError
@@ -100,7 +101,6 @@ class Variant:
         self._call.argtypes = ctypes.c_void_p, ctypes.c_int, ctypes.c_int
         self._places = {id(t): i for i, t in enumerate(self.recording.given())}  # among what a call is given
         self._loaded = [self._places[id(self.program.arguments[k][1])] for k in self.program.loaded]
-        self._leaves: dict[int, tuple[int, int]] = {}  # serial number and address of the values
         self._addresses: dict[int, tuple[weakref.ref[NDArray], int]] = {}
 
     @property
@@ -217,22 +217,18 @@ class Variant:
 
     def _read_leaf(
         self, leaf: Tensor | NDArray, arrays: Sequence[NDArray], values: Mapping[int, NDArray]
-    ) -> tuple[int, NDArray | None]:
-        """Where a leaf's values are for this call, and what must live as long if it is new."""
+    ) -> tuple[int, NDArray]:
+        """Where a leaf's values are for this call, and what must live as long."""
         key = id(leaf)
         if key in values and values[key].dtype == self.program.dtype:
-            return self._find_address(values[key]), None
+            return self._find_address(values[key]), values[key]
         if key in self._places:
             held = hold_array(arrays[self._places[key]], self.program.dtype, self.program.whole)
             return held.ctypes.data, held
-        x = leaf.data if isinstance(leaf, Tensor) else leaf
-        serial = leaf.serial if isinstance(leaf, Tensor) else -1
-        known = self._leaves.get(key)
-        if known is not None and known[0] == serial:
-            return known[1], None
+        x = array_of(leaf)
+        if x.dtype == self.program.dtype and x.flags.c_contiguous:
+            return self._find_address(x), x
         held = hold_array(x, self.program.dtype, self.program.whole)
-        if isinstance(leaf, Tensor) and held.ctypes.data == x.ctypes.data:
-            self._leaves[key] = serial, held.ctypes.data
         return held.ctypes.data, held
 
     def _find_address(self, x: NDArray) -> int:
