@@ -204,8 +204,12 @@ class Ranks:
 
     def rows(self, count: int) -> slice:
         """The rows that this rank computes of so many; a row that does not count, where none is left."""
-        start, stop = (count * r // self.size for r in (self.rank, self.rank + 1))
+        start, stop = self._bounds(count)
         return slice(start, stop) if stop > start else slice(0, 1)
+
+    def _bounds(self, count: int) -> tuple[int, int]:
+        """Where this rank's rows of so many begin and end."""
+        return count * self.rank // self.size, count * (self.rank + 1) // self.size
 
     @contextmanager
     def sharing(self, count: int, *, alone: bool = False) -> Iterator[None]:
@@ -220,7 +224,8 @@ class Ranks:
 
     def _own(self, count: int) -> int:
         """How many rows of so many are this rank's."""
-        return count * (self.rank + 1) // self.size - count * self.rank // self.size
+        start, stop = self._bounds(count)
+        return stop - start
 
     def _add_up(self, x: NDArray) -> NDArray:
         """The sum over all ranks."""

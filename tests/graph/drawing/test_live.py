@@ -6,7 +6,6 @@ import re
 
 import numpy as np
 import pytest
-from browser import EXECUTABLE, Browser
 
 import tensorgrad as tg
 
@@ -95,23 +94,14 @@ def decode(picture):
     return np.frombuffer(base64.b64decode(picture["pixels"]), np.int8)
 
 
-@pytest.fixture(scope="module")
-def shared():
-    if EXECUTABLE is None:
-        pytest.skip("Chromium is not installed")
-    browser = Browser()
-    yield browser
-    browser.close()
-
-
 @pytest.fixture
-def open_page(shared, tmp_path):
+def open_page(browser, tmp_path):
     def open_page(output, step=99, **size):
         played = tg.player(output, tmp_path / "walk.html", live=True)
         assert "live" in walk_of(played)
-        shared.problems.clear()
-        shared.open(f"{(tmp_path / 'walk.html').as_uri()}#step={step}", **size)
-        return shared
+        browser.problems.clear()
+        browser.open(f"{(tmp_path / 'walk.html').as_uri()}#step={step}", **size)
+        return browser
 
     return open_page
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from browser import EXECUTABLE, Browser
 
 import tensorgrad as tg
 
@@ -204,15 +203,6 @@ def test_numbers_that_are_not_finite_are_marked():
 
 
 # In the browser
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if EXECUTABLE is None:
-        pytest.skip("Chromium is not installed")
-    browser = Browser()
-    yield browser
-    browser.close()
 
 
 @pytest.fixture(scope="module", params=["dot", "without Graphviz"])

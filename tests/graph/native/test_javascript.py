@@ -5,7 +5,6 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
-from browser import EXECUTABLE, Browser
 from helpers import SHIPPED
 from node import Job, needs_node, run_jobs, run_node
 from random_programs import compare, draw
@@ -236,14 +235,9 @@ def test_networks_train_as_by_numpy_for_a_hundred_steps():
     hold_trainings(RUNS)
 
 
-@pytest.mark.skipif(EXECUTABLE is None, reason="Chromium is not installed")
-def test_networks_train_so_in_a_browser_too():
-    browser = Browser()
-    try:
-        hold_trainings([RUNS[3], RUNS[16], RUNS[17]], browser.run)
-        assert browser.problems == []
-    finally:
-        browser.close()
+def test_networks_train_so_in_a_browser_too(browser):
+    hold_trainings([RUNS[3], RUNS[16], RUNS[17]], browser.run)
+    assert browser.problems == []
 
 
 @needs_node

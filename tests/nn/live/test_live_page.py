@@ -4,18 +4,8 @@ import json
 
 import numpy as np
 import pytest
-from browser import EXECUTABLE, Browser
 
 import tensorgrad as tg
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if EXECUTABLE is None:
-        pytest.skip("Chromium is not installed")
-    browser = Browser()
-    yield browser
-    browser.close()
 
 
 @pytest.fixture(scope="module")
